@@ -1,0 +1,89 @@
+"""One index for every kind of data set: a table of records, one per radiograph.
+
+Whatever reads a data set (FracAtlas, a folder per class, a CSV) hands this on, and nothing
+after it asks where a record came from.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+NEGATIVE_NAMES = frozenset(
+    "not_fractured non_fractured no_fracture unfractured normal healthy negative intact "
+    "kirik_yok kırık_yok saglam sağlam normal_bone".split()
+)
+"""Class names that mean "no fracture": with one of them, a fracture's probability is 1 − its own."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing wrong with a data set: its kind, the records or files concerned, and the details.
+
+    kind: a stable word in snake_case (`missing_file`, `label_disagreement`, …).
+    ids: record ids, or paths relative to the data set's folder where there is no record.
+    """
+
+    kind: str
+    ids: tuple[str, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One radiograph of a data set.
+
+    id: unique in the index; the file's name in FracAtlas, the path under the root elsewhere.
+    label: index into `Index.classes`.
+    group: the user's own group (patient, exam), if the data set names one.
+    region, view: sorted names, several where the data set sets several flags; empty if unknown.
+    boxes: fractures as (x, y, width, height), in pixels of the file as stored, before EXIF turns.
+    polygons: outlines of the same fractures as (x0, y0, x1, y1, …), same pixels; may be empty.
+    facts: further columns of the data set, as text.
+    """
+
+    id: str
+    path: Path
+    label: int
+    group: str | None = None
+    region: tuple[str, ...] = ()
+    view: tuple[str, ...] = ()
+    hardware: bool | None = None
+    multiscan: bool | None = None
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    polygons: tuple[tuple[float, ...], ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Index:
+    """All records of a data set, in a stable order, with the defects found while indexing.
+
+    classes: names; `negative` is the index of the one that means "no fracture", or None.
+    records: only those whose file exists.
+    """
+
+    root: Path
+    kind: Literal["fracatlas", "folders", "csv"]
+    classes: tuple[str, ...]
+    negative: int | None
+    records: tuple[Record, ...]
+    defects: tuple[Defect, ...] = ()
+
+    @cached_property
+    def by_id(self) -> dict[str, Record]:
+        return {record.id: record for record in self.records}
+
+    def counts(self) -> dict[str, int]:
+        """Radiographs per class, in the order of `classes`."""
+        seen = Counter(record.label for record in self.records)
+        return {name: seen[i] for i, name in enumerate(self.classes)}
+
+
+def negative_class(classes: tuple[str, ...]) -> int | None:
+    """Index of the class that means "no fracture", judged by its name; None if there is none."""
+    for i, name in enumerate(classes):
+        if name.casefold().replace("-", "_").replace(" ", "_") in NEGATIVE_NAMES:
+            return i
+    return None
