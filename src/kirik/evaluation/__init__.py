@@ -1,0 +1,1 @@
+"""Measures with confidence intervals, calibration, plots and the report; never torch."""
