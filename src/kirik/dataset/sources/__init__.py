@@ -1,0 +1,59 @@
+"""Every kind of data set becomes one index: FracAtlas, a folder per class, or a CSV."""
+
+from pathlib import Path
+
+from kirik.dataset.index import Index
+from kirik.dataset.sources.files import entries, is_image, tables
+from kirik.dataset.sources.folders import class_folders, load_folders
+from kirik.dataset.sources.fracatlas import is_fracatlas, load_fracatlas
+from kirik.dataset.sources.table import is_table, load_table, write_index
+from kirik.errors import DataSetError
+
+__all__ = ["load_index", "write_index"]
+
+EXPECTED = "expected FracAtlas (images/ and dataset.csv), a folder per class, or a CSV"
+
+
+def load_index(path: Path | str, *, negative: str | None = None) -> Index:
+    """Index of a data set, whose kind is seen from what lies there. No image is decoded.
+
+    path: a FracAtlas folder, a folder with a folder per class, a CSV, or a folder with one CSV.
+    negative: the class that means "no fracture", where its name does not say so.
+    Raises DataSetError, which says what was expected, if it is none of these, cannot be read, has
+    fewer than two classes, or has no class `negative`.
+    """
+    path = Path(path)
+    try:
+        folder, table = path.is_dir(), is_table(path)
+    except (OSError, ValueError) as problem:
+        raise DataSetError(f"{path}: cannot be looked at ({problem}); {EXPECTED}") from problem
+    if table and path.name == "dataset.csv" and is_fracatlas(path.parent):
+        return load_fracatlas(path.parent, negative)
+    if table:
+        return load_table(path, negative)
+    if not folder:
+        state = "is no data set" if path.exists() else "does not exist"
+        raise DataSetError(f"{path}: {state}; {EXPECTED}")
+    if is_fracatlas(path):
+        return load_fracatlas(path, negative)
+    return _folder(path, negative)
+
+
+def _folder(path: Path, negative: str | None) -> Index:
+    classes, listed = class_folders(path), tables(path)
+    if len(classes) < 2 and len(listed) == 1:
+        return load_table(listed[0], negative)
+    if len(classes) < 2 and listed:
+        names = ", ".join(table.name for table in listed)
+        raise DataSetError(f"{path}: which CSV is the data set? Give the path of one of {names}")
+    if classes:
+        deeper = next((folder for folder in classes if is_fracatlas(folder)), None)
+        if deeper is not None:
+            raise DataSetError(f"{path}: no data set itself; did you mean {deeper}?")
+        return load_folders(path, negative)
+    if any(is_image(Path(entry.path)) for entry in entries(path) if entry.is_file()):
+        raise DataSetError(
+            f"{path}: its radiographs have no labels; put them in a folder per class, or list "
+            "them in a CSV with the columns path and label"
+        )
+    raise DataSetError(f"{path}: no radiograph in it; {EXPECTED}")

@@ -1,0 +1,113 @@
+"""Which files of a folder are radiographs, judged by their names; and names made comparable."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from kirik.dataset.index import Defect, negative_class
+from kirik.dataset.tables import nearest
+from kirik.errors import DataSetError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom"})
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is a record: by its suffix, or, without one, by DICOM's preamble.
+
+    Modalities write DICOM files named by a UID (`1.2.840.10008.1`), so a number is no suffix.
+    """
+    suffix = path.suffix.casefold()
+    if suffix in SUFFIXES:
+        return True
+    if suffix and not suffix[1:].isdecimal():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """Image files at any depth, in sorted order; hidden files are none. Raises DataSetError."""
+    yield from _walk(folder, frozenset())
+
+
+def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a folder that holds it
+        return
+    for entry in entries(folder):
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), above | {real})
+        elif entry.is_file() and is_image(Path(entry.path)):
+            yield Path(entry.path)
+
+
+def entries(folder: Path) -> list[os.DirEntry]:
+    """What lies in a folder, sorted by name, hidden things left out. Raises DataSetError."""
+    try:
+        with os.scandir(folder) as found:
+            seen = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as problem:
+        raise DataSetError(
+            f"{folder}: cannot be listed ({problem.strerror}); check its permissions"
+        ) from problem
+    return sorted(seen, key=lambda entry: entry.name)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Folders directly in a folder, sorted. Raises DataSetError."""
+    return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
+
+
+def tables(folder: Path) -> list[Path]:
+    """CSV files directly in a folder, sorted. Raises DataSetError."""
+    found = [Path(entry.path) for entry in entries(folder) if entry.is_file()]
+    return [path for path in found if path.suffix.casefold() == ".csv"]
+
+
+def without_odd_names(files: list[Path], root: Path) -> tuple[list[Path], list[Defect]]:
+    """Files whose names are text, and a defect for each one whose name is not valid Unicode."""
+    good, defects = [], []
+    for path in files:
+        try:
+            str(path).encode()
+            good.append(path)
+        except UnicodeEncodeError:
+            shown = ascii(path.relative_to(root).as_posix())
+            defects.append(Defect("odd_name", (shown,), "name is not UTF-8; left out: rename it"))
+    return good, defects
+
+
+def plain_name(name: str) -> str:
+    """A class's or region's name made comparable: casefolded, blanks and hyphens as underscores."""
+    folded = unicodedata.normalize("NFC", name.strip()).casefold()
+    folded = folded.replace("i̇", "i")  # what casefold leaves of the Turkish dotted capital İ
+    return "_".join(folded.replace("-", " ").replace("_", " ").split())
+
+
+def arrange_classes(
+    names: set[str], negative: str | None, where: Path
+) -> tuple[tuple[str, ...], int | None]:
+    """Classes in order, the negative one first, and the negative one's index.
+
+    Raises DataSetError if there are fewer than two, or `negative` names none of them.
+    """
+    if len(names) < 2:
+        found = f"only the class {next(iter(names))!r}" if names else "no class"
+        raise DataSetError(
+            f"{where}: {found} has radiographs in it; a classifier needs at least two classes"
+        )
+    classes = tuple(sorted(names))
+    if negative is not None and plain_name(negative) not in names:
+        raise DataSetError(
+            f"{where}: no class {negative!r} to take as the negative one; "
+            f"{nearest(plain_name(negative), classes)}the classes are {', '.join(classes)}"
+        )
+    chosen = negative_class(classes) if negative is None else classes.index(plain_name(negative))
+    if chosen is None:
+        return classes, None
+    first = classes[chosen]
+    return (first, *(name for name in classes if name != first)), 0

@@ -1,0 +1,201 @@
+"""FracAtlas: class folders, `dataset.csv` and COCO masks become one index.
+
+Abedeen et al., "FracAtlas: A Dataset for Fracture Classification, Localization and Segmentation
+of Musculoskeletal Radiographs", Scientific Data 10, 521 (2023). The label is the class folder's;
+where the table or the masks say otherwise, that is a defect, and the folder wins.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from kirik.dataset.index import NEGATIVE_NAMES, Defect, Index, Record
+from kirik.dataset.sources.coco import MASKS, Annotations, read_annotations
+from kirik.dataset.sources.files import (
+    arrange_classes,
+    image_files,
+    plain_name,
+    subfolders,
+    without_odd_names,
+)
+from kirik.dataset.tables import Row, Table, read_table
+from kirik.errors import DataSetError
+
+REGIONS = ("hand", "leg", "hip", "shoulder")
+VIEWS = ("frontal", "lateral", "oblique")
+FLAGS = ("mixed", "hardware", "multiscan", "fractured")
+COLUMNS = ("image_id", *REGIONS, *VIEWS, *FLAGS, "fracture_count")
+FRACTURED, NOT_FRACTURED = "fractured", "not_fractured"
+YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What `dataset.csv` says of one radiograph; None where it says nothing."""
+
+    flags: dict[str, bool | None]
+    fracture_count: int | None
+    facts: dict[str, str]
+
+    def names(self, flags: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(name for name in flags if self.flags.get(name)))
+
+
+UNLISTED = _Listed({}, None, {})
+
+
+def is_fracatlas(root: Path) -> bool:
+    """Whether a folder has FracAtlas's layout: `images/` with `dataset.csv`, or its two classes."""
+    images = root / "images"
+    if not images.is_dir():
+        return False
+    return (root / "dataset.csv").is_file() or set(_class_folders(images).values()) == {
+        FRACTURED,
+        NOT_FRACTURED,
+    }
+
+
+def load_fracatlas(root: Path, negative: str | None) -> Index:
+    """Index of a FracAtlas folder; ids are file names. Raises DataSetError.
+
+    Without the table, or without the masks, what they would say is unknown, and a defect tells.
+    """
+    defects: list[Defect] = []
+    labelled = _labelled_files(root, defects)
+    listed = _listed(root, defects)
+    annotations = read_annotations(root / MASKS, defects)
+    classes, chosen = arrange_classes({name for _, name in labelled.values()}, negative, root)
+    records = []
+    for image_id, (path, name) in sorted(labelled.items()):
+        said = UNLISTED if listed is None else listed.get(image_id, UNLISTED)
+        records.append(_record(image_id, path, classes.index(name), said, annotations))
+        defects += _disagreement(image_id, name == FRACTURED, said, annotations)
+    defects += _missing_and_unlisted(labelled, listed, annotations)
+    return Index(root, "fracatlas", classes, chosen, tuple(records), tuple(defects))
+
+
+def _class_folders(images: Path) -> dict[Path, str]:
+    known = {}
+    for folder in subfolders(images):
+        name = plain_name(folder.name)
+        if name == FRACTURED or name in NEGATIVE_NAMES:
+            known[folder] = FRACTURED if name == FRACTURED else NOT_FRACTURED
+    return known
+
+
+def _labelled_files(root: Path, defects: list[Defect]) -> dict[str, tuple[Path, str]]:
+    folders = _class_folders(root / "images")
+    found = defaultdict(list)
+    files, odd = without_odd_names(list(image_files(root / "images")), root)
+    defects += odd
+    for path in files:
+        name = next((n for folder, n in folders.items() if folder in path.parents), None)
+        if name is None:
+            where = path.relative_to(root).as_posix()
+            defects.append(Defect("unlisted_file", (where,), "lies in no class folder"))
+        else:
+            found[path.name].append((path, name))
+    for image_id, places in found.items():
+        if len(places) > 1:
+            where = ", ".join(path.relative_to(root).as_posix() for path, _ in places)
+            both = len({name for _, name in places}) > 1
+            kind = "same_name_in_both_classes" if both else "same_name_twice"
+            defects.append(Defect(kind, (image_id,), f"left out, since it is ambiguous: {where}"))
+    return {image_id: places[0] for image_id, places in found.items() if len(places) == 1}
+
+
+def _listed(root: Path, defects: list[Defect]) -> dict[str, _Listed] | None:
+    path = root / "dataset.csv"
+    if not path.is_file():
+        defects.append(Defect("missing_table", ("dataset.csv",), "regions and views are unknown"))
+        return None
+    table = read_table(path)
+    if "image_id" not in table.columns:
+        raise DataSetError(f"{path}: no column image_id; FracAtlas's are {','.join(COLUMNS)}")
+    for name in COLUMNS:
+        if name not in table.columns:
+            defects.append(Defect("missing_column", ("dataset.csv",), name))
+    for name in table.columns:
+        if name not in COLUMNS:
+            defects.append(Defect("unknown_column", ("dataset.csv",), f"{name}: kept as a fact"))
+    counts = Counter(row.cells["image_id"] for row in table.rows)
+    for image_id, count in counts.items():
+        if count > 1:
+            detail = f"{count} rows in dataset.csv; the first one counts"
+            defects.append(Defect("duplicate_row", (image_id,), detail))
+    return {row.cells["image_id"]: _row(row, table) for row in reversed(table.rows)}
+
+
+def _row(row: Row, table: Table) -> _Listed:
+    names = [name for name in (*REGIONS, *VIEWS, *FLAGS) if row.cells.get(name)]
+    flags = {name: _flag(row, name, table.path) for name in names}
+    count = row.cells.get("fracture_count", "")
+    if count and not count.isdecimal():
+        raise DataSetError(
+            f"{table.path}, line {row.line}: fracture_count is {count!r}; expected a number"
+        )
+    facts = {name: row.cells[name] for name in table.columns if name not in COLUMNS}
+    return _Listed(flags, int(count) if count else None, facts)
+
+
+def _flag(row: Row, name: str, path: Path) -> bool:
+    if row.cells[name].casefold() not in YES_NO:
+        raise DataSetError(
+            f"{path}, line {row.line}: {name} is {row.cells[name]!r}; expected 0 or 1"
+        )
+    return YES_NO[row.cells[name].casefold()]
+
+
+def _record(
+    image_id: str, path: Path, label: int, said: _Listed, annotations: Annotations | None
+) -> Record:
+    shapes = annotations.shapes.get(image_id) if annotations else None
+    return Record(
+        image_id,
+        path,
+        label,
+        region=said.names(REGIONS),
+        view=said.names(VIEWS),
+        hardware=said.flags.get("hardware"),
+        multiscan=said.flags.get("multiscan"),
+        boxes=tuple(shapes.boxes) if shapes else (),
+        polygons=tuple(shapes.polygons) if shapes else (),
+        facts=said.facts,
+    )
+
+
+def _disagreement(
+    image_id: str, fractured: bool, said: _Listed, annotations: Annotations | None
+) -> list[Defect]:
+    """A defect if table, count and masks do not all say what the class folder says."""
+    claims = [f"folder {FRACTURED if fractured else NOT_FRACTURED}"]
+    flag, count = said.flags.get("fractured"), said.fracture_count
+    masks = annotations.fractures(image_id) if annotations else None
+    if flag is not None:
+        claims.append(f"dataset.csv fractured={int(flag)}")
+    if count is not None:
+        claims.append(f"fracture_count={count}")
+    if masks is not None:
+        claims.append(f"masks={masks}")
+    agreed = all(bool(claim) == fractured for claim in (flag, count, masks) if claim is not None)
+    if agreed and (count is None or masks is None or count == masks):
+        return []
+    return [Defect("label_disagreement", (image_id,), ", ".join(claims))]
+
+
+def _missing_and_unlisted(
+    labelled: dict[str, tuple[Path, str]],
+    listed: dict[str, _Listed] | None,
+    annotations: Annotations | None,
+) -> list[Defect]:
+    defects = []
+    for image_id in sorted(set(listed or ()) - set(labelled)):
+        defects.append(Defect("missing_file", (image_id,), "in dataset.csv, but not in images/"))
+    if listed is not None:
+        for image_id in sorted(set(labelled) - set(listed)):
+            defects.append(Defect("unlisted_file", (image_id,), "not in dataset.csv"))
+    known = set(labelled) | set(listed or ())
+    for image_id in sorted(annotations.names - known if annotations else ()):
+        detail = "in the COCO file, but neither in images/ nor in dataset.csv"
+        defects.append(Defect("annotation_of_unknown_image", (image_id,), detail))
+    return defects

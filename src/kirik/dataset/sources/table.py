@@ -1,0 +1,231 @@
+"""A CSV of paths and labels becomes an index, and any index becomes such a CSV.
+
+Columns: `path` and `label`; optional are `image_id` (else the path as written is the id), `group`
+(or patient, study, exam: the coarsest one binds, the others are kept as facts), `region` and
+`view` (several joined by `;`), `hardware`, `multiscan`, `boxes` as `x y w h; x y w h` or one box
+a row as `x`, `y`, `width`, `height`, and `polygons` as `x0 y0 x1 y1 …; …`. Columns of one's own
+begin with `x_` and are kept as facts. Paths are relative to the CSV's folder; absolute ones and
+ones outside that folder are allowed, since the table is the user's and archives lie elsewhere.
+"""
+
+import csv
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from kirik.dataset.index import Defect, Index, Record
+from kirik.dataset.sources.files import arrange_classes, is_image, plain_name
+from kirik.dataset.tables import Row, Table, nearest, read_table
+from kirik.errors import DataSetError
+
+ALIASES = {
+    "image_id": ("image_id",),
+    "path": ("path", "file", "filename", "file_name"),
+    "label": ("label", "class", "fractured"),
+    "group": ("group", "patient", "patient_id", "study", "study_id", "exam", "exam_id"),
+    "region": ("region", "body_part"),
+    "view": ("view", "projection"),
+    "hardware": ("hardware",),
+    "multiscan": ("multiscan",),
+    "boxes": ("boxes",),
+    "polygons": ("polygons",),
+}
+BOX = ("x", "y", "width", "height")
+KNOWN = (*(name for names in ALIASES.values() for name in names), *BOX)
+WRITTEN = ("image_id", "path", "label", "group", "region", "view", "hardware", "multiscan")
+YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+BINARY = {"0": "not_fractured", "1": "fractured"}
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is a file that can only be meant as a CSV."""
+    return path.is_file() and path.suffix.casefold() in (".csv", ".tsv", ".txt")
+
+
+def load_table(path: Path, negative: str | None) -> Index:
+    """Index of a CSV; labels 0 and 1 become not_fractured and fractured. Raises DataSetError."""
+    table = read_table(path)
+    columns = _columns(table)
+    defects: list[Defect] = []
+    rows = [(row, *_parsed(row, table, columns)) for row in table.rows]
+    found = _merged([item for item in rows if _exists(item[1], item[0], defects)], defects)
+    names = {name for _, name in found.values()}
+    spelled = BINARY if names <= set(BINARY) else {name: name for name in names}
+    classes, chosen = arrange_classes({spelled[name] for name in names}, negative, path)
+    records = (replace(r, label=classes.index(spelled[name])) for r, name in found.values())
+    ordered = tuple(sorted(records, key=lambda record: record.id))
+    return Index(path.parent, "csv", classes, chosen, ordered, tuple(defects))
+
+
+def _columns(table: Table) -> dict[str, str]:
+    """Column of the table for each field that it has. Raises DataSetError for unknown columns."""
+    for name in table.columns:
+        if name not in KNOWN and not name.startswith("x_"):
+            raise DataSetError(
+                f"{table.path}: unknown column {name!r}; {nearest(name, KNOWN)}known are "
+                f"{', '.join(KNOWN)}; begin the name of a column of your own with x_"
+            )
+    columns = {}
+    for field, aliases in ALIASES.items():
+        present = [name for name in aliases if name in table.columns]
+        if len(present) > 1 and field != "group":
+            raise DataSetError(
+                f"{table.path}: columns {' and '.join(present)} mean the same; keep one of them"
+            )
+        if present:
+            columns[field] = present[0]
+    columns.setdefault("path", columns.get("image_id", ""))
+    if not columns["path"] or "label" not in columns:
+        wanted = "label" if columns["path"] else "path"
+        raise DataSetError(f"{table.path}: no column {wanted}; a data set needs path and label")
+    return columns
+
+
+def _parsed(row: Row, table: Table, columns: dict[str, str]) -> tuple[Record, str]:
+    """A record whose label is still open, and its class's name. Raises DataSetError."""
+    where = f"{table.path}, line {row.line}"
+    cells = {field: row.cells[name] for field, name in columns.items()}
+    for field in ("path", "label"):
+        if not cells[field]:
+            raise DataSetError(f"{where}: {columns[field]} is empty; fill it in or remove the row")
+    written = cells["path"].replace("\\", "/") if os.sep == "/" else cells["path"]
+    others = [c for c in ALIASES["group"] if c in table.columns and c != columns.get("group")]
+    facts = {name: row.cells[name] for name in others}
+    facts |= {name[2:]: row.cells[name] for name in table.columns if name.startswith("x_")}
+    record = Record(
+        id=cells.get("image_id") or Path(written).as_posix(),
+        path=table.path.parent / written,
+        label=-1,
+        group=cells.get("group") or None,
+        region=_names(cells.get("region", "")),
+        view=_names(cells.get("view", "")),
+        hardware=_flag(cells.get("hardware", ""), columns.get("hardware"), where),
+        multiscan=_flag(cells.get("multiscan", ""), columns.get("multiscan"), where),
+        boxes=_boxes(row, cells.get("boxes", ""), where),
+        polygons=_shapes(cells.get("polygons", ""), where, "polygons", _is_polygon),
+        facts={name: value for name, value in facts.items() if value},
+    )
+    return record, plain_name(cells["label"])
+
+
+def _names(cell: str) -> tuple[str, ...]:
+    names = {plain_name(part) for part in re.split(r"[;,|+/]", cell)}
+    return tuple(sorted(names - {""}))
+
+
+def _flag(cell: str, column: str | None, where: str) -> bool | None:
+    if cell and cell.casefold() not in YES_NO:
+        raise DataSetError(f"{where}: {column} is {cell!r}; expected 0, 1 or nothing")
+    return YES_NO[cell.casefold()] if cell else None
+
+
+def _boxes(row: Row, cell: str, where: str) -> tuple[tuple[float, float, float, float], ...]:
+    sides = [row.cells.get(name, "") for name in BOX]
+    if any(sides) and not all(sides):
+        raise DataSetError(f"{where}: a box needs all of x, y, width, height")
+    joined = " ".join(sides) if all(sides) else ""
+    return _shapes(f"{cell};{joined}", where, "boxes", _is_box)
+
+
+def _shapes(cell: str, where: str, column: str, good: Callable[[tuple[float, ...]], bool]) -> tuple:
+    shapes = []
+    for part in filter(str.strip, cell.split(";")):
+        try:
+            numbers = tuple(float(number) for number in re.split(r"[\s,]+", part.strip()))
+        except ValueError:
+            numbers = ()
+        if not all(map(math.isfinite, numbers)) or not good(numbers):
+            form = "x y width height" if column == "boxes" else "x0 y0 x1 y1 x2 y2 …"
+            raise DataSetError(f"{where}: {column} holds {part.strip()!r}; expected {form}; …")
+        shapes.append(numbers)
+    return tuple(shapes)
+
+
+def _is_box(numbers: tuple[float, ...]) -> bool:
+    return len(numbers) == 4 and numbers[2] > 0 and numbers[3] > 0
+
+
+def _is_polygon(numbers: tuple[float, ...]) -> bool:
+    return len(numbers) >= 6 and len(numbers) % 2 == 0
+
+
+def _exists(record: Record, row: Row, defects: list[Defect]) -> bool:
+    try:
+        there = record.path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        there = False
+    if not there:
+        defects.append(Defect("missing_file", (record.id,), f"line {row.line}: no such file"))
+        return False
+    if not is_image(record.path):
+        detail = f"line {row.line}: not a JPEG, PNG, TIFF or DICOM by its name; left out"
+        defects.append(Defect("not_an_image", (record.id,), detail))
+        return False
+    return True
+
+
+def _merged(
+    rows: list[tuple[Row, Record, str]], defects: list[Defect]
+) -> dict[str, tuple[Record, str]]:
+    """Rows by id: those that differ in their boxes alone are one radiograph with several boxes."""
+    found: dict[str, tuple[Record, str]] = {}
+    ambiguous = set()
+    for row, record, name in rows:
+        if record.id not in found:
+            found[record.id] = (record, name)
+            continue
+        first, label = found[record.id]
+        if name != label:
+            ambiguous.add(record.id)
+            detail = f"line {row.line} says {name}, an earlier one {label}; left out"
+            defects.append(Defect("label_disagreement", (record.id,), detail))
+        elif first == replace(record, boxes=first.boxes) and record.boxes != first.boxes:
+            found[record.id] = (replace(first, boxes=first.boxes + record.boxes), name)
+        else:
+            detail = f"line {row.line} names it again; the first row counts"
+            defects.append(Defect("duplicate_row", (record.id,), detail))
+    return {image_id: item for image_id, item in found.items() if image_id not in ambiguous}
+
+
+def write_index(index: Index, path: Path | str) -> None:
+    """Write any index as such a CSV, so that `load_index` reads the same records again.
+
+    Paths under the CSV's folder are written relative to it, others absolute. Defects are not
+    written. Raises DataSetError if the file cannot be written.
+    """
+    path = Path(path)
+    facts = sorted({name for record in index.records for name in record.facts})
+    shapes = [
+        name for name in ("boxes", "polygons") if any(getattr(r, name) for r in index.records)
+    ]
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow([*WRITTEN, *shapes, *(f"x_{name}" for name in facts)])
+            for record in index.records:
+                extra = [_joined(getattr(record, name)) for name in shapes]
+                extra += [record.facts.get(name, "") for name in facts]
+                table.writerow([*_cells(record, index, path.parent), *extra])
+    except OSError as problem:
+        raise DataSetError(f"{path}: cannot be written ({problem.strerror})") from problem
+
+
+def _cells(record: Record, index: Index, folder: Path) -> list[str]:
+    place, folder = record.path.absolute(), folder.absolute()
+    inside = place.is_relative_to(folder)
+    return [
+        record.id,
+        (place.relative_to(folder) if inside else place).as_posix(),
+        index.classes[record.label],
+        record.group or "",
+        ";".join(record.region),
+        ";".join(record.view),
+        *("" if flag is None else str(int(flag)) for flag in (record.hardware, record.multiscan)),
+    ]
+
+
+def _joined(shapes: tuple[tuple[float, ...], ...]) -> str:
+    return "; ".join(" ".join(repr(number) for number in shape) for shape in shapes)
