@@ -1,0 +1,96 @@
+"""Confidence intervals by bootstrap over groups: radiographs of one patient do not count as many.
+
+Whole groups are drawn with replacement (Field & Welsh, J. R. Stat. Soc. B 69, 369–390, 2007), and
+the interval is the percentile interval (Efron & Tibshirani, An Introduction to the Bootstrap, 1993).
+A replicate is a row of weights: how often each radiograph was drawn. Measures that take weights
+need no copying of rows, so that thousands of replicates take seconds.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+
+LEVEL = 0.95
+BLOCK = 200
+"""Replicates computed at once: 200 × 3,000 radiographs × 8 bytes stay within the caches' reach."""
+
+
+class Estimate(TypedDict):
+    """A figure with its interval; None where it does not exist (a part with one class only)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+Values = dict[object, np.ndarray]
+"""Name of a measure → its value in each replicate, NaN where it does not exist."""
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """Estimates by name; how many replicates were drawn, and skipped for want of a class."""
+
+    estimates: dict[object, Estimate]
+    replicates: int
+    skipped: int
+
+
+def bootstrap(
+    values: Callable[[np.ndarray], Values],
+    labels: np.ndarray,
+    groups: Sequence[str],
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Bootstrapped:
+    """Each measure on all rows, with its 95 % interval over groups.
+
+    values: weights float64 [replicates, n] → measures. labels: int or bool [n]; a replicate without
+    each class that the rows have is skipped and counted. With a single group there is no interval.
+    """
+    whole = values(np.ones((1, len(labels))))
+    blocks, skipped = [], 0
+    if len(set(groups)) > 1:
+        for weights in group_weights(groups, replicates, seed):
+            kept = has_all_classes(weights, labels)
+            skipped += int(np.sum(~kept))
+            blocks.append(values(weights[kept]))
+    estimates = {}
+    for name, value in whole.items():
+        drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
+        estimates[name] = estimate(value[0], drawn)
+    return Bootstrapped(estimates, replicates, skipped)
+
+
+def group_weights(groups: Sequence[str], replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """Blocks of replicates: float64 [at most BLOCK, n], how often each row was drawn."""
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    share = np.full(len(names), 1 / len(names))
+    generator = np.random.default_rng(seed)
+    for start in range(0, replicates, BLOCK):
+        size = min(BLOCK, replicates - start)
+        drawn = generator.multinomial(len(names), share, size=size).astype(float)
+        yield drawn[:, member]
+
+
+def has_all_classes(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """bool [replicates]: whether each class among `labels` was drawn at least once."""
+    present = np.stack([labels == label for label in np.unique(labels)], axis=1)
+    return (weights @ present > 0).all(axis=1)
+
+
+def estimate(value: float, drawn: np.ndarray) -> Estimate:
+    """A value with the percentile interval of its replicates.
+
+    No interval where fewer than half of the replicates have a value.
+    """
+    if not np.isfinite(value):
+        return Estimate(value=None, low=None, high=None)
+    found = drawn[np.isfinite(drawn)]
+    if len(found) == 0 or len(found) < len(drawn) / 2:
+        return Estimate(value=float(value), low=None, high=None)
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value=float(value), low=float(low), high=float(high))

@@ -1,0 +1,105 @@
+"""Do probabilities mean what they say: temperature scaling, calibration error, reliability.
+
+C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_softmax, logit
+
+BINS = 15
+TEMPERATURES = (0.2, 10.0)
+_SMALLEST = 1e-7
+
+
+def fit_temperature(
+    logits_or_probs: np.ndarray, labels: np.ndarray, *, probabilities: bool | None = None
+) -> float:
+    """The temperature T that makes softmax(logits / T) most likely, 0.2 ≤ T ≤ 10.
+
+    logits_or_probs: [n] logits of a fracture, or [n, classes] logits; or probabilities of either
+    shape. labels: [n], bool or class index. probabilities: which of them; by default taken for
+    probabilities if all lie in 0…1 (and, with classes, rows sum to 1).
+    A weak log-normal prior around 1, worth about one radiograph, keeps few or perfectly separated
+    radiographs from driving T to an end; with fewer than two classes T is 1.
+    """
+    scores, labels = np.asarray(logits_or_probs, float), np.asarray(labels).astype(int)
+    if len(np.unique(labels)) < 2:
+        return 1.0
+    logits = _as_logits(scores, probabilities)
+    rows = np.arange(len(labels))
+
+    def cost(log_temperature: float) -> float:
+        likely = log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels]
+        return -likely.sum() + log_temperature**2 / 2
+
+    ends = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(cost, bounds=ends, method="bounded").x))
+
+
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities as they would be with logits / temperature: [n] of a fracture or [n, classes]."""
+    clipped = np.clip(np.asarray(probabilities, float), _SMALLEST, 1 - _SMALLEST)
+    if clipped.ndim == 1:
+        return expit(logit(clipped) / temperature)
+    return np.exp(log_softmax(np.log(clipped) / temperature, axis=1))
+
+
+def _as_logits(scores: np.ndarray, probabilities: bool | None) -> np.ndarray:
+    """[n, classes] of logits, whatever was given."""
+    if probabilities is None:
+        inside = bool(np.all((scores >= 0) & (scores <= 1)))
+        probabilities = inside and (
+            scores.ndim == 1 or np.allclose(scores.sum(axis=1), 1, atol=1e-3)
+        )
+    if scores.ndim == 1:
+        values = logit(np.clip(scores, _SMALLEST, 1 - _SMALLEST)) if probabilities else scores
+        return np.stack([np.zeros_like(values), values], axis=1)
+    return np.log(np.clip(scores, _SMALLEST, 1)) if probabilities else scores
+
+
+def log_losses(probability_of_label: np.ndarray) -> np.ndarray:
+    """−log of the probability given to each true label; a probability of 0 counts as 1e-7."""
+    return -np.log(np.clip(probability_of_label, _SMALLEST, 1))
+
+
+class CalibrationBins:
+    """At most 15 bins of equal mass over the given probabilities; equal ones share a bin.
+
+    correct: bool [n], whether what the probability was for is true. probability: [n].
+    Bins of equal mass rather than equal width: most radiographs have a small probability, and
+    wide empty bins hide the error (Nguyen & O'Connor, EMNLP 2015).
+    """
+
+    def __init__(self, correct: np.ndarray, probability: np.ndarray, bins: int = BINS):
+        edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
+        place = np.searchsorted(edges, probability, side="right")
+        self._member = np.eye(len(edges) + 1)[place]
+        self._said = self._member * probability[:, None]
+        self._true = self._member * np.asarray(correct, float)[:, None]
+
+    def error(self, weights: np.ndarray) -> np.ndarray:
+        """Expected calibration error of each weighting: [replicates, n] → [replicates]."""
+        gaps = np.abs(weights @ self._said - weights @ self._true)
+        return gaps.sum(axis=1) / weights.sum(axis=1)
+
+    def reliability(self) -> "Reliability":
+        """Mean probability and share that is true, bin by bin; empty bins are left out."""
+        count = self._member.sum(axis=0)
+        full = count > 0
+        return Reliability(
+            (self._said.sum(axis=0)[full] / count[full]),
+            (self._true.sum(axis=0)[full] / count[full]),
+            count[full].astype(int),
+        )
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram's points: mean probability, observed share, radiographs; [bins]."""
+
+    said: np.ndarray
+    observed: np.ndarray
+    count: np.ndarray
