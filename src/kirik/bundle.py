@@ -1,0 +1,446 @@
+"""A bundle: the folder in which training hands a model on, and all that a reading needs of it.
+
+    bundle.json    the manifest: classes, preprocessing, calibration, operating points, provenance
+    model.onnx     the graph (kind "network")
+    members/NAME/  one bundle for each member (kind "average")
+    card.md, metrics.json, history.csv, …   for people, and for the report
+    SHA256SUMS     the checksum of every file above, as `sha256sum` writes and checks it
+
+The graph takes `radiograph`, uint8 [n, 1, size, size], and gives `logits`, float32 [n, classes],
+`embedding`, float32 [n, features], and, where the manifest has `evidence`, `evidence`, float32
+[n, 1, size/stride, size/stride] in 0…1. softmax(logits / temperature) are the probabilities.
+
+A file in the folder that SHA256SUMS does not list (a desktop's `.DS_Store`, a user's note) is
+ignored: kirik reads listed files only.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from kirik.errors import BundleError, KirikError
+from kirik.operating_points import OperatingPoints
+from kirik.preprocessing import Preprocessing
+
+FORMAT = 1
+MANIFEST, SUMS, GRAPH = "bundle.json", "SHA256SUMS", "model.onnx"
+SHIPPED = Path(__file__).parent / "models"
+
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
+_Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=120)]
+_Folder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Evidence(BaseModel):
+    """The evidence map: input pixels a cell, and the score from which a cell is a finding's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stride: int = Field(ge=1, le=256)
+    threshold: float = Field(gt=0, lt=1)
+
+
+class Manifest(BaseModel):
+    """What a bundle says about itself.
+
+    name, version: the model, as a reading names it.
+    classes: in the order of the graph's logits; `negative` is the index of the one that means
+        "no fracture", or None where every class is a fracture.
+    temperature: of the calibration (Guo et al., ICML 2017, arXiv:1706.04599). In an average it
+        is applied to the logarithm of the members' mean.
+    operating_points: chosen on the validation part; with a negative class only.
+    members, weights: of an average; weights are relative, and equal where there are none.
+    preprocessing, evidence: an average's are the grid that its members' maps are brought to.
+    network: the name it was trained by.
+    provenance: versions, the data's hash, split, fold, seed, settings; nothing of a patient.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    name: _Text
+    kind: Literal["network", "average"] = "network"
+    version: _Text = "1"
+    created: date = Field(default_factory=date.today)
+    classes: tuple[_Text, ...] = Field(min_length=2)
+    negative: int | None = Field(ge=0)
+    preprocessing: Preprocessing
+    temperature: _Positive = 1.0
+    operating_points: OperatingPoints | None = None
+    evidence: Evidence | None = None
+    members: tuple[_Folder, ...] = ()
+    weights: tuple[_Positive, ...] = ()
+    network: _Text
+    provenance: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes have the same name")
+        if self.negative is not None and self.negative >= len(self.classes):
+            raise ValueError("negative is not the index of a class")
+        if (self.negative is None) != (self.operating_points is None):
+            raise ValueError("operating_points and a negative class go together")
+        if (self.kind == "average") != bool(self.members):
+            raise ValueError('members belong to kind "average", and to that alone')
+        if len(set(self.members)) < len(self.members):
+            raise ValueError("two members have the same name")
+        if self.weights and len(self.weights) != len(self.members):
+            raise ValueError("there must be one weight a member, or none at all")
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were all there, and unchanged, when it was loaded.
+
+    checksums: SHA-256 in hex, by the file's name within the bundle.
+    members: the bundles of an average, in the manifest's order.
+    """
+
+    path: Path
+    manifest: Manifest
+    checksums: Mapping[str, str]
+    members: tuple["Bundle", ...] = ()
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Every file that the bundle lists, by its name within the bundle."""
+        return {name: self.path / name for name in self.checksums}
+
+    def read(self, name: str) -> bytes:
+        """A listed file's bytes, checked again, so that what is used is what was verified."""
+        if name not in self.checksums:
+            raise BundleError(f"{self.path}: the bundle has no {name}")
+        content = _read(self.path / name, self.path)
+        _compare(self.path, name, hashlib.sha256(content).hexdigest(), self.checksums[name])
+        return content
+
+
+def find_bundle(path: Path | str | None = None) -> Path:
+    """The bundle's folder: `path`, else $KIRIK_MODEL, else the bundle that ships with kirik.
+
+    A training run's folder stands for the bundle in it. Raises BundleError where there is none.
+    """
+    named = path or os.environ.get("KIRIK_MODEL")
+    if not named:
+        shipped = sorted(SHIPPED.glob(f"*/{MANIFEST}"))
+        if shipped:
+            return shipped[0].parent
+        raise BundleError(
+            "no model: none ships with this kirik; train one (kirik train) and name its bundle"
+            " with --model, or in the environment variable KIRIK_MODEL"
+        )
+    folder = Path(named)
+    try:
+        run = folder / "bundle"
+        found = run if not (folder / MANIFEST).is_file() and run.is_dir() else folder
+        there = found.is_dir()
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot be opened ({error.strerror})") from error
+    if not there:
+        what = "is a file, not a bundle's folder" if found.exists() else "no such folder"
+        raise BundleError(f"{folder}: {what}; name a bundle, or the run that made it")
+    return found
+
+
+def load_bundle(path: Path | str) -> Bundle:
+    """Load a bundle, or a run's, and verify every file that it lists. Raises BundleError."""
+    folder = find_bundle(path)
+    checksums = _checksums(folder)
+    for name, expected in checksums.items():
+        _compare(folder, name, _sha256(folder / name, folder), expected)
+    return _open(folder, checksums)
+
+
+def write_bundle(
+    directory: Path | str,
+    manifest: Manifest,
+    files: Mapping[str, bytes | Path],
+    *,
+    replace: bool = False,
+) -> Bundle:
+    """Write a bundle whole or not at all, and load it.
+
+    directory: must not exist, unless `replace` is set and it is a bundle, which is then swapped
+        for the new one; `files` may name that bundle's own files.
+    files: content, or a file to copy, by name within the bundle; "/" parts folders.
+
+    Raises BundleError if the place is taken, a name is not usable, or the disk refuses.
+    """
+    target = Path(directory).absolute()
+    _check_place(target, replace)
+    for name in files:
+        _check_name(target, name, reserved=(MANIFEST, SUMS))
+    draft = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        draft.chmod(0o755)  # mkdtemp makes it private; a bundle is to be shared
+        contents = {MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode(), **files}
+        _fill(draft, contents)
+        load_bundle(draft)
+        _swap(draft, target)
+    except OSError as error:
+        raise BundleError(
+            f"{target}: the bundle cannot be written ({error.strerror or error}); "
+            "free some space, or name another folder"
+        ) from error
+    finally:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+    return load_bundle(target)
+
+
+def average_bundles(
+    paths: Sequence[Path | str],
+    directory: Path | str,
+    name: str,
+    *,
+    weights: Sequence[float] = (),
+    temperature: float = 1.0,
+    operating_points: OperatingPoints | None = None,
+    files: Mapping[str, bytes | Path] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """Write a bundle that averages the calibrated probabilities of others, which it copies.
+
+    operating_points: chosen for the average on the validation part; where they are not given,
+        the mean of the members' own. The evidence map is the first's that has one.
+    files: card.md, metrics.json and the like, of the average itself.
+
+    Raises BundleError if there are fewer than two, or their classes disagree.
+    """
+    bundles = [load_bundle(path) for path in paths]
+    _check_members(bundles)
+    first = bundles[0].manifest
+    names = _member_names(bundles)
+    grid = next((b.manifest for b in bundles if b.manifest.evidence), first)
+    manifest = _manifest(
+        f"average {name!r}",
+        name=name,
+        kind="average",
+        classes=first.classes,
+        negative=first.negative,
+        preprocessing=grid.preprocessing,
+        temperature=temperature,
+        operating_points=operating_points or _mean_points(bundles),
+        evidence=grid.evidence,
+        members=tuple(names),
+        weights=tuple(weights),
+        network="average",
+        provenance=dict(provenance or {}),
+    )
+    contents: dict[str, bytes | Path] = dict(files or {})
+    for member, bundle in zip(names, bundles, strict=True):
+        inside = {**bundle.files, SUMS: bundle.path / SUMS}
+        contents |= {f"members/{member}/{file}": path for file, path in inside.items()}
+    return write_bundle(directory, manifest, contents, replace=replace)
+
+
+def _check_members(bundles: Sequence[Bundle]) -> None:
+    if len(bundles) < 2:
+        raise BundleError("an average needs two bundles or more")
+    first = bundles[0]
+    for other in bundles[1:]:
+        said, expected = other.manifest, first.manifest
+        if (said.classes, said.negative) != (expected.classes, expected.negative):
+            raise BundleError(
+                f"{other.path}: its classes ({', '.join(said.classes)}) are not those of "
+                f"{first.path} ({', '.join(expected.classes)}); average bundles of one data set"
+            )
+
+
+def _member_names(bundles: Sequence[Bundle]) -> list[str]:
+    """A folder's name for each, by its network's and numbered where two have the same."""
+    names: list[str] = []
+    for bundle in bundles:
+        base = re.sub(r"[^A-Za-z0-9_.-]+", "-", bundle.manifest.name).strip("-._") or "member"
+        taken = sum(n == base or n.startswith(f"{base}-no") for n in names)
+        names.append(f"{base}-no{taken + 1}" if taken else base)
+    return names
+
+
+def _mean_points(bundles: Sequence[Bundle]) -> OperatingPoints | None:
+    points = [bundle.manifest.operating_points for bundle in bundles]
+    if None in points:
+        return None
+    return OperatingPoints(
+        low=math.fsum(p.low for p in points) / len(points),
+        high=math.fsum(p.high for p in points) / len(points),
+    )
+
+
+def _open(folder: Path, checksums: Mapping[str, str]) -> Bundle:
+    """A verified folder as a Bundle, its members opened too (their files are in `checksums`)."""
+    if MANIFEST not in checksums:
+        raise BundleError(f"{folder}: {SUMS} does not list {MANIFEST}; get the bundle again")
+    manifest = _parse(folder)
+    members = []
+    for name in manifest.members:
+        inside = folder / "members" / name
+        sums = _checksums(inside)
+        for file, digest in sums.items():
+            _compare(inside, file, checksums.get(f"members/{name}/{file}", ""), digest)
+        members.append(_open(inside, sums))
+    if manifest.kind == "network" and GRAPH not in checksums:
+        raise BundleError(f"{folder}: the bundle has no {GRAPH}; get it again")
+    _check_average(folder, manifest, members)
+    return Bundle(folder, manifest, checksums, tuple(members))
+
+
+def _check_average(folder: Path, manifest: Manifest, members: Sequence[Bundle]) -> None:
+    if any(member.manifest.classes != manifest.classes for member in members):
+        raise BundleError(f"{folder}: its members' classes disagree; make the average again")
+    if members and manifest.evidence and not any(m.manifest.evidence for m in members):
+        raise BundleError(f"{folder}: none of its members gives evidence; make the average again")
+
+
+def _parse(folder: Path) -> Manifest:
+    try:
+        said = json.loads(_read(folder / MANIFEST, folder))
+    except ValueError as error:
+        raise BundleError(f"{folder / MANIFEST}: not JSON ({error}); get it again") from error
+    written = said.get("format") if isinstance(said, dict) else None
+    if isinstance(written, int) and written > FORMAT:
+        raise BundleError(
+            f"{folder}: written by a newer kirik (bundle format {written}, this one reads up to "
+            f"{FORMAT}); update kirik"
+        )
+    return _manifest(str(folder / MANIFEST), said)
+
+
+def _manifest(where: str, said: Any = None, **values: Any) -> Manifest:
+    """A manifest from parsed JSON or from values, its first flaw told in one line."""
+    try:
+        return Manifest.model_validate(values if said is None else said, strict=False)
+    except ValidationError as error:
+        flaw = error.errors()[0]
+        place = ".".join(str(part) for part in flaw["loc"]) or "manifest"
+        raise BundleError(f"{where}: {place}: {flaw['msg']}; not a manifest of a bundle") from error
+    except KirikError as error:  # an operating point out of its range
+        raise BundleError(f"{where}: {error}") from error
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    path = folder / SUMS
+    if not path.exists() and not (folder / MANIFEST).exists():
+        raise BundleError(f"{folder}: not a bundle (no {MANIFEST} in it); name a bundle or a run")
+    *lines, rest = _read(path, folder).decode("utf-8", "replace").split("\n")
+    sums: dict[str, str] = {}
+    for number, line in enumerate([*lines, rest] if rest else lines, 1):
+        match = _SUM_LINE.fullmatch(line)
+        if not match or number > len(lines):  # the last line ends too, or it was cut
+            raise BundleError(f"{path}: line {number} is not a checksum; get the bundle again")
+        _check_name(folder, match[2], reserved=(SUMS,))
+        sums[match[2]] = match[1]
+    return sums
+
+
+def _check_name(folder: Path, name: str, reserved: Sequence[str]) -> None:
+    """Refuse what could lead out of the bundle or hide in it."""
+    if not _FILE_NAME.fullmatch(name) or name in reserved:
+        raise BundleError(f"{folder}: {name!r} cannot be the name of a file in a bundle")
+
+
+def _compare(folder: Path, name: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise BundleError(
+            f"{folder}: {name} was changed or damaged (its SHA-256 is not the one in {SUMS}); "
+            "get the bundle again"
+        )
+
+
+def _read(path: Path, folder: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, folder, error) from error
+
+
+def _sha256(path: Path, folder: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, folder, error) from error
+
+
+def _unreadable(path: Path, folder: Path, error: OSError) -> BundleError:
+    name = path.relative_to(folder).as_posix()
+    if isinstance(error, FileNotFoundError):
+        return BundleError(f"{folder}: {name} is missing; get the bundle again")
+    advice = "check its permissions" if isinstance(error, PermissionError) else "check the disk"
+    return BundleError(f"{folder}: {name} cannot be read ({error.strerror}); {advice}")
+
+
+def _check_place(target: Path, replace: bool) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    if not replace:
+        raise BundleError(f"{target}: already exists; name another folder, or say replace")
+    if not (target / MANIFEST).is_file():
+        raise BundleError(f"{target}: not a bundle, so it is not replaced; name another folder")
+
+
+def _fill(draft: Path, contents: Mapping[str, bytes | Path]) -> None:
+    """Write all files and their checksums into an empty folder, down to the disk."""
+    sums = []
+    for name, content in sorted(contents.items()):
+        path = draft / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Path):
+            shutil.copyfile(content, path)
+        else:
+            path.write_bytes(content)
+        _sync(path)
+        sums.append(f"{_sha256(path, draft)}  {name}\n")
+    (draft / SUMS).write_text("".join(sums), encoding="utf-8")
+    _sync(draft / SUMS)
+
+
+def _swap(draft: Path, target: Path) -> None:
+    """Put the finished draft in the target's place; what stood there is kept until it stands."""
+    old = draft.with_name(draft.name + ".old")
+    if target.exists():
+        target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk keep what was written, where the system can be told so."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
