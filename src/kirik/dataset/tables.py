@@ -1,11 +1,12 @@
-"""Reading the CSV files of people: Excel's byte order mark, semicolons, stray blanks, line numbers.
+"""CSV files of people and for people: Excel's byte order mark, semicolons, line numbers.
 
 Errors name the file, the line, and what to do; the caller says which kind of error it is.
 """
 
 import csv
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,3 +73,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'label'?` with the known name that is nearest; empty if none is near."""
     near = difflib.get_close_matches(name.casefold(), list(known), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+def write_table(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    error: type[KirikError] = DataSetError,
+) -> None:
+    """Write a CSV whole or not at all: beside its place first, then moved there. Raises `error`."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(columns)
+            lines.writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as problem:
+        raise error(f"{path}: cannot be written ({problem.strerror})") from problem
+    finally:
+        beside.unlink(missing_ok=True)

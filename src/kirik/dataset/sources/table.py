@@ -8,7 +8,6 @@ begin with `x_` and are kept as facts. Paths are relative to the CSV's folder; a
 ones outside that folder are allowed, since the table is the user's and archives lie elsewhere.
 """
 
-import csv
 import math
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from kirik.dataset.index import Defect, Index, Record
 from kirik.dataset.sources.files import arrange_classes, is_image, plain_name
-from kirik.dataset.tables import Row, Table, nearest, read_table
+from kirik.dataset.tables import Row, Table, nearest, read_table, write_table
 from kirik.errors import DataSetError
 
 ALIASES = {
@@ -198,19 +197,17 @@ def write_index(index: Index, path: Path | str) -> None:
     """
     path = Path(path)
     facts = sorted({name for record in index.records for name in record.facts})
-    shapes = [
-        name for name in ("boxes", "polygons") if any(getattr(r, name) for r in index.records)
-    ]
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow([*WRITTEN, *shapes, *(f"x_{name}" for name in facts)])
-            for record in index.records:
-                extra = [_joined(getattr(record, name)) for name in shapes]
-                extra += [record.facts.get(name, "") for name in facts]
-                table.writerow([*_cells(record, index, path.parent), *extra])
-    except OSError as problem:
-        raise DataSetError(f"{path}: cannot be written ({problem.strerror})") from problem
+    drawn = {name for name in ("boxes", "polygons") for r in index.records if getattr(r, name)}
+    columns = [*WRITTEN, *sorted(drawn), *(f"x_{name}" for name in facts)]
+    rows = (
+        [
+            *_cells(record, index, path.parent),
+            *(_joined(getattr(record, name)) for name in sorted(drawn)),
+            *(record.facts.get(name, "") for name in facts),
+        ]
+        for record in index.records
+    )
+    write_table(path, columns, rows)
 
 
 def _cells(record: Record, index: Index, folder: Path) -> list[str]:

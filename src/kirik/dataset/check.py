@@ -1,0 +1,112 @@
+"""Proves a split leak-free on a data set, or names every leak.
+
+A leak is whatever lets a classifier see in training what it is measured on: a group, a pair of
+duplicates or a patient on two sides, or a radiograph of which the split does not say its side.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kirik.dataset.index import Index, Record
+from kirik.errors import SplitError
+
+if TYPE_CHECKING:
+    from kirik.dataset.split import Assignment, Split
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One leak of a split.
+
+    kind: group_torn (by the split's own groups), duplicates_torn, user_group_torn (by the data
+        set's group column), or not_in_split.
+    ids: the radiographs concerned.
+    detail: where they are.
+    """
+
+    kind: str
+    ids: tuple[str, ...]
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+def check_split(
+    split: "Split", index: Index, duplicates: Iterable[tuple[str, ...]] = ()
+) -> list[Leak]:
+    """All leaks of a split on the radiographs that are there; empty if it is proven leak-free.
+
+    duplicates: ids that show the same radiograph (same bytes, same pixels, or nearly so).
+    Radiographs that the split excludes cannot leak. Those that it names and that are absent are
+    no leak: `absent` counts them.
+    """
+    leaks = torn_groups(split)
+    patients: dict[str, list[str]] = {}
+    for record in index.records:
+        if record.group is not None:
+            patients.setdefault(record.group, []).append(record.id)
+    leaks += _torn(split, patients.values(), "user_group_torn")
+    leaks += _torn(split, duplicates, "duplicates_torn")
+    unnamed = tuple(r.id for r in index.records if r.id not in split.assignments)
+    if unnamed:
+        detail = f"{len(unnamed)} radiographs of the data set are in no part: {_some(unnamed)}"
+        leaks.append(Leak("not_in_split", unnamed, detail))
+    return leaks
+
+
+def torn_groups(split: "Split") -> list[Leak]:
+    """Leaks that a split shows by itself: its own groups in two parts, whatever is on disk."""
+    groups: dict[str, list[str]] = {}
+    for assignment in split.assignments.values():
+        groups.setdefault(assignment.group, []).append(assignment.image_id)
+    return _torn(split, groups.values(), "group_torn")
+
+
+def absent(split: "Split", index: Index) -> tuple[str, ...]:
+    """Ids that a split names, excluded ones too, and that the data set does not have."""
+    return tuple(image_id for image_id in split.assignments if image_id not in index.by_id)
+
+
+def select(index: Index, split: "Split", part: str) -> list[Record]:
+    """Records of one part, in the split's order; excluded ones are in no part.
+
+    Raises SplitError if there is no such part, it is empty, or radiographs of it are absent.
+    """
+    wanted = split.part(part)
+    if not wanted:
+        raise SplitError(f"split {split.name}: part {part} is empty; choose another part")
+    lacking = [a.image_id for a in wanted if a.image_id not in index.by_id]
+    if lacking:
+        raise SplitError(
+            f"{index.root}: {len(lacking)} of {len(wanted)} radiographs of part {part} of split "
+            f"{split.name} are absent ({_some(lacking)}); add them or choose another part"
+        )
+    return [index.by_id[a.image_id] for a in wanted]
+
+
+def _torn(split: "Split", together: Iterable[Iterable[str]], kind: str) -> list[Leak]:
+    leaks = []
+    for ids in together:
+        named = [split.assignments[i] for i in ids if i in split.assignments]
+        used = [a for a in named if a.split != "excluded"]
+        sides: dict[str, list[str]] = {}
+        for assignment in used:
+            sides.setdefault(_side(assignment), []).append(assignment.image_id)
+        if len(sides) > 1:
+            detail = "; ".join(f"{_some(sides[side])} in {side}" for side in sorted(sides))
+            leaks.append(Leak(kind, tuple(a.image_id for a in used), detail))
+    return leaks
+
+
+def _side(assignment: "Assignment") -> str:
+    return assignment.split if assignment.fold is None else f"fold{assignment.fold}"
+
+
+def _some(ids: Iterable[str]) -> str:
+    ids = list(ids)
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return ", ".join(ids[:SHOWN]) + more

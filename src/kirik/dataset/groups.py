@@ -1,0 +1,91 @@
+"""Groups: radiographs that must stay on one side of a split.
+
+One patient's or one exam's radiographs resemble each other more than their diagnosis explains;
+a classifier that has seen one of them is measured too well on the others.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from kirik.dataset.index import Record
+
+LONGEST_RUN = 40
+"""Radiographs in a run at most: FracAtlas's longest is below 30. Where a data set has one region
+alone, a run would hold all of it; cut here, only neighbours at the cuts are torn."""
+
+
+def bind(
+    records: Sequence[Record],
+    duplicates: Iterable[tuple[str, ...]],
+    excluded: frozenset[str] = frozenset(),
+) -> dict[str, str]:
+    """Group name by record id: `g0000` … in the order of each group's first id.
+
+    Bound are the records of one group of the data set, if it names groups; else exams, as
+    `exam_runs` finds them. Duplicates are bound in either case, but not by way of `excluded`
+    records: a truncated file resembles every other truncated file.
+    """
+    ordered = sorted(records, key=lambda record: record.id)
+    first = {record.id: record.id for record in ordered}
+    for together in [*_exams(ordered), *_usable(duplicates, first, excluded)]:
+        for image_id in together[1:]:
+            _join(first, together[0], image_id)
+    names: dict[str, str] = {}
+    for record in ordered:
+        names.setdefault(_root(first, record.id), f"g{len(names):04d}")
+    return {record.id: names[_root(first, record.id)] for record in ordered}
+
+
+def exam_runs(records: Sequence[Record]) -> list[list[str]]:
+    """Runs of ids that are likely one exam: consecutive file numbers, one region, same prefix.
+
+    Names like IMG0000012.jpg number radiographs in the order of filing. A run ends at a missing
+    number, at a change of region, and after LONGEST_RUN; an unknown region makes no run.
+    """
+    numbered = sorted(
+        (prefix, number, record.region, record.id)
+        for record in records
+        for prefix, number in [_numbered(record.id)]
+        if number is not None and record.region
+    )
+    runs: list[list[str]] = []
+    before = None
+    for prefix, number, region, image_id in numbered:
+        follows = before == (prefix, number - 1, region) and len(runs[-1]) < LONGEST_RUN
+        if follows:
+            runs[-1].append(image_id)
+        else:
+            runs.append([image_id])
+        before = (prefix, number, region)
+    return runs
+
+
+def _numbered(image_id: str) -> tuple[str, int | None]:
+    found = re.fullmatch(r"(.*?)([0-9]{1,18})(\.[A-Za-z]+)?", image_id)
+    return (found[1], int(found[2])) if found else (image_id, None)
+
+
+def _exams(records: Sequence[Record]) -> list[list[str]]:
+    named: dict[str, list[str]] = {}
+    for record in records:
+        if record.group is not None:
+            named.setdefault(record.group, []).append(record.id)
+    return list(named.values()) if named else exam_runs(records)
+
+
+def _usable(
+    duplicates: Iterable[tuple[str, ...]], known: dict[str, str], excluded: frozenset[str]
+) -> list[list[str]]:
+    return [[i for i in ids if i in known and i not in excluded] for ids in duplicates]
+
+
+def _root(first: dict[str, str], image_id: str) -> str:
+    while first[image_id] != image_id:
+        first[image_id] = first[first[image_id]]
+        image_id = first[image_id]
+    return image_id
+
+
+def _join(first: dict[str, str], one: str, other: str) -> None:
+    low, high = sorted((_root(first, one), _root(first, other)))
+    first[high] = low
