@@ -68,7 +68,7 @@ def load_split(name_or_path: str | Path) -> Split:
     path = Path(name_or_path)
     if str(name_or_path) in published_splits():
         path = PUBLISHED / f"{name_or_path}.csv"
-    elif not path.is_file():
+    elif not path.exists():
         known = ", ".join(published_splits())
         raise SplitError(f"{name_or_path}: no such split file, nor a published split ({known})")
     table = read_table(path, SplitError)
@@ -183,9 +183,8 @@ def _placed(
 def class_counts(split: Split, index: Index) -> dict[str, dict[str, int]]:
     """Radiographs that are there, by part (test, fold1 …) and class: how even a split is."""
     counts: dict[str, dict[str, int]] = {}
-    for part in (
-        ["test", *(f"fold{fold}" for fold in split.folds)] if split.folds else ["test", "dev"]
-    ):
+    folds = [f"fold{fold}" for fold in split.folds]
+    for part in ["test", *(folds or ["dev"])]:
         present = [index.by_id[a.image_id] for a in split.part(part) if a.image_id in index.by_id]
         labels = Counter(record.label for record in present)
         counts[part] = {name: labels[i] for i, name in enumerate(index.classes)}

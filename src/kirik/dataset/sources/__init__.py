@@ -24,14 +24,20 @@ def load_index(path: Path | str, *, negative: str | None = None) -> Index:
     """
     path = Path(path)
     try:
-        folder, table = path.is_dir(), is_table(path)
-    except (OSError, ValueError) as problem:
-        raise DataSetError(f"{path}: cannot be looked at ({problem}); {EXPECTED}") from problem
+        return _load(path, negative)
+    except OSError as problem:
+        raise DataSetError(
+            f"{path}: cannot be looked through ({problem.strerror}); check its permissions"
+        ) from problem
+
+
+def _load(path: Path, negative: str | None) -> Index:
+    table = is_table(path)
     if table and path.name == "dataset.csv" and is_fracatlas(path.parent):
         return load_fracatlas(path.parent, negative)
     if table:
         return load_table(path, negative)
-    if not folder:
+    if not path.is_dir():
         state = "is no data set" if path.exists() else "does not exist"
         raise DataSetError(f"{path}: {state}; {EXPECTED}")
     if is_fracatlas(path):

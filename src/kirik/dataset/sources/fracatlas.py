@@ -62,6 +62,7 @@ def load_fracatlas(root: Path, negative: str | None) -> Index:
     """
     defects: list[Defect] = []
     labelled = _labelled_files(root, defects)
+    there = {i for d in defects if d.kind.startswith("same_name") for i in d.ids} | set(labelled)
     listed = _listed(root, defects)
     annotations = read_annotations(root / MASKS, defects)
     classes, chosen = arrange_classes({name for _, name in labelled.values()}, negative, root)
@@ -70,7 +71,7 @@ def load_fracatlas(root: Path, negative: str | None) -> Index:
         said = UNLISTED if listed is None else listed.get(image_id, UNLISTED)
         records.append(_record(image_id, path, classes.index(name), said, annotations))
         defects += _disagreement(image_id, name == FRACTURED, said, annotations)
-    defects += _missing_and_unlisted(labelled, listed, annotations)
+    defects += _missing_and_unlisted(there, there if listed is None else set(listed), annotations)
     return Index(root, "fracatlas", classes, chosen, tuple(records), tuple(defects))
 
 
@@ -184,18 +185,15 @@ def _disagreement(
 
 
 def _missing_and_unlisted(
-    labelled: dict[str, tuple[Path, str]],
-    listed: dict[str, _Listed] | None,
-    annotations: Annotations | None,
+    there: set[str], listed: set[str], annotations: Annotations | None
 ) -> list[Defect]:
-    defects = []
-    for image_id in sorted(set(listed or ()) - set(labelled)):
-        defects.append(Defect("missing_file", (image_id,), "in dataset.csv, but not in images/"))
-    if listed is not None:
-        for image_id in sorted(set(labelled) - set(listed)):
-            defects.append(Defect("unlisted_file", (image_id,), "not in dataset.csv"))
-    known = set(labelled) | set(listed or ())
-    for image_id in sorted(annotations.names - known if annotations else ()):
-        detail = "in the COCO file, but neither in images/ nor in dataset.csv"
-        defects.append(Defect("annotation_of_unknown_image", (image_id,), detail))
-    return defects
+    unknown = annotations.names - there - listed if annotations else ()
+    detail = "in the COCO file, but neither in images/ nor in dataset.csv"
+    return [
+        *(
+            Defect("missing_file", (i,), "in dataset.csv, but not in images/")
+            for i in sorted(listed - there)
+        ),
+        *(Defect("unlisted_file", (i,), "not in dataset.csv") for i in sorted(there - listed)),
+        *(Defect("annotation_of_unknown_image", (i,), detail) for i in sorted(unknown)),
+    ]
