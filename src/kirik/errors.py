@@ -39,3 +39,7 @@ class BundleError(KirikError):
 
 class DownloadError(KirikError):
     """A download that broke off for good, or whose bytes are not the promised ones."""
+
+
+class OutputError(KirikError):
+    """A file that kirik was asked to write and cannot: a full disk, a closed folder."""
