@@ -19,8 +19,8 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -192,11 +192,9 @@ def write_bundle(
     _check_place(target, replace)
     for name in files:
         _check_name(target, name, reserved=(MANIFEST, SUMS))
-    draft = None
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        draft.chmod(0o755)  # mkdtemp makes it private; a bundle is to be shared
+        draft.mkdir(parents=True)
         contents = {MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode(), **files}
         _fill(draft, contents)
         load_bundle(draft)
@@ -207,8 +205,7 @@ def write_bundle(
             "free some space, or name another folder"
         ) from error
     finally:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
     return load_bundle(target)
 
 
