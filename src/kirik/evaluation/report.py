@@ -1,0 +1,349 @@
+"""The report of one evaluation: report.html in one file, metrics.json and predictions.csv beside it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kirik.evaluation import plots
+from kirik.evaluation.calibration import CalibrationBins
+from kirik.evaluation.curves import pr_line, roc_line
+from kirik.evaluation.examples import KINDS, Example
+from kirik.evaluation.history import read_history
+from kirik.evaluation.metrics import Metrics
+from kirik.evaluation.predictions import Predictions
+from kirik.evaluation.questions import ClassQuestion
+from kirik.evaluation.report_texts import REPORT
+from kirik.evaluation.wording import (
+    interval_text,
+    measure_name,
+    number,
+    percent,
+    value_text,
+    whole,
+    word,
+)
+from kirik.operating_points import DECISIONS, OperatingPoints, decide
+from kirik.page import thumbnail_uri, write_page
+
+TILES = ("auroc", "auprc", "sensitivity", "specificity", "accuracy", "f1")
+CLASS_TILES = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "macro_f1")
+AT_THRESHOLD = ("sensitivity", "specificity", "accuracy", "f1")
+PER_CLASS = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "f1")
+SUBGROUP_FIGURES = ["auroc", "auprc", "sensitivity", "specificity", "accuracy", "balanced_accuracy"]
+
+
+def write_report(
+    directory: Path,
+    predictions: Predictions,
+    metrics: Metrics,
+    *,
+    history: Path | None = None,
+    examples: Sequence[Example] = (),
+    facts: Mapping[str, Any] | None = None,
+    language: str = "en",
+) -> Path:
+    """Write report.html, metrics.json and predictions.csv into `directory`; returns the report's path.
+
+    metrics: of `measure`. history: the training run's CSV, one row per epoch.
+    facts: where the figures come from, shown as they are: model, network, data_set, split, part,
+    seed, versions (a dict), date …; `selected_on_this_part` (bool) makes the report warn that the
+    part also chose the model or its operating points. They go into metrics.json as `facts`.
+    Raises DataSetError if the history cannot be read.
+    """
+    facts = dict(facts or {})
+    training = {} if history is None else read_history(history)
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(metrics | {"facts": facts}, indent=1, ensure_ascii=False, allow_nan=False,
+                      default=str)  # fmt: skip
+    (directory / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    predictions.write(directory / "predictions.csv")
+    page = _Page(predictions, metrics, facts, language)
+    path = directory / "report.html"
+    write_page(path, "report.html.j2", language, **page.values(training, examples))
+    return path
+
+
+class _Page:
+    """Turns figures into what the template shows, in one language."""
+
+    def __init__(self, predictions: Predictions, metrics: Metrics, facts: dict, language: str):
+        self.predictions, self.metrics, self.facts = predictions, metrics, facts
+        self.language, self.text = language, REPORT[language]
+        self.fracture: Metrics | None = metrics["fracture"]
+        self.both = len(np.unique(predictions.fractured)) == 2 if predictions.binary else False
+        three_way = self.fracture and self.fracture["three_way"]
+        self.points = OperatingPoints.from_dict(three_way["points"]) if three_way else None
+
+    def values(self, training: dict[str, np.ndarray], examples: Sequence[Example]) -> dict:
+        model = self.facts.get("model") or self.facts.get("network")
+        return {
+            "text": self.text,
+            "title": self.text["of"].format(model=model) if model else self.text["title"],
+            "subtitle": self._subtitle(),
+            "notes": self._notes(),
+            "warnings": self._warnings(),
+            "tiles": self._tiles(),
+            "table": self._table(),
+            "classes": self._classes(),
+            "figures": self._figures(),
+            "three_way": self._three_way(),
+            "subgroups": self._subgroups(),
+            "examples": self._examples(examples),
+            "training": self._training(training),
+            "facts": self._facts(),
+        }
+
+    def _subtitle(self) -> str:
+        metrics, language = self.metrics, self.language
+        parts = [
+            str(self.facts[name]) for name in ("data_set", "split", "part") if name in self.facts
+        ]
+        counts = {"n": whole(metrics["n"], language), "groups": whole(metrics["groups"], language)}
+        parts.append(self.text["part"].format(**counts))
+        if metrics["prevalence"] is not None:
+            count = whole(int(self.predictions.fractured.sum()), language)
+            share = percent(metrics["prevalence"], language)
+            parts.append(self.text["fractured"].format(count=count, share=share))
+        return " · ".join(parts)
+
+    def _notes(self) -> list[str]:
+        drawn = self.metrics["bootstrap"]
+        if not drawn["replicates"] or self.metrics["groups"] < 2:
+            return [self.text["no_intervals"]]
+        replicates = whole(drawn["replicates"], self.language)
+        notes = [self.text["intervals"].format(replicates=replicates)]
+        if drawn["skipped"]:
+            skipped = whole(drawn["skipped"], self.language)
+            notes.append(self.text["skipped"].format(skipped=skipped))
+        return notes
+
+    def _warnings(self) -> list[str]:
+        warnings = [self.text["selected"]] if self.facts.get("selected_on_this_part") else []
+        alone = sum(count > 0 for count in self.metrics["classes"].values()) == 1
+        return warnings + ([self.text["one_class"]] if alone else [])
+
+    def _figure(self, name: str, figure: dict | None) -> dict[str, str]:
+        value = None if figure is None else figure["value"]
+        return {
+            "name": measure_name(name, self.language),
+            "value": value_text(value, name, self.language),
+            "interval": interval_text(figure, name, self.language),
+            "meaning": self.text["meanings"].get(name, ""),
+        }
+
+    def _tiles(self) -> list[dict[str, str]]:
+        if self.fracture is None:
+            by_class = self.metrics["by_class"]
+            return [self._figure(name, by_class[name]) | {"at": ""} for name in CLASS_TILES]
+        at = self.text["at_threshold"].format(threshold=self._threshold())
+        return [
+            self._figure(name, self.fracture[name]) | {"at": at if name in AT_THRESHOLD else ""}
+            for name in TILES
+        ]
+
+    def _threshold(self) -> str:
+        return number(self.fracture["threshold"], self.language, 2)
+
+    def _table(self) -> list[dict[str, str]]:
+        figures = self.metrics["by_class"] if self.fracture is None else self.fracture
+        shown = [name for name in self.text["meanings"] if name in figures]
+        shown += [name for name in CLASS_TILES if name in figures and name not in shown]
+        return [self._figure(name, figures[name]) for name in shown]
+
+    def _classes(self) -> dict | None:
+        by_class = self.metrics["by_class"]
+        if by_class is None:
+            return None
+        rows = [
+            {
+                "name": word(name, self.language),
+                "n": whole(self.metrics["classes"][name], self.language),
+                "cells": [self._figure(measure, figures[measure]) for measure in PER_CLASS],
+            }
+            for name, figures in by_class["per_class"].items()
+        ]
+        return {"head": [measure_name(name, self.language) for name in PER_CLASS], "rows": rows}
+
+    def _figures(self) -> list[dict[str, str]]:
+        figures = self._curves() + [self._confusion()] + self._probabilities()
+        return [_shown(figure, caption) for figure, caption in figures]
+
+    def _curves(self) -> list[tuple]:
+        """ROC and PR of the fracture, and of each class where there are more."""
+        figures, seed = [], self.metrics["bootstrap"]["seed"]
+        part, language, text = self.predictions, self.language, self.text
+        if self.both:
+            answer = (part.fractured, part.fracture_probability, part.groups)
+            figures.append(
+                (plots.roc_figure({"": roc_line(*answer, seed=seed)}, language), text["roc"])
+            )
+            line = {"": pr_line(*answer, seed=seed)}
+            prevalence = self.metrics["prevalence"]
+            figures.append((plots.pr_figure(line, prevalence, language), text["pr"]))
+        if self.metrics["by_class"] is not None:
+            figures += self._class_curves()
+        return figures
+
+    def _class_curves(self) -> list[tuple]:
+        part = self.predictions
+        answers = {
+            name: (part.labels == i, part.probabilities[:, i])
+            for i, name in enumerate(part.classes)
+            if 0 < np.sum(part.labels == i) < len(part.ids)
+        }
+        if not answers:
+            return []
+        roc = {name: roc_line(*answer) for name, answer in answers.items()}
+        pr = {name: pr_line(*answer) for name, answer in answers.items()}
+        by_class = f" · {self.text['by_class']}"
+        return [
+            (plots.roc_figure(roc, self.language), self.text["roc"] + by_class),
+            (plots.pr_figure(pr, None, self.language), self.text["pr"] + by_class),
+        ]
+
+    def _confusion(self) -> tuple:
+        figure = plots.confusion_figure(self.metrics["confusion"], self.language)
+        if self.metrics["by_class"] is not None:
+            return figure, self.text["confusion_classes"]
+        return figure, self.text["confusion"].format(threshold=self._threshold())
+
+    def _probabilities(self) -> list[tuple]:
+        """Reliability and histogram, of the fracture or else of the chosen class."""
+        part, text, language = self.predictions, self.text, self.language
+        if self.fracture is None:
+            question = ClassQuestion(part)
+            chosen = part.probabilities.max(axis=1)
+            right = part.probabilities.argmax(axis=1) == part.labels
+            names = plots.TEXTS[language]
+            scores = {names["right"]: chosen[right], names["wrong"]: chosen[~right]}
+            histogram = plots.histogram_figure(scores, language, axis="confidence")
+            bins, caption = question.bins, text["reliability_classes"]
+        else:
+            said, fractured = part.fracture_probability, part.fractured
+            scores = {"not_fractured": said[~fractured], "fractured": said[fractured]}
+            threshold = self.fracture["threshold"]
+            histogram = plots.histogram_figure(
+                scores, language, threshold=threshold, points=self.points
+            )
+            bins, caption = CalibrationBins(fractured, said), text["reliability"]
+        reliability = plots.reliability_figure(bins.reliability(), language)
+        return [(reliability, caption), (histogram, text["histogram"])]
+
+    def _three_way(self) -> dict | None:
+        if self.points is None:
+            return None
+        figures, text, language = self.fracture["three_way"], self.text, self.language
+        shares = {name: f"{100 * figures[f'share_{name}']['value']:.0f}" for name in DECISIONS}
+        counts = figures["counts"]
+        fractured = sum(cell["fractured"] for cell in counts.values())
+        missed = counts["no_fracture"]["fractured"]
+        where = "_selected" if self.facts.get("selected_on_this_part") else ""
+        ends = {end: number(getattr(self.points, end), language, 3) for end in ("low", "high")}
+        return {
+            "points": text[f"three_way_points{where}"].format(**ends),
+            "sentence": text["three_way_sentence"].format(
+                **shares, fractured=whole(fractured, language), missed=whole(missed, language)
+            ),
+            "rows": [self._decision(name, counts[name], figures) for name in DECISIONS],
+            "figures": [
+                self._figure(name, figures[name])
+                for name in figures
+                if name not in ("points", "counts") and not name.startswith("share_")
+            ],
+        }
+
+    def _decision(self, name: str, cell: dict[str, int], figures: dict) -> dict:
+        return {
+            "name": self.text[name],
+            "n": whole(cell["fractured"] + cell["not_fractured"], self.language),
+            "share": self._figure(f"share_{name}", figures[f"share_{name}"]),
+            "fractured": whole(cell["fractured"], self.language),
+            "not_fractured": whole(cell["not_fractured"], self.language),
+        }
+
+    def _subgroups(self) -> list[dict]:
+        tables = []
+        for column, rows in self.metrics["subgroups"].items():
+            shown = [name for name in SUBGROUP_FIGURES if name in rows[0]]
+            tables.append(
+                {
+                    "name": word(column, self.language).capitalize(),
+                    "binary": "prevalence" in rows[0],
+                    "head": [measure_name(name, self.language) for name in shown],
+                    "rows": [self._subgroup(row, shown) for row in rows],
+                }
+            )
+        return tables
+
+    def _subgroup(self, row: dict, shown: list[str]) -> dict:
+        prevalence = row.get("prevalence")
+        return {
+            "level": word(row["level"], self.language),
+            "n": whole(row["n"], self.language),
+            "prevalence": "" if prevalence is None else percent(prevalence, self.language),
+            "cells": [row[name] and self._figure(name, row[name]) for name in shown],
+        }
+
+    def _examples(self, examples: Sequence[Example]) -> list[dict]:
+        kinds: dict[str, list[dict]] = {}
+        for example in examples:
+            kinds.setdefault(self._kind(example), []).append(self._film(example))
+        titles = {kind: "doubtful" if kind == "uncertain" else kind for kind in KINDS}
+        return [
+            {"kind": kind, "title": self.text[titles[kind]], "films": kinds[kind]}
+            for kind in KINDS
+            if kind in kinds
+        ]
+
+    def _kind(self, example: Example) -> str:
+        if example.kind is not None:
+            return example.kind
+        return "right" if int(np.argmax(example.probabilities)) == example.label else "wrong"
+
+    def _film(self, example: Example) -> dict:
+        part, language = self.predictions, self.language
+        if part.binary:
+            probability = float(1 - example.probabilities[part.negative])
+            said = f"{self.text['probability']} {percent(probability, language)}"
+        else:
+            best = int(np.argmax(example.probabilities))
+            share = percent(float(example.probabilities[best]), language)
+            said = f"{word(part.classes[best], language)} {share}"
+        decision = decide(probability, self.points) if part.binary and self.points else None
+        overlay = None if example.overlay is None else thumbnail_uri(example.overlay, 360)
+        return {
+            "id": example.id,
+            "label": word(part.classes[example.label], language),
+            "said": said,
+            "decision": decision and self.text[decision],
+            "picture": thumbnail_uri(example.pixels, 360),
+            "overlay": overlay,
+        }
+
+    def _training(self, history: dict[str, np.ndarray]) -> list[dict[str, str]]:
+        curves = {"loss": plots.loss_figure, "accuracy": plots.accuracy_figure}
+        figures = {name: draw(history, self.language) for name, draw in curves.items()}
+        return [_shown(figure, self.text[name]) for name, figure in figures.items() if figure]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        names = self.text["facts"]
+        return [
+            (names.get(name, name.replace("_", " ").capitalize()), _plain(value))
+            for name, value in self.facts.items()
+            if name != "selected_on_this_part"
+        ]
+
+
+def _shown(figure, caption: str) -> dict[str, str]:
+    return {"uri": plots.figure_uri(figure), "caption": caption}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value)
+    return str(value)
