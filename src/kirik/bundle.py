@@ -125,8 +125,8 @@ class Bundle:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Every file that the bundle lists, by its name within the bundle."""
-        return {name: self.path / name for name in self.checksums}
+        """Every listed file but the manifest, as `write_bundle` takes them."""
+        return {name: self.path / name for name in self.checksums if name != MANIFEST}
 
     def read(self, name: str) -> bytes:
         """A listed file's bytes, checked again, so that what is used is what was verified."""
@@ -251,8 +251,8 @@ def average_bundles(
     )
     contents: dict[str, bytes | Path] = dict(files or {})
     for member, bundle in zip(names, bundles, strict=True):
-        inside = {**bundle.files, SUMS: bundle.path / SUMS}
-        contents |= {f"members/{member}/{file}": path for file, path in inside.items()}
+        inside = [*bundle.checksums, SUMS]
+        contents |= {f"members/{member}/{file}": bundle.path / file for file in inside}
     return write_bundle(directory, manifest, contents, replace=replace)
 
 
