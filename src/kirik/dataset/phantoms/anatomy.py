@@ -20,13 +20,13 @@ FINGERS = {
 }
 CARPALS = {
     # name: (x, y, half-width, half-length, tilt in degrees)
-    "scaphoid": (15, 253, 7, 12, 35),
-    "lunate": (3, 251, 8, 8, 0),
-    "triquetrum": (-10, 255, 7, 9, -30),
-    "trapezium": (24, 263, 7, 8, 20),
-    "trapezoid": (15, 269, 6, 7, 0),
-    "capitate": (4, 267, 7, 13, 0),
-    "hamate": (-8, 268, 8, 10, -10),
+    "scaphoid": (15, 252, 6.2, 12, 35),
+    "lunate": (2, 249, 6.6, 7.5, 0),
+    "triquetrum": (-11, 252, 6, 8, -35),
+    "trapezium": (26, 263, 6, 7, 25),
+    "trapezoid": (15, 268, 5.2, 6.5, 5),
+    "capitate": (3.5, 266, 6, 11, 0),
+    "hamate": (-9, 266, 6.6, 9, -12),
 }
 
 
@@ -35,6 +35,7 @@ class Part:
     """What one exam shows of a limb.
 
     region: FracAtlas's word. centre: of the field, x and y in mm. height: of the field in mm.
+    slack: how far up or down the limb the field may be moved, in mm.
     breakable: bones that may be fractured here, and how often each is.
     views: name and angle in degrees.
     """
@@ -43,6 +44,7 @@ class Part:
     region: str
     centre: tuple[float, float]
     height: tuple[float, float]
+    slack: float
     breakable: dict[str, float]
     views: tuple[tuple[str, float], ...]
 
@@ -51,15 +53,18 @@ ALL_VIEWS = (("frontal", 0.0), ("lateral", 90.0), ("oblique", 40.0))
 FLAT_VIEWS = (("frontal", 0.0), ("oblique", 35.0))
 PARTS = {
     "lower leg": Part(
-        "leg", "leg", (0, 190), (270, 350), {"tibia": 0.75, "fibula": 0.25}, ALL_VIEWS
+        "leg", "leg", (0, 190), (280, 400), 70, {"tibia": 0.8, "fibula": 0.2}, ALL_VIEWS
     ),
-    "thigh": Part("leg", "leg", (0, -110), (270, 340), {"femur": 1.0}, ALL_VIEWS),
-    "forearm": Part("arm", "hand", (3, 125), (230, 290), {"radius": 0.55, "ulna": 0.45}, ALL_VIEWS),
+    "thigh": Part("leg", "leg", (0, -110), (270, 340), 35, {"femur": 1.0}, ALL_VIEWS),
+    "forearm": Part(
+        "arm", "hand", (3, 125), (230, 300), 40, {"radius": 0.55, "ulna": 0.45}, ALL_VIEWS
+    ),
     "hand": Part(
         "arm",
         "hand",
         (5, 345),
-        (200, 235),
+        (205, 240),
+        5,
         {
             "metacarpal index": 0.18,
             "metacarpal middle": 0.18,
@@ -71,7 +76,7 @@ PARTS = {
         },
         FLAT_VIEWS,
     ),
-    "upper arm": Part("arm", "shoulder", (-25, -175), (300, 350), {"humerus": 1.0}, FLAT_VIEWS),
+    "upper arm": Part("arm", "shoulder", (-25, -175), (300, 350), 35, {"humerus": 1.0}, FLAT_VIEWS),
 }
 SHARES = {"lower leg": 0.32, "thigh": 0.12, "forearm": 0.26, "hand": 0.2, "upper arm": 0.1}
 
@@ -87,9 +92,11 @@ def _short(
     """A short bone: two caps that meet, a thin shell and spongy bone inside."""
     lean = np.deg2rad(tilt)
     step = np.array([np.sin(lean) * half, np.cos(lean) * half, 0])
-    end = End(width * 0.85, half, half * 0.9, depth=depth)
+    end = End(width * 0.92, half, half * 0.6, depth=depth)
     start, stop = np.array(centre) - step, np.array(centre) + step
-    return Bone(name, tuple(start), tuple(stop), width, 0.9, end, end, marrow=0.9)
+    return Bone(
+        name, tuple(start), tuple(stop), width, 0.9, end, end, marrow=0.9, shell=0.6, depth=depth
+    )
 
 
 def _fingers(rng: np.random.Generator) -> tuple[list[Bone], list[Flesh]]:
@@ -180,21 +187,14 @@ def _shoulder() -> tuple[list[Bone], list[Flesh]]:
             marrow=0.5,
         ),
     ]
-    for k in range(5):
-        y = -330 + 42 * k
-        bones.append(
-            Bone(
-                f"rib {k}",
-                (-205, y - 30, -40),
-                (-78 + 4 * k, y + 26, 10),
-                5,
-                0.9,
-                End(5, 10, 4),
-                End(5, 10, 4),
-                bow=(-14, 0),
-                marrow=0.5,
-            )
-        )
+    for k in range(6):
+        wall = (-84 - 3 * k, -325 + 38 * k, 0)
+        rib = End(5.5, 12, 5)
+        for part, inner, bow in (
+            ("front", (-215, wall[1] + 58, 60), -16),
+            ("back", (-215, wall[1] - 34, -60), 14),
+        ):
+            bones.append(Bone(f"rib {k} {part}", inner, wall, 5, 0.9, rib, rib, 0.5, (bow, 0)))
     flesh = [
         Flesh((-175, -420, 0), (-165, 40, 0), (70, 95, 92, 88, 95), 0.5, 8),
         Flesh((-150, -350, 0), (20, -330, 0), (38, 48, 44), 0.75, 8),
@@ -202,8 +202,11 @@ def _shoulder() -> tuple[list[Bone], list[Flesh]]:
     return bones, flesh
 
 
-def arm(rng: np.random.Generator) -> tuple[list[Bone], list[Flesh]]:
-    """An arm that hangs straight: y is 0 at the elbow, the hand points down, thumb to the right."""
+def arm(rng: np.random.Generator, *, torso: bool) -> tuple[list[Bone], list[Flesh]]:
+    """An arm that hangs straight beside the torso (if that is in the field).
+
+    y is 0 at the elbow, the hand points down, the thumb to the right.
+    """
     bones = [
         Bone(
             "humerus",
@@ -241,7 +244,7 @@ def arm(rng: np.random.Generator) -> tuple[list[Bone], list[Flesh]]:
         for name, (x, y, width, half, tilt) in CARPALS.items()
     ]
     fingers, finger_flesh = _fingers(rng)
-    shoulder, torso = _shoulder()
+    shoulder, chest = _shoulder() if torso else ([], [])
     heavy = rng.uniform(0.85, 1.25)
     upper = tuple(w * heavy for w in (52, 50, 48, 46, 44))
     lower = tuple(w * heavy for w in (45, 46, 40, 32, 28))
@@ -250,7 +253,7 @@ def arm(rng: np.random.Generator) -> tuple[list[Bone], list[Flesh]]:
         Flesh((0, -30, 0), (2, 275, 0), lower, 0.85, 5 * heavy),
         Flesh((3, 232, 0), (1, 350, 4), (27, 35, 40, 40), 0.36, 3),
         *finger_flesh,
-        *torso,
+        *chest,
     ]
     return bones + fingers + shoulder, flesh
 
@@ -297,6 +300,7 @@ def leg(rng: np.random.Generator) -> tuple[list[Bone], list[Flesh]]:
             End(17, 20, 20, depth=0.45),
             End(13, 24, 22, depth=0.45),
             marrow=0.9,
+            depth=0.5,
         ),
         _short("talus", (2, 366, 6), 21, 13, 0, 1.2),
         Bone(
@@ -369,15 +373,15 @@ class Patient:
 def make_patient(rng: np.random.Generator, name: str) -> Patient:
     """A patient whose exam shows the part of this name."""
     part = PARTS[name]
-    bones, flesh = (arm if part.limb == "arm" else leg)(rng)
+    bones, flesh = arm(rng, torso=name == "upper arm") if part.limb == "arm" else leg(rng)
     sturdy = rng.uniform(0.88, 1.12)
     cortex = rng.uniform(0.82, 1.1)
     # Limbs are symmetric: a left one is a right one's mirror image.
     side = "LR"[rng.integers(2)]
     mirror = 1 if side == "R" else -1
     height = rng.uniform(*part.height)
-    slack = 0.09 * height if name != "hand" else 0.0
-    centre = (part.centre[0] * mirror, part.centre[1] + rng.uniform(-slack, slack))
+    slack = rng.uniform(-part.slack, part.slack)
+    centre = (part.centre[0] * mirror, part.centre[1] + slack)
     bones = [_individual(bone, sturdy, cortex, mirror) for bone in bones]
     flesh = [
         replace(f, start=_mirrored(f.start, mirror), end=_mirrored(f.end, mirror)) for f in flesh

@@ -40,7 +40,8 @@ class Bone:
 
     shaft: half-width of the shaft. cortex: thickness of the shaft's wall; the ends have a thin
     shell. marrow: density of the spongy bone in the shaft, relative to that in the ends.
-    bow: sagitta of the axis to the side and to the front.
+    bow: sagitta of the axis to the side and to the front. shell: thickness of the wall at the ends.
+    depth: half-depth over half-width of the shaft.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Bone:
     marrow: float = 0.12
     bow: tuple[float, float] = (0.0, 0.0)
     shell: float = 0.9
+    depth: float = 1.0
 
     @property
     def length(self) -> float:
@@ -138,7 +140,7 @@ def view_of_bone(bone: Bone, angle: float) -> Tube:
     flared = bone.shaft * (1 - head - foot) + bone.first.width * head + bone.last.width * foot
     ends = np.maximum(head, foot)
     wall = bone.shell + (bone.cortex - bone.shell) * (1 - ends) ** 2
-    ratio = 1 + (bone.first.depth - 1) * head + (bone.last.depth - 1) * foot
+    ratio = bone.depth * (1 - head - foot) + bone.first.depth * head + bone.last.depth * foot
     opening = _closing(at, bone.first.cap) * _closing(rest, bone.last.cap)
     width, depth = _seen(flared * opening, ratio, angle)
     shell = bone.shell

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-LEAD = 4.0
+LEAD = 7.0
 """Absorption of collimator blades and lead markers."""
 STROKES = {
     "L": [((0.1, 0), (0.1, 1), (0.7, 1))],
@@ -53,10 +53,10 @@ def draw_exposure(rng: np.random.Generator) -> Exposure:
     margins = rng.uniform(0, 0.075, 4) * (rng.random(4) < 0.45)
     return Exposure(
         quanta=float(np.exp(rng.uniform(np.log(4e3), np.log(4e4)))),
-        scatter=float(rng.uniform(0.08, 0.3)),
+        scatter=float(rng.uniform(0.05, 0.2)),
         blur=float(rng.uniform(0.2, 0.42)),
         base=float(rng.uniform(0.02, 0.13)),
-        gamma=float(rng.uniform(0.95, 1.3)),
+        gamma=float(rng.uniform(1.15, 1.6)),
         peak=float(rng.uniform(0.84, 0.99)),
         edges=float(rng.uniform(0.1, 0.7)),
         margins=tuple(margins.tolist()),

@@ -8,6 +8,7 @@ nothing but the broken bone changes.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
@@ -72,11 +73,11 @@ def _around(rng: np.random.Generator, size: float) -> tuple[float, float]:
 
 def make_fracture(rng: np.random.Generator, bone: str, kind: str, at: float) -> Fracture:
     """A fracture of this kind, from subtle to obvious; most are plain to see."""
-    severity = rng.beta(2.2, 1.3)
+    severity = 0.25 + 0.75 * rng.beta(2.2, 1.3)
     base = {"bone": bone, "kind": kind, "at": at, "seed": int(rng.integers(2**31))}
     gap = 0.1 + 0.2 * severity * rng.uniform(0.5, 1)
     angulation = np.array(_around(rng, severity * rng.uniform(0, 0.7)))
-    step = np.array(_around(rng, severity * rng.uniform(0.2, 1.3)))
+    step = np.array(_around(rng, severity * rng.uniform(0.25, 1.3)))
     if kind == "greenstick":
         bend = _around(rng, 0.4 + 0.7 * severity)
         return Fracture(
@@ -155,7 +156,7 @@ class _View:
     def half_gap(self, surface: np.ndarray) -> np.ndarray:
         """Half the gap, measured along the axis; a steep surface needs more for the same width."""
         slope = np.gradient(surface, ACROSS * self.radius, axis=1)
-        gap = max(self.fracture.gap * self.radius, 0.7)
+        gap = max(self.fracture.gap * self.radius, 0.9)
         return 0.5 * gap * np.sqrt(1 + np.clip(slope, -2.5, 2.5) ** 2)
 
     def hinged(self, surface_side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -218,7 +219,7 @@ def _shattered(view: _View, surface: np.ndarray, half: np.ndarray) -> tuple[Frag
         edges = [upper_edge, lower_edge]
         if side == rng.choice([-1, 1]):
             edges.insert(1, upper_edge + np.float32(cut) * (lower_edge - upper_edge))
-        for above, below in zip(edges[:-1], edges[1:], strict=True):
+        for above, below in pairwise(edges):
             out = side * rng.uniform(0.05, 0.55) * radius + drift
             pieces.append(
                 Fragment(
@@ -242,9 +243,9 @@ def outline(tube: Tube, fragments: tuple[Fragment, ...], margin: float) -> np.nd
         for edge in (fragment.lower, fragment.upper):
             for curve in () if edge is None else edge:
                 points.append(_moved_edge(tube, fragment, np.interp(across, ACROSS, curve), across))
-    hull = convex_hull(np.concatenate(points))
-    away = hull - hull.mean(axis=0)
-    return hull + margin * away / np.linalg.norm(away, axis=1, keepdims=True)
+    around = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    ring = margin * np.stack([np.cos(around), np.sin(around)], axis=1)
+    return convex_hull((np.concatenate(points)[:, None] + ring).reshape(-1, 2))
 
 
 def _moved_edge(

@@ -1,4 +1,4 @@
-"""Metal in bone: a plate with screws, single screws, or a nail; in whole and in broken bones alike."""
+"""Metal in bone: a plate with screws, single screws, or a nail, in whole and broken bones alike."""
 
 from dataclasses import dataclass
 

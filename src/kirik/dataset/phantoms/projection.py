@@ -1,4 +1,4 @@
-"""Line integrals: how much of a ray bone and flesh absorb, pixel by pixel (Beer–Lambert's exponent).
+"""Line integrals: what bone and flesh absorb of each pixel's ray (Beer–Lambert's exponent).
 
 Attenuation coefficients are those of a beam of about 50 keV mean energy (NIST XCOM, ICRU-44
 tissues), per millimetre, rounded.
@@ -52,7 +52,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Window:
-    """The pixels that a tube can reach: slices, and each pixel's place along and beside the axis."""
+    """The pixels that a tube can reach: slices, and their places along and beside its axis."""
 
     place: tuple[slice, slice]
     along: np.ndarray
@@ -166,7 +166,7 @@ def _fragment(
 
 
 def _notched(tube: Tube, along: np.ndarray, aside: np.ndarray, scale: np.float32) -> np.ndarray:
-    """Samples of a tube whose ends are grooved (or, with a negative depth, peaked) in the middle."""
+    """Samples of a tube whose ends have a groove in the middle, a peak if it is negative."""
     first, last = tube.notches
     shift = np.zeros_like(along)
     for depth, towards, at in ((first, -1, 0.0), (last, 1, tube.length)):
@@ -180,7 +180,7 @@ def _notched(tube: Tube, along: np.ndarray, aside: np.ndarray, scale: np.float32
 def _trabeculae(sample: np.ndarray, aside: np.ndarray, texture: int) -> np.ndarray:
     tile = _spongy_texture()
     column = (aside * np.float32(4) + np.float32(1000 + texture % 256)).astype(np.intp) & 255
-    return 1 + np.float32(0.2) * tile[(sample + texture) & 255, column]
+    return 1 + np.float32(0.16) * tile[(sample + texture) & 255, column]
 
 
 def chords(window: Window, tube: Tube) -> tuple[np.ndarray, np.ndarray]:
