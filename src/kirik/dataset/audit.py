@@ -1,4 +1,4 @@
-"""The audit of a data set: what is in it, what is wrong with it, and what a classifier could cheat by.
+"""The audit of a data set: what is in it, what is wrong with it, and how a classifier could cheat.
 
     audit(load_index("FracAtlas"))
 

@@ -254,7 +254,7 @@ def _independence(
     for _ in range(PERMUTATIONS):
         other = _table(random.permutation(labels), codes, present, table.shape[1])
         as_far += ((other - expected) ** 2 / expected).sum() >= seen - 1e-9
-    return "permutation", (as_far + 1) / (PERMUTATIONS + 1)
+    return "permutation", float((as_far + 1) / (PERMUTATIONS + 1))
 
 
 def cramers_v(table: np.ndarray) -> float:
@@ -320,7 +320,7 @@ def holm(p: Sequence[float]) -> list[float]:
     order = np.argsort(p)
     corrected, highest = [1.0] * len(p), 0.0
     for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        highest = max(highest, min(1.0, (len(p) - rank) * float(p[i])))
         corrected[i] = highest
     return corrected
 

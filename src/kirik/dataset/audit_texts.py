@@ -1,0 +1,369 @@
+"""An audit's findings for people, in English and Turkish: what it is, its meaning, what to do."""
+
+# kind → (title, what it is and why it matters, what to do)
+FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
+    "en": {
+        "nothing_decodes": (
+            "No file can be decoded",
+            "Not one radiograph of this data set could be read.",
+            "Download or export the data set again, and check its formats (JPEG, PNG, TIFF, "
+            "DICOM).",
+        ),
+        "one_class": (
+            "Only one class has readable radiographs",
+            "A classifier cannot learn a difference of which it sees one side.",
+            "Add radiographs of the other class, or repair those that cannot be read.",
+        ),
+        "opposite_labels": (
+            "The same radiograph with opposite labels",
+            "These are copies of one radiograph, and their labels contradict each other. At least "
+            "one is wrong: in training it teaches noise, in a test it cannot be answered.",
+            "Have a radiologist decide, or exclude all copies. Never keep one at random.",
+        ),
+        "truncated": (
+            "Truncated files",
+            "The file ends before the radiograph does. Software that decodes it all the same fills "
+            "the rest with a gray band; the details give the share of rows that are missing. Where "
+            "one class has more of them, the band gives the label away.",
+            "Get whole copies, or exclude them. Do not decode them leniently.",
+        ),
+        "label_disagreement": (
+            "Sources disagree on the label",
+            "Class folder, table and annotations do not say the same of these radiographs.",
+            "Look at each and correct the source that is wrong; until then, exclude them.",
+        ),
+        "boxes_on_negative": (
+            "Fracture boxes on radiographs labelled as not fractured",
+            "The label says that there is no fracture, a box says where it is.",
+            "Look at each and correct the label or remove the box.",
+        ),
+        "same_name_in_both_classes": (
+            "The same file name in several classes",
+            "It is ambiguous which of the files a table or an annotation means; all were left out.",
+            "Rename or remove one of the files.",
+        ),
+        "undecodable": (
+            "Files that cannot be decoded",
+            "These files are no radiographs that can be read: empty, damaged, or of another "
+            "format. The details give the reason.",
+            "Get whole copies or remove them; they can be used neither in training nor in a test.",
+        ),
+        "missing_file": (
+            "Listed files that are not there",
+            "The table names radiographs that the folder does not have.",
+            "Complete the data set. If they are left out on purpose, remove their rows.",
+        ),
+        "not_an_image": (
+            "Listed files that are no images",
+            "The table names files that are neither JPEG, PNG, TIFF nor DICOM; they were left out.",
+            "Convert them, or remove their rows.",
+        ),
+        "odd_name": (
+            "File names that cannot be represented",
+            "The names are not valid UTF-8; the files were left out.",
+            "Rename the files.",
+        ),
+        "confounder": (
+            "Shortcuts: facts besides the bone that tell the classes apart",
+            "These facts are distributed differently in the classes. A classifier may learn them "
+            "instead of fractures, and then look better here than it is elsewhere.",
+            "Facts of the file and its look: make them equal in preprocessing (size, grayscale, "
+            "compression) and measure within one value. Facts of the exam (region, view, "
+            "hardware): spread them evenly over the folds and report results for each.",
+        ),
+        "few_radiographs": (
+            "Classes with few radiographs",
+            "With fewer than 30 readable radiographs, no measure of this class means much.",
+            "Collect more, or merge it with a related class.",
+        ),
+        "byte_duplicate": (
+            "Identical files",
+            "The same file under several names. If copies fall on both sides of a split, the test "
+            "measures memory.",
+            "Keep one of each, or keep the copies in one group; kirik's split does the latter.",
+        ),
+        "pixel_duplicate": (
+            "Different files with identical pixels",
+            "Saved twice, with other metadata, colour mode or format.",
+            "As for identical files: keep one of each, or keep them in one group.",
+        ),
+        "near_duplicate": (
+            "Near-duplicates",
+            "Radiographs that correlate above 0.97 as thumbnails: compressed again, cut a little "
+            "differently, or two exposures of one exam.",
+            "Keep them on one side of the split; kirik's split does so.",
+        ),
+        "turned_duplicate": (
+            "Mirrored or turned copies",
+            "Radiographs that correlate above 0.99 once mirrored or turned by a quarter. Besides "
+            "the leak, the side of the body is wrong in one of them.",
+            "Keep them on one side of the split, and find out which one is the original.",
+        ),
+        "box_outside_image": (
+            "Boxes outside their image",
+            "A box passes the border of the file as it is stored, or has no area. Often the boxes "
+            "were drawn on a copy that had been turned or resized.",
+            "Correct the boxes. Labels are not concerned, localization is.",
+        ),
+        "bad_annotation": (
+            "Annotations that cannot be used",
+            "Boxes or outlines that are incomplete or not numbers; they were left out.",
+            "Correct them in the annotation file.",
+        ),
+        "annotation_of_unknown_image": (
+            "Annotations of unknown images",
+            "The annotation file names images that the data set does not have.",
+            "Complete the data set, or remove the annotations.",
+        ),
+        "unlisted_file": (
+            "Files that nothing lists",
+            "They lie in the folder, but the table does not name them or no class folder holds "
+            "them; what is not known of them stays unknown.",
+            "Add their rows, put them into a class folder, or remove them.",
+        ),
+        "same_name_twice": (
+            "The same file name twice in one class",
+            "It is ambiguous which file is meant; they were left out.",
+            "Rename or remove one of the files.",
+        ),
+        "duplicate_row": (
+            "Radiographs that are listed more than once",
+            "The table has several rows for them; the first one counts.",
+            "Remove the rows that are wrong.",
+        ),
+        "empty_folder": (
+            "Class folders without a radiograph",
+            "The folder looks like a class, and nothing is in it.",
+            "Fill or remove it.",
+        ),
+        "exif_orientation": (
+            "Radiographs that are stored turned",
+            "Their EXIF orientation (in the details) asks the viewer to turn them. kirik does; "
+            "software that does not sees them lying, and boxes count in stored pixels.",
+            "Nothing within kirik. For other tools, save them upright and turn their boxes too.",
+        ),
+        "missing_table": (
+            "The data set's table is absent",
+            "Region, view and hardware are unknown, so that leaks and shortcuts by them cannot "
+            "be seen.",
+            "Add dataset.csv.",
+        ),
+        "missing_annotations": (
+            "No annotations",
+            "Without boxes, localization cannot be measured.",
+            "Add the annotation file, if there is one.",
+        ),
+        "missing_column": (
+            "Columns that the table lacks",
+            "What they would say is unknown.",
+            "Add them, if you need them.",
+        ),
+        "unknown_column": (
+            "Columns without a meaning to kirik",
+            "They are kept as facts and are tested as possible shortcuts.",
+            "Nothing, or correct the name if it is a slip.",
+        ),
+        "unused_table": (
+            "Tables that were not read",
+            "The class folders give the labels, so that the table was left aside.",
+            "Give the path of the table if it is meant.",
+        ),
+        "other": ("Further remarks", "Found while reading the data set.", "See the details."),
+    },
+    "tr": {
+        "nothing_decodes": (
+            "Hiçbir dosya açılamıyor",
+            "Bu veri setinin hiçbir radyografisi okunamadı.",
+            "Veri setini yeniden indirin veya dışa aktarın; biçimleri (JPEG, PNG, TIFF, DICOM) "
+            "denetleyin.",
+        ),
+        "one_class": (
+            "Yalnızca bir sınıfın okunabilir radyografisi var",
+            "Sınıflandırıcı, tek yanını gördüğü bir farkı öğrenemez.",
+            "Öteki sınıftan radyografi ekleyin veya okunamayanları onarın.",
+        ),
+        "opposite_labels": (
+            "Aynı radyografi, karşıt etiketler",
+            "Bunlar bir radyografinin kopyalarıdır ve etiketleri çelişiyor. En az biri yanlıştır: "
+            "eğitimde gürültü öğretir, testte doğru yanıtı yoktur.",
+            "Kararı bir radyolog versin ya da bütün kopyaları dışlayın. Rastgele birini tutmayın.",
+        ),
+        "truncated": (
+            "Yarım kalmış dosyalar",
+            "Dosya, radyografi tamamlanmadan bitiyor. Yine de açan yazılımlar kalanı gri bir "
+            "bantla doldurur; ayrıntılarda eksik satırların payı yazar. Bir sınıfta daha sıksa "
+            "bant etiketi ele verir.",
+            "Tam kopyalarını edinin veya dışlayın. Hoşgörülü çözücüyle açmayın.",
+        ),
+        "label_disagreement": (
+            "Kaynaklar etikette anlaşamıyor",
+            "Sınıf klasörü, tablo ve işaretlemeler bu radyografiler için aynı şeyi söylemiyor.",
+            "Her birine bakıp yanlış kaynağı düzeltin; o zamana dek dışlayın.",
+        ),
+        "boxes_on_negative": (
+            "Kırıksız etiketli radyografilerde kırık kutuları",
+            "Etiket kırık yok diyor, kutu ise kırığın yerini gösteriyor.",
+            "Her birine bakıp etiketi düzeltin veya kutuyu kaldırın.",
+        ),
+        "same_name_in_both_classes": (
+            "Birden çok sınıfta aynı dosya adı",
+            "Tablonun veya işaretlemenin hangisini kastettiği belirsiz; dışarıda bırakıldılar.",
+            "Dosyalardan birini yeniden adlandırın veya kaldırın.",
+        ),
+        "undecodable": (
+            "Açılamayan dosyalar",
+            "Bu dosyalar okunabilir radyografi değil: boş, bozuk veya başka biçimde. Nedeni "
+            "ayrıntılarda yazar.",
+            "Sağlam kopyalarını edinin veya kaldırın; ne eğitimde ne testte kullanılabilirler.",
+        ),
+        "missing_file": (
+            "Listede olup yerinde olmayan dosyalar",
+            "Tablo, klasörde bulunmayan radyografiler sayıyor.",
+            "Veri setini tamamlayın. Bilerek çıkarıldılarsa satırlarını silin.",
+        ),
+        "not_an_image": (
+            "Listede olup görüntü olmayan dosyalar",
+            "Tablodaki bu dosyalar JPEG, PNG, TIFF veya DICOM değil; dışarıda bırakıldılar.",
+            "Dönüştürün veya satırlarını silin.",
+        ),
+        "odd_name": (
+            "Yazılamayan dosya adları",
+            "Adları geçerli UTF-8 değil; dosyalar dışarıda bırakıldı.",
+            "Dosyaları yeniden adlandırın.",
+        ),
+        "confounder": (
+            "Kestirme yollar: kemik dışında sınıfları ele veren özellikler",
+            "Bu özellikler sınıflarda farklı dağılıyor. Sınıflandırıcı kırık yerine bunları "
+            "öğrenebilir; o zaman burada, başka yerde olduğundan daha iyi görünür.",
+            "Dosya ve görünüm özelliklerini ön işlemede eşitleyin (boyut, gri tonlama, sıkıştırma) "
+            "ve tek bir değer içinde ölçün. İnceleme özelliklerini (bölge, projeksiyon, implant) "
+            "katlara dengeli dağıtın ve her biri için ayrı sonuç bildirin.",
+        ),
+        "few_radiographs": (
+            "Az radyografili sınıflar",
+            "Okunabilir 30 radyografinin altında bu sınıfın hiçbir ölçüsü güvenilir değildir.",
+            "Daha çok toplayın veya yakın bir sınıfla birleştirin.",
+        ),
+        "byte_duplicate": (
+            "Özdeş dosyalar",
+            "Birkaç ad altında aynı dosya. Kopyalar bölmenin iki yanına düşerse test ezberi ölçer.",
+            "Her birinden tek kopya tutun veya kopyaları bir grupta tutun; kirik'in bölmesi "
+            "ikincisini yapar.",
+        ),
+        "pixel_duplicate": (
+            "Pikselleri özdeş, kendileri farklı dosyalar",
+            "Başka üst veri, renk kipi veya biçimle iki kez kaydedilmiş.",
+            "Özdeş dosyalar gibi: birini tutun veya hepsini bir grupta tutun.",
+        ),
+        "near_duplicate": (
+            "Neredeyse aynı radyografiler",
+            "Küçük resim olarak korelasyonu 0,97'nin üstünde olanlar: yeniden sıkıştırılmış, biraz "
+            "farklı kesilmiş ya da bir incelemenin iki çekimi.",
+            "Bölmenin aynı yanında tutun; kirik'in bölmesi böyle yapar.",
+        ),
+        "turned_duplicate": (
+            "Aynalanmış veya döndürülmüş kopyalar",
+            "Aynalanınca veya çeyrek tur döndürülünce korelasyonu 0,99'u aşanlar. Sızıntının "
+            "yanında, birinde vücudun tarafı da yanlıştır.",
+            "Bölmenin aynı yanında tutun ve hangisinin asıl olduğunu bulun.",
+        ),
+        "box_outside_image": (
+            "Görüntünün dışına taşan kutular",
+            "Kutu, dosyanın saklandığı haldeki sınırını aşıyor veya alanı yok. Çoğu kez kutular "
+            "döndürülmüş ya da boyutu değiştirilmiş bir kopyada çizilmiştir.",
+            "Kutuları düzeltin. Etiketleri değil, yer belirlemeyi etkiler.",
+        ),
+        "bad_annotation": (
+            "Kullanılamayan işaretlemeler",
+            "Eksik veya sayı olmayan kutular ya da sınırlar; dışarıda bırakıldılar.",
+            "İşaretleme dosyasında düzeltin.",
+        ),
+        "annotation_of_unknown_image": (
+            "Bilinmeyen görüntülerin işaretlemeleri",
+            "İşaretleme dosyası, veri setinde olmayan görüntüler sayıyor.",
+            "Veri setini tamamlayın veya işaretlemeleri kaldırın.",
+        ),
+        "unlisted_file": (
+            "Hiçbir yerde listelenmeyen dosyalar",
+            "Klasördeler, ama tabloda ya da bir sınıf klasöründe değiller; haklarında bilinmeyen "
+            "bilinmez kalır.",
+            "Satırlarını ekleyin, bir sınıf klasörüne koyun veya kaldırın.",
+        ),
+        "same_name_twice": (
+            "Bir sınıfta iki kez aynı dosya adı",
+            "Hangi dosyanın kastedildiği belirsiz; dışarıda bırakıldılar.",
+            "Dosyalardan birini yeniden adlandırın veya kaldırın.",
+        ),
+        "duplicate_row": (
+            "Birden çok kez listelenen radyografiler",
+            "Tabloda birkaç satırları var; ilki geçerli.",
+            "Yanlış satırları silin.",
+        ),
+        "empty_folder": (
+            "Radyografisiz sınıf klasörleri",
+            "Klasör bir sınıfa benziyor, ama içi boş.",
+            "Doldurun veya kaldırın.",
+        ),
+        "exif_orientation": (
+            "Döndürülmüş saklanan radyografiler",
+            "EXIF yönü (ayrıntılarda) görüntüleyiciden döndürmesini ister. kirik döndürür; "
+            "döndürmeyen yazılım yatık görür. Kutular saklanan piksellerle sayılır.",
+            "kirik içinde bir şey gerekmez. Başka araçlar için dik kaydedin, kutuları da döndürün.",
+        ),
+        "missing_table": (
+            "Veri setinin tablosu yok",
+            "Bölge, projeksiyon ve implant bilinmiyor; bunlarla ilgili sızıntı ve kestirmeler "
+            "görülemez.",
+            "dataset.csv dosyasını ekleyin.",
+        ),
+        "missing_annotations": (
+            "İşaretleme yok",
+            "Kutular olmadan yer belirleme ölçülemez.",
+            "Varsa işaretleme dosyasını ekleyin.",
+        ),
+        "missing_column": (
+            "Tabloda olmayan sütunlar",
+            "Söyleyecekleri bilinmiyor.",
+            "Gerekiyorsa ekleyin.",
+        ),
+        "unknown_column": (
+            "kirik için anlamı olmayan sütunlar",
+            "Özellik olarak saklanır ve olası kestirme yol olarak sınanırlar.",
+            "Bir şey gerekmez; ad yanlış yazıldıysa düzeltin.",
+        ),
+        "unused_table": (
+            "Okunmayan tablolar",
+            "Etiketleri sınıf klasörleri verdiğinden tablo bir yana bırakıldı.",
+            "Kastedilen tabloysa onun yolunu verin.",
+        ),
+        "other": ("Başka notlar", "Veri seti okunurken bulundu.", "Ayrıntılara bakın."),
+    },
+}
+
+# What may be said if a kind was not found.
+CLEAN: dict[str, dict[str, str]] = {
+    "en": {
+        "undecodable": "every file that is not truncated decodes",
+        "truncated": "no file is truncated",
+        "opposite_labels": "no copies with opposite labels",
+        "label_disagreement": "all sources agree on the labels",
+        "missing_file": "every listed file is there",
+        "box_outside_image": "every box lies inside its image",
+        "byte_duplicate": "no identical files",
+        "turned_duplicate": "no mirrored or turned copies",
+        "exif_orientation": "no file is stored turned",
+        "confounder": "no shortcut found among the facts that were tested",
+    },
+    "tr": {
+        "undecodable": "yarım kalmamış her dosya açılıyor",
+        "truncated": "yarım kalmış dosya yok",
+        "opposite_labels": "karşıt etiketli kopya yok",
+        "label_disagreement": "bütün kaynaklar etiketlerde anlaşıyor",
+        "missing_file": "listedeki her dosya yerinde",
+        "box_outside_image": "her kutu görüntüsünün içinde",
+        "byte_duplicate": "özdeş dosya yok",
+        "turned_duplicate": "aynalanmış veya döndürülmüş kopya yok",
+        "exif_orientation": "döndürülmüş saklanan dosya yok",
+        "confounder": "sınanan özellikler arasında kestirme yol bulunmadı",
+    },
+}
