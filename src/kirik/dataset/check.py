@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kirik.dataset.groups import components, exam_runs
 from kirik.dataset.index import Index, Record
 from kirik.errors import SplitError
 
@@ -21,8 +22,8 @@ SHOWN = 5
 class Leak:
     """One leak of a split.
 
-    kind: group_torn (by the split's own groups), duplicates_torn, user_group_torn (by the data
-        set's group column), or not_in_split.
+    kind: group_torn (by the split's own groups), user_group_torn (by the data set's group column),
+        exam_torn (by file numbers), duplicates_torn, or not_in_split.
     ids: the radiographs concerned.
     detail: where they are.
     """
@@ -40,17 +41,21 @@ def check_split(
 ) -> list[Leak]:
     """All leaks of a split on the radiographs that are there; empty if it is proven leak-free.
 
-    duplicates: ids that show the same radiograph (same bytes, same pixels, or nearly so).
+    duplicates: ids that show the same radiograph (same bytes, same pixels, or nearly so); a chain
+        of them stays together, even where one in its middle is excluded.
     Radiographs that the split excludes cannot leak. Those that it names and that are absent are
-    no leak: `absent` counts them.
+    no leak: `absent` counts them. Exams are what the data set's group column says, else what the
+    split's groups say; where neither knows of any, runs of file numbers, as in `make_split`.
     """
-    leaks = torn_groups(split)
     patients: dict[str, list[str]] = {}
     for record in index.records:
         if record.group is not None:
             patients.setdefault(record.group, []).append(record.id)
+    leaks = torn_groups(split)
     leaks += _torn(split, patients.values(), "user_group_torn")
-    leaks += _torn(split, duplicates, "duplicates_torn")
+    if not patients and not _groups_of_several(split):
+        leaks += _torn(split, exam_runs(index.records), "exam_torn")
+    leaks += _torn(split, components(duplicates), "duplicates_torn")
     unnamed = tuple(r.id for r in index.records if r.id not in split.assignments)
     if unnamed:
         detail = f"{len(unnamed)} radiographs of the data set are in no part: {_some(unnamed)}"
@@ -64,6 +69,10 @@ def torn_groups(split: "Split") -> list[Leak]:
     for assignment in split.assignments.values():
         groups.setdefault(assignment.group, []).append(assignment.image_id)
     return _torn(split, groups.values(), "group_torn")
+
+
+def _groups_of_several(split: "Split") -> bool:
+    return len({a.group for a in split.assignments.values()}) < len(split.assignments)
 
 
 def absent(split: "Split", index: Index) -> tuple[str, ...]:

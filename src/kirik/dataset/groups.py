@@ -14,26 +14,42 @@ LONGEST_RUN = 40
 alone, a run would hold all of it; cut here, only neighbours at the cuts are torn."""
 
 
-def bind(
-    records: Sequence[Record],
-    duplicates: Iterable[tuple[str, ...]],
-    excluded: frozenset[str] = frozenset(),
-) -> dict[str, str]:
+def bind(records: Sequence[Record], duplicates: Iterable[tuple[str, ...]]) -> dict[str, str]:
     """Group name by record id: `g0000` … in the order of each group's first id.
 
     Bound are the records of one group of the data set, if it names groups; else exams, as
-    `exam_runs` finds them. Duplicates are bound in either case, but not by way of `excluded`
-    records: a truncated file resembles every other truncated file.
+    `exam_runs` finds them; and duplicates in either case.
     """
-    ordered = sorted(records, key=lambda record: record.id)
-    first = {record.id: record.id for record in ordered}
-    for together in [*_exams(ordered), *_usable(duplicates, first, excluded)]:
-        for image_id in together[1:]:
-            _join(first, together[0], image_id)
-    names: dict[str, str] = {}
-    for record in ordered:
-        names.setdefault(_root(first, record.id), f"g{len(names):04d}")
-    return {record.id: names[_root(first, record.id)] for record in ordered}
+    ids = sorted(record.id for record in records)
+    known = set(ids)
+    bonds = [[i for i in bond if i in known] for bond in [*_exams(records), *duplicates]]
+    group_of = {
+        image_id: f"g{number:04d}"
+        for number, group in enumerate(components([*bonds, *([i] for i in ids)]))
+        for image_id in group
+    }
+    return {image_id: group_of[image_id] for image_id in ids}
+
+
+def components(bonds: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Ids that any chain of bonds connects: sorted lists, in the order of their first ids."""
+    first: dict[str, str] = {}
+    for bond in bonds:
+        for image_id in bond:
+            first.setdefault(image_id, image_id)
+            low, high = sorted((_root(first, bond[0]), _root(first, image_id)))
+            first[high] = low
+    found: dict[str, list[str]] = {}
+    for image_id in sorted(first):
+        found.setdefault(_root(first, image_id), []).append(image_id)
+    return list(found.values())
+
+
+def _root(first: dict[str, str], image_id: str) -> str:
+    while first[image_id] != image_id:
+        first[image_id] = first[first[image_id]]
+        image_id = first[image_id]
+    return image_id
 
 
 def exam_runs(records: Sequence[Record]) -> list[list[str]]:
@@ -71,21 +87,3 @@ def _exams(records: Sequence[Record]) -> list[list[str]]:
         if record.group is not None:
             named.setdefault(record.group, []).append(record.id)
     return list(named.values()) if named else exam_runs(records)
-
-
-def _usable(
-    duplicates: Iterable[tuple[str, ...]], known: dict[str, str], excluded: frozenset[str]
-) -> list[list[str]]:
-    return [[i for i in ids if i in known and i not in excluded] for ids in duplicates]
-
-
-def _root(first: dict[str, str], image_id: str) -> str:
-    while first[image_id] != image_id:
-        first[image_id] = first[first[image_id]]
-        image_id = first[image_id]
-    return image_id
-
-
-def _join(first: dict[str, str], one: str, other: str) -> None:
-    low, high = sorted((_root(first, one), _root(first, other)))
-    first[high] = low

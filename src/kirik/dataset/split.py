@@ -163,7 +163,7 @@ def make_split(
             "choose at least 2 folds and a share from 0 to below 1"
         )
     excluded = dict(excluded or {})
-    groups = bind(index.records, duplicates, frozenset(excluded))
+    groups = bind(index.records, duplicates)
     used = [record for record in index.records if record.id not in excluded]
     shares = [test_share] + [(1 - test_share) / folds] * folds
     part_of = assign(used, groups, index.classes, shares, seed)

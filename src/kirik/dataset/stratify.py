@@ -38,7 +38,7 @@ def assign(
     for label, name in enumerate(classes):
         if len(held_by[label]) < len(parts):
             raise SplitError(
-                f"class {name!r} has {len(held_by[label])} groups of radiographs, too few for "
+                f"class {name!r} has {len(held_by[label])} group(s) of radiographs, too few for "
                 f"{len(parts)} parts; choose fewer folds or no test part"
             )
     counts, weights = _properties(ordered, groups, names)
