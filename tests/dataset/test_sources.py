@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -470,6 +471,14 @@ class TestWritten:
         write_index(index, saved)
         assert load_index(saved).records == index.records
         assert [p.name for p in saved.parent.iterdir()] == ["index.csv"]
+
+    def test_an_outline_of_ten_thousand_points_comes_back(self, fracatlas):
+        index = load_index(fracatlas)
+        outline = tuple(number / 3 for number in range(20_000))
+        records = (replace(index.records[1], polygons=(outline,)), index.records[0])
+        write_index(replace(index, records=records), fracatlas / "saved.csv")
+        again = load_index(fracatlas / "saved.csv")
+        assert again.by_id[records[0].id].polygons == (outline,)
 
     def test_a_place_that_cannot_be_written_is_refused(self, fracatlas):
         index = load_index(fracatlas)

@@ -161,14 +161,15 @@ class TestMakeSplit:
             held = Counter((r.label, r.region) for r in select(index, split, part))
             assert all(abs(held[s] - n / 5) <= 4 for s, n in strata.items())
 
-    def test_hardware_is_spread(self):
-        records = [
-            Record(f"{i}.png", Path("x"), int(i % 4 == 0), hardware=i % 20 == 0) for i in range(400)
-        ]
-        index = index_of(records)
-        split = make_split(index)
+    @pytest.mark.parametrize("seed", range(3))
+    def test_hardware_is_spread(self, seed):
+        index, draw = with_patients(600, seed), random.Random(seed)
+        marked = tuple(replace(r, hardware=draw.random() < 0.1) for r in index.records)
+        index = replace(index, records=marked)
+        split = make_split(index, seed=seed)
+        total = sum(record.hardware for record in marked)
         for part in ("test", "fold1", "fold2", "fold3", "fold4"):
-            assert sum(r.hardware for r in select(index, split, part)) == 4
+            assert abs(sum(r.hardware for r in select(index, split, part)) - total / 5) <= 2
 
     def test_the_same_seed_gives_the_same_split_in_any_order(self):
         index = like_fracatlas(300, 1)
@@ -380,6 +381,8 @@ class TestFiles:
             load_split(tmp_path / "nowhere.csv")
         with pytest.raises(SplitError, match=r"cannot be read"):
             load_split(tmp_path)
+        with pytest.raises(SplitError, match=r"cannot be looked at \(File name too long\)"):
+            load_split("x" * 5000)
 
     def test_the_published_split_is_whole_and_tears_nothing(self):
         assert "fracatlas-v1" in published_splits()

@@ -68,7 +68,7 @@ def load_split(name_or_path: str | Path) -> Split:
     path = Path(name_or_path)
     if str(name_or_path) in published_splits():
         path = PUBLISHED / f"{name_or_path}.csv"
-    elif not path.exists():
+    elif not _exists(path):
         known = ", ".join(published_splits())
         raise SplitError(f"{name_or_path}: no such split file, nor a published split ({known})")
     table = read_table(path, SplitError)
@@ -84,6 +84,13 @@ def load_split(name_or_path: str | Path) -> Split:
         assignments[assignment.image_id] = assignment
     _refuse_half_folded(assignments, path)
     return Split(path.stem, assignments)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as problem:
+        raise SplitError(f"{path}: cannot be looked at ({problem.strerror})") from problem
 
 
 def _assignment(row: Row, path: Path) -> Assignment:

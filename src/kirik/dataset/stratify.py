@@ -31,17 +31,16 @@ def assign(
 
     groups: group by record id. Raises SplitError if a part would lack a class.
     """
-    ordered = sorted(records, key=lambda record: record.id)
-    names = sorted({groups[record.id] for record in ordered})
+    names = sorted({groups[record.id] for record in records})
     parts = [part for part, share in enumerate(shares) if share > 0]
-    held_by = {i: {groups[r.id] for r in ordered if r.label == i} for i in range(len(classes))}
+    held_by = {i: {groups[r.id] for r in records if r.label == i} for i in range(len(classes))}
     for label, name in enumerate(classes):
         if len(held_by[label]) < len(parts):
             raise SplitError(
                 f"class {name!r} has {len(held_by[label])} group(s) of radiographs, too few for "
                 f"{len(parts)} parts; choose fewer folds or no test part"
             )
-    counts, weights = _properties(ordered, groups, names)
+    counts, weights = _properties(records, groups, names)
     dealt = deal(counts, weights, np.array([shares[part] for part in parts]), seed)
     part_of = {name: parts[part] for name, part in zip(names, dealt, strict=True)}
     for label, name in enumerate(classes):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from kirik.errors import DataSetError, KirikError
 
+csv.field_size_limit(2**24)  # outlines of masks pass the standard library's 131,072 characters
+
 
 @dataclass(frozen=True)
 class Row:
