@@ -169,7 +169,7 @@ class TestMakeSplit:
         split = make_split(index, seed=seed)
         total = sum(record.hardware for record in marked)
         for part in ("test", "fold1", "fold2", "fold3", "fold4"):
-            assert abs(sum(r.hardware for r in select(index, split, part)) - total / 5) <= 2
+            assert abs(sum(r.hardware for r in select(index, split, part)) - total / 5) < 3
 
     def test_the_same_seed_gives_the_same_split_in_any_order(self):
         index = like_fracatlas(300, 1)
