@@ -146,7 +146,7 @@ def test_what_is_not_a_bundle_is_told_in_one_line(tmp_path):
 def test_a_closed_file_is_told_with_what_to_do(make_bundle):
     folder = make_bundle().path
     (folder / "model.onnx").chmod(0)
-    with pytest.raises(BundleError, match="cannot be read .* check its permissions"):
+    with pytest.raises(BundleError, match=r"cannot be read .* check its permissions"):
         load_bundle(folder)
 
 
@@ -183,7 +183,7 @@ def test_a_newer_bundle_is_refused_as_such(make_bundle):
     said = json.loads((folder / "bundle.json").read_text())
     said |= {"format": FORMAT + 1, "unheard_of": True}
     rewrite(folder, "bundle.json", json.dumps(said).encode())
-    with pytest.raises(BundleError, match="written by a newer kirik .* update kirik"):
+    with pytest.raises(BundleError, match=r"written by a newer kirik .* update kirik"):
         load_bundle(folder)
 
 
@@ -252,7 +252,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, manifest):
 
 def test_a_write_that_fails_leaves_the_old_bundle_and_no_draft(tmp_path, manifest):
     write_bundle(tmp_path / "b", manifest, {"model.onnx": b"old"})
-    with pytest.raises(BundleError, match="cannot be written .*free some space"):
+    with pytest.raises(BundleError, match=r"cannot be written .*free some space"):
         write_bundle(tmp_path / "b", manifest, {"model.onnx": tmp_path / "none"}, replace=True)
     assert load_bundle(tmp_path / "b").read("model.onnx") == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
@@ -317,7 +317,7 @@ def test_a_member_whose_own_checksums_say_otherwise_is_found(tmp_path, make_bund
 
 def test_bundles_of_other_classes_are_not_averaged(tmp_path, make_bundle):
     other = make_bundle("other", classes=("normal", "fractured"))
-    with pytest.raises(BundleError, match="its classes .* are not those of"):
+    with pytest.raises(BundleError, match=r"its classes .* are not those of"):
         average_bundles([make_bundle().path, other.path], tmp_path / "mean", "mean")
     with pytest.raises(BundleError, match="two bundles or more"):
         average_bundles([other.path], tmp_path / "mean", "mean")

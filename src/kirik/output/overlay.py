@@ -1,0 +1,192 @@
+"""A reading as a picture: the radiograph on the left, the same with its evidence on the right.
+
+The evidence is shown in one warm hue over gray, the findings as light blue boxes on a dark rim:
+colours that people with any colour blindness tell apart (Okabe and Ito, 2008).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kirik.orientation import to_upright_box
+from kirik.output.files import writing
+from kirik.output.records import Write
+from kirik.output.words import decision_words, texts
+from kirik.radiograph import Radiograph, read_radiograph
+from kirik.reading.reading import Failure, Reading
+
+_HEAT = np.array([230, 120, 0])  # between Okabe and Ito's orange and vermillion
+_BOX, _RIM, _GROUND, _INK, _SOFT = "#56b4e9", "#000000", "#10141a", "#f2f4f7", "#a9b4c2"
+_COLOURS = {"fracture": "#ff8c5a", "uncertain": "#f0e442", "no_fracture": "#5ad1a5"}
+_SIDE, _GAP, _NARROWEST = 720, 16, 640
+
+
+def write_overlay(reading: Reading, path: Path | str, language: str = "en") -> None:
+    """Draw the reading of a file as PNG.
+
+    Raises RadiographError if the file cannot be read any more, OutputError if the disk refuses.
+    """
+    path = Path(path)
+    picture = draw_overlay(read_radiograph(Path(reading.path)), reading, language)
+    draft = path.with_name(f".{path.name}.draft")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(draft, "PNG")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def overlay_writer(
+    folder: Path | str, paths: Sequence[Path | str], language: str = "en"
+) -> Iterator[Write]:
+    """A PNG in `folder` for each reading of `paths`, named by `overlay_names`.
+
+    Raises OutputError if the disk refuses, SettingsError if kirik does not speak the language.
+    """
+    texts(language)
+    folder = Path(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    places = dict(zip(map(str, paths), overlay_names(paths), strict=True))
+
+    def write(result: Reading | Failure) -> None:
+        if isinstance(result, Reading):
+            write_overlay(result, folder / places[result.path], language)
+
+    yield write
+
+
+def overlay_names(paths: Sequence[Path | str]) -> list[str]:
+    """A PNG's name for each file, by its own name, told apart where folders hold the same one.
+
+    The names depend on the files alone, not on their order, and are never those of the files.
+    """
+    stems = [Path(path).stem for path in paths]
+    seen = Counter(stem.casefold() for stem in stems)
+    names = []
+    for path, stem in zip(paths, stems, strict=True):
+        digest = hashlib.sha256(str(Path(path).absolute()).encode("utf-8", "surrogateescape"))
+        mark = f"-{digest.hexdigest()[:8]}" if seen[stem.casefold()] > 1 else ""
+        names.append(f"{stem}{mark}.overlay.png")
+    return names
+
+
+def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en") -> Image.Image:
+    """The picture of a reading, RGB. Raises SettingsError if kirik does not speak the language."""
+    words = texts(language)
+    plain = _film(radiograph)
+    marked = Image.fromarray(draw_marked(radiograph, reading))
+    lines = _caption(reading, language)
+    panels = 2 * plain.width + _GAP
+    width = max(panels, _NARROWEST) + 2 * _GAP
+    lines = [
+        (row, size, colour) for text, size, colour in lines for row in _wrap(text, size, width)
+    ]
+    title = 30
+    height = title + plain.height + 2 * _GAP + sum(size + 9 for _, size, _ in lines)
+    canvas = Image.new("RGB", (width, height), _GROUND)
+    draw, left = ImageDraw.Draw(canvas), (width - panels) // 2
+    for film, name, x in (
+        (plain, words["radiograph"], left),
+        (marked, words["evidence"], left + plain.width + _GAP),
+    ):
+        canvas.paste(film, (x, title))
+        draw.text((x, 8), name, _SOFT, _font(14))
+    y = title + plain.height + _GAP
+    for text, size, colour in lines:
+        draw.text((_GAP, y), text, colour, _font(size))
+        y += size + 9
+    return canvas
+
+
+def draw_marked(radiograph: Radiograph, reading: Reading) -> np.ndarray:
+    """The radiograph, upright, with the evidence and the findings in it: uint8 [rows, columns, 3].
+
+    Its longer side has 720 pixels.
+    """
+    film = _with_heat(_film(radiograph), reading)
+    return np.asarray(_with_boxes(film, radiograph, reading))
+
+
+def _film(radiograph: Radiograph) -> Image.Image:
+    rows, columns = radiograph.pixels.shape
+    scale = _SIDE / max(rows, columns)
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    film = Image.fromarray(radiograph.pixels).resize(size, Image.Resampling.BICUBIC)
+    levels = np.round(np.clip(np.asarray(film), 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(levels).convert("RGB")
+
+
+def _with_heat(film: Image.Image, reading: Reading) -> Image.Image:
+    """The film, tinted where there is evidence; it stays visible under the strongest."""
+    if reading.evidence is None:
+        return film.copy()
+    heat = np.asarray(Image.fromarray(reading.evidence).resize(film.size, Image.Resampling.BICUBIC))
+    # Below 0.1 the tint would only veil the bone.
+    share = 0.6 * np.clip((heat - 0.1) / 0.9, 0, 1)[..., None]
+    mixed = np.asarray(film) * (1 - share) + _HEAT * share
+    return Image.fromarray(np.round(mixed).astype(np.uint8))
+
+
+def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> Image.Image:
+    draw = ImageDraw.Draw(film)
+    rows, columns = radiograph.pixels.shape
+    scale = np.array([film.width / columns, film.height / rows])
+    for finding in reading.findings:
+        box = (finding.x, finding.y, finding.width, finding.height)
+        upright = to_upright_box(box, radiograph.orientation, radiograph.stored_size)
+        left, top = (upright[:2] * scale).round().astype(int).tolist()
+        right, bottom = ((upright[:2] + upright[2:]) * scale).round().astype(int).tolist()
+        for colour, thick in ((_RIM, 5), (_BOX, 2)):
+            by = thick // 2
+            edges = (left - by, top - by, max(right, left + 1) + by, max(bottom, top + 1) + by)
+            draw.rectangle(edges, outline=colour, width=thick)
+        at = (max(2, left), max(0, top - 22))
+        draw.text(at, f"{finding.score:.2f}", _BOX, _font(14), stroke_width=2, stroke_fill=_RIM)
+    return film
+
+
+def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
+    """Lines below the panels: text, size, colour."""
+    words = texts(language)
+    said = words["decide"] if reading.decision == "uncertain" else ""
+    decision = said or decision_words(reading.decision, language)
+    colour = _COLOURS.get(reading.decision, _INK)
+    if reading.probability is not None:
+        number = f"{words['probability']}: {reading.probability:.3f}"
+    else:
+        each = (f"{name} {p:.3f}" for name, p in reading.probabilities.items())
+        number = " · ".join(each)
+    lines = [(decision, 26, colour), (number, 18, _INK)]
+    lines += [(f"! {words[warning]}", 16, _COLOURS["uncertain"]) for warning in reading.warnings]
+    note = f"{words['model']}: {reading.model} · {words['disclaimer']}"
+    return [*lines, (note, 15, _SOFT)]
+
+
+def _wrap(text: str, size: int, width: int) -> list[str]:
+    """The text in rows that fit; a word longer than a row stays whole."""
+    rows = [""]
+    for word in text.split():
+        longer = f"{rows[-1]} {word}".strip()
+        if rows[-1] and _font(size).getlength(longer) > width - 2 * _GAP:
+            rows.append(word)
+        else:
+            rows[-1] = longer
+    return rows
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which has the Turkish letters, out of matplotlib, which need not be imported."""
+    [home] = find_spec("matplotlib").submodule_search_locations
+    return ImageFont.truetype(Path(home) / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)

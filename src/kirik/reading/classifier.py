@@ -1,0 +1,161 @@
+"""A bundle, made ready to read radiographs: files, arrays, one or many, with ONNX Runtime alone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kirik.bundle import Bundle, find_bundle, load_bundle
+from kirik.errors import KirikError, RadiographError
+from kirik.operating_points import decide
+from kirik.preprocessing import Preprocessing
+from kirik.radiograph import Radiograph, radiograph_from_array, read_radiograph
+from kirik.reading import evidence as maps
+from kirik.reading.batch import read_in_order
+from kirik.reading.network import CPU, open_model
+from kirik.reading.reading import Failure, Reading
+
+Source = Path | str | np.ndarray | Radiograph
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A radiograph brought to the model's inputs, its full pixels let go.
+
+    inputs: uint8 [size, size] for each preprocessing that the model wants.
+    """
+
+    path: str | None
+    inputs: dict[Preprocessing, np.ndarray]
+    frame: maps.Frame
+    warnings: tuple[str, ...]
+
+
+class Classifier:
+    """Reads radiographs with one bundle. Safe to share among threads.
+
+    threads: that one radiograph's computation uses; as many as there are cores where None.
+    providers: ONNX Runtime's names, the preferred first, such as CUDAExecutionProvider.
+
+    Raises BundleError if a graph cannot be run, SettingsError if a provider is not there.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, providers: Sequence[str] = (CPU,)
+    ):
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.classes = bundle.manifest.classes
+        self.name = f"{bundle.manifest.name} {bundle.manifest.version}"
+        self._model = open_model(bundle, threads, providers)
+
+    def read(self, source: Source) -> Reading:
+        """Read one radiograph: a file, a `Radiograph`, or an array for `radiograph_from_array`.
+
+        Raises RadiographError if it is not one.
+        """
+        [result] = self.judge([self.prepare(source)])
+        if isinstance(result, KirikError):
+            raise result
+        return result
+
+    def read_many(
+        self, paths: Iterable[Path | str], *, batch_size: int = 16, workers: int | None = None
+    ) -> Iterator[Reading | Failure]:
+        """Read files, giving one Reading or Failure for each, in their order, as they are done.
+
+        Files are decoded in `workers` threads while the network runs, and only two batches are
+        held ahead. The batch's size does not change what is read.
+        """
+        return read_in_order(self, paths, batch_size=batch_size, workers=workers)
+
+    def prepare(self, source: Source) -> Prepared:
+        """Decode a radiograph and bring it to the model's inputs. Raises RadiographError."""
+        path = str(source) if isinstance(source, Path | str) else None
+        if path is not None:
+            radiograph = read_radiograph(Path(path))
+        elif isinstance(source, np.ndarray):
+            radiograph = radiograph_from_array(source)
+        else:
+            radiograph = source
+        inputs = {setting: setting.apply(radiograph) for setting in self._model.wants}
+        stride = self.manifest.evidence.stride if self.manifest.evidence else 1
+        frame = maps.Frame.of(radiograph, self.manifest.preprocessing, stride)
+        return Prepared(path, inputs, frame, _warnings(radiograph, frame))
+
+    def judge(self, prepared: Sequence[Prepared]) -> list[Reading | KirikError]:
+        """Readings of prepared radiographs, in one run of the network.
+
+        A radiograph that makes the network fail gives a RadiographError in its place.
+        """
+        batch = {
+            setting: np.stack([one.inputs[setting] for one in prepared])
+            for setting in self._model.wants
+        }
+        scores = self._model.run(batch)
+        evidence = scores.evidence if scores.evidence is not None else [None] * len(prepared)
+        return [
+            self._reading(one, probabilities, cells)
+            for one, probabilities, cells in zip(
+                prepared, scores.probabilities, evidence, strict=True
+            )
+        ]
+
+    def _reading(
+        self, prepared: Prepared, probabilities: np.ndarray, cells: np.ndarray | None
+    ) -> Reading | KirikError:
+        if not np.isfinite(probabilities).all():
+            where = prepared.path or "array"
+            what = f"{where}: the model {self.name} gives no number for it; read it by eye"
+            return RadiographError(what, reason="model")
+        decision, probability = self._decide(probabilities)
+        frame, looked_for = prepared.frame, decision != "no_fracture"
+        reading = Reading(
+            prepared.path,
+            decision,
+            probability,
+            dict(zip(self.classes, probabilities.tolist(), strict=True)),
+            self.name,
+            warnings=prepared.warnings,
+        )
+        if cells is None:
+            return reading
+        threshold = self.manifest.evidence.threshold
+        return replace(
+            reading,
+            findings=maps.findings(cells, frame, threshold) if looked_for else (),
+            peak=maps.peak(cells, frame),
+            evidence=maps.over_radiograph(cells, frame),
+        )
+
+    def _decide(self, probabilities: np.ndarray) -> tuple[str, float | None]:
+        """The decision, and the probability of a fracture where there is such a thing."""
+        negative, points = self.manifest.negative, self.manifest.operating_points
+        if negative is None:
+            return self.classes[int(probabilities.argmax())], None
+        probability = float(1 - probabilities[negative])
+        return decide(probability, points), probability
+
+
+def load_model(
+    path: Path | str | None = None, *, threads: int | None = None, providers: Sequence[str] = (CPU,)
+) -> Classifier:
+    """The classifier of a bundle (or of the training run that made it), its files verified.
+
+    path: where None, the bundle that the environment variable KIRIK_MODEL names, or else the
+        one that ships with kirik.
+
+    Raises BundleError if there is none, or it is damaged; SettingsError as `Classifier` does.
+    """
+    return Classifier(load_bundle(find_bundle(path)), threads=threads, providers=providers)
+
+
+def _warnings(radiograph: Radiograph, frame: maps.Frame) -> tuple[str, ...]:
+    """Stable words for what makes a reading of this radiograph doubtful."""
+    found = []
+    if frame.scale > 2:  # more than half of the input's pixels would be made up
+        found.append("low_resolution")
+    if np.ptp(radiograph.pixels) < 0.05:
+        found.append("no_contrast")
+    return tuple(found)

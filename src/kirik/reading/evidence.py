@@ -1,0 +1,99 @@
+"""From an evidence map on the network's input to boxes in the radiograph's own file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from kirik.orientation import to_stored, to_stored_box
+from kirik.preprocessing import Preprocessing
+from kirik.radiograph import Radiograph
+from kirik.reading.reading import Finding, Peak
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a radiograph lies in an input, and how it was turned: what cells need to become pixels.
+
+    shape: (rows, columns) of the upright radiograph.
+    scale, top, left: its placement in the input, see `Preprocessing.placement`.
+    stride: input pixels a cell of the evidence map.
+    """
+
+    shape: tuple[int, int]
+    stored_size: tuple[int, int]
+    orientation: int
+    scale: float
+    top: int
+    left: int
+    stride: int
+
+    @classmethod
+    def of(cls, radiograph: Radiograph, preprocessing: Preprocessing, stride: int) -> "Frame":
+        shape = radiograph.pixels.shape
+        turned = radiograph.stored_size, radiograph.orientation
+        return cls(shape, *turned, *preprocessing.placement(*shape), stride)
+
+    def column(self, cell: float) -> float:
+        """The upright radiograph's x of a map's column edge, kept within the radiograph."""
+        x = (cell * self.stride - self.left) / self.scale
+        return min(max(x, 0.0), float(self.shape[1]))
+
+    def row(self, cell: float) -> float:
+        """The upright radiograph's y of a map's row edge, kept within the radiograph."""
+        y = (cell * self.stride - self.top) / self.scale
+        return min(max(y, 0.0), float(self.shape[0]))
+
+    def cells(self) -> tuple[slice, slice]:
+        """The map's rows and columns that lie on the radiograph, at least in part."""
+        bottom = self.top + self.shape[0] * self.scale
+        right = self.left + self.shape[1] * self.scale
+        return _cells(self.top, bottom, self.stride), _cells(self.left, right, self.stride)
+
+
+def findings(evidence: np.ndarray, frame: Frame, threshold: float) -> tuple[Finding, ...]:
+    """Boxes around connected cells at or above the threshold, highest score first.
+
+    evidence: float32 [rows, columns], a cell for `stride` × `stride` pixels of the input.
+    Cells that touch by an edge or a corner belong together; the letterbox's margin is left out.
+    """
+    from scipy import ndimage  # takes longer to import than many a reading to make
+
+    rows, columns = frame.cells()
+    on_film = evidence[rows, columns]
+    labels, _ = ndimage.label(on_film >= threshold, structure=np.ones((3, 3)))
+    found = []
+    for number, (down, across) in enumerate(ndimage.find_objects(labels), 1):
+        score = float(on_film[down, across][labels[down, across] == number].max())
+        left, right = (frame.column(columns.start + c) for c in (across.start, across.stop))
+        top, bottom = (frame.row(rows.start + r) for r in (down.start, down.stop))
+        box = (left, top, right - left, bottom - top)
+        stored = to_stored_box(box, frame.orientation, frame.stored_size).tolist()
+        found.append(Finding(*stored, score))
+    return tuple(sorted(found, key=lambda f: (-f.score, f.y, f.x)))
+
+
+def peak(evidence: np.ndarray, frame: Frame) -> Peak:
+    """The centre of the radiograph's highest cell."""
+    rows, columns = frame.cells()
+    on_film = evidence[rows, columns]
+    row, column = np.unravel_index(int(on_film.argmax()), on_film.shape)
+    point = frame.column(columns.start + column + 0.5), frame.row(rows.start + row + 0.5)
+    x, y = to_stored(point, frame.orientation, frame.stored_size).tolist()
+    return Peak(x, y, float(on_film[row, column]))
+
+
+def over_radiograph(evidence: np.ndarray, frame: Frame) -> np.ndarray:
+    """The map without the letterbox's margin, resampled to span the upright radiograph."""
+    height, width = (side * frame.scale / frame.stride for side in frame.shape)
+    left, top = frame.left / frame.stride, frame.top / frame.stride
+    rows, columns = evidence.shape
+    window = (left, top, min(left + width, columns), min(top + height, rows))
+    size = (max(1, round(width)), max(1, round(height)))
+    resized = Image.fromarray(evidence).resize(size, Image.Resampling.BILINEAR, box=window)
+    return np.clip(np.asarray(resized), 0, 1)
+
+
+def _cells(start: float, stop: float, stride: int) -> slice:
+    # A hair inside, so that an edge on a cell's border does not take in the next cell.
+    return slice(int((start + 1e-6) // stride), int((stop - 1e-6) // stride) + 1)

@@ -1,0 +1,168 @@
+"""A bundle in ONNX Runtime: inputs in, calibrated probabilities and evidence maps out.
+
+A `Network` runs a graph, an `Average` runs its members; both have `wants` (the preprocessings
+whose inputs they need) and `run`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from kirik.bundle import GRAPH, Bundle, Manifest
+from kirik.errors import BundleError, SettingsError
+from kirik.preprocessing import Preprocessing
+
+CPU = "CPUExecutionProvider"
+_FATAL = 4
+
+Inputs = Mapping[Preprocessing, np.ndarray]
+"""n radiographs for each preprocessing that a model wants: uint8 [n, size, size]."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network said of n radiographs.
+
+    probabilities: float64 [n, classes]; a row sums to 1, or is NaN where the network failed.
+    evidence: float32 [n, rows, columns] in 0…1, or None.
+    """
+
+    probabilities: np.ndarray
+    evidence: np.ndarray | None
+
+
+class Network:
+    """A bundle of kind "network", ready to run. Raises BundleError if its graph is not one."""
+
+    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str]):
+        self.manifest = bundle.manifest
+        self.wants = frozenset([bundle.manifest.preprocessing])
+        self._where = bundle.path / GRAPH
+        self._session = _session(bundle, threads, providers)
+        self._check_graph()
+        self._outputs = ["logits"] + (["evidence"] if self.manifest.evidence else [])
+
+    def run(self, inputs: Inputs) -> Scores:
+        """Scores of n radiographs. Raises BundleError if the graph breaks its promise."""
+        batch = inputs[self.manifest.preprocessing]
+        try:
+            results = self._session.run(self._outputs, {"radiograph": batch[:, None]})
+        except Exception as error:  # ONNX Runtime's errors share no base of their own
+            raise self._broken(" ".join(str(error).split())[:200]) from error
+        logits = results[0]
+        if logits.shape != (len(batch), len(self.manifest.classes)):
+            raise self._broken(f"its logits have the shape {logits.shape}")
+        return Scores(
+            softmax(logits.astype(np.float64) / self.manifest.temperature),
+            self._evidence(results[1], len(batch)) if self.manifest.evidence else None,
+        )
+
+    def _evidence(self, maps: np.ndarray, count: int) -> np.ndarray:
+        side = map_side(self.manifest)
+        if maps.shape != (count, 1, side, side):
+            raise self._broken(
+                f"its evidence has the shape {maps.shape}, not [n, 1, {side}, {side}]"
+            )
+        return np.clip(np.nan_to_num(maps[:, 0]), 0, 1).astype(np.float32)
+
+    def _check_graph(self) -> None:
+        size = self.manifest.preprocessing.size
+        inputs = [(i.name, i.type, i.shape[1:]) for i in self._session.get_inputs()]
+        if inputs != [("radiograph", "tensor(uint8)", [1, size, size])]:
+            raise self._broken(f"its input is not radiograph, uint8 [n, 1, {size}, {size}]")
+        wanted = {"logits"} | ({"evidence"} if self.manifest.evidence else set())
+        missing = wanted - {output.name for output in self._session.get_outputs()}
+        if missing:
+            raise self._broken(f"it has no output {', '.join(sorted(missing))}")
+
+    def _broken(self, what: str) -> BundleError:
+        return BundleError(f"{self._where}: not a graph that kirik can run: {what}")
+
+
+class Average:
+    """A bundle of kind "average": the mean of its members' calibrated probabilities and maps."""
+
+    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str]):
+        self.manifest = bundle.manifest
+        self._members = [open_model(member, threads, providers) for member in bundle.members]
+        self.wants = frozenset().union(*(member.wants for member in self._members))
+        weights = np.array(self.manifest.weights or [1.0] * len(self._members))
+        self._weights = weights / weights.sum()
+
+    def run(self, inputs: Inputs) -> Scores:
+        """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
+        scores = [member.run(inputs) for member in self._members]
+        pairs = list(zip(self._weights, scores, strict=True))
+        mean = sum(weight * score.probabilities for weight, score in pairs)
+        if self.manifest.temperature != 1:
+            # Pool, then calibrate (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792).
+            mean = softmax(np.log(np.maximum(mean, 1e-12)) / self.manifest.temperature)
+        with_map = [
+            (weight, score.evidence) for weight, score in pairs if score.evidence is not None
+        ]
+        if not (self.manifest.evidence and with_map):
+            return Scores(mean, None)
+        side = map_side(self.manifest)
+        total = sum(weight * _resampled(maps, side) for weight, maps in with_map)
+        return Scores(mean, (total / sum(weight for weight, _ in with_map)).astype(np.float32))
+
+
+def open_model(bundle: Bundle, threads: int | None, providers: Sequence[str]) -> Network | Average:
+    """A bundle of either kind, ready to run. Raises BundleError or SettingsError."""
+    kind = Average if bundle.manifest.kind == "average" else Network
+    return kind(bundle, threads, providers)
+
+
+def map_side(manifest: Manifest) -> int:
+    """Rows, and columns, of a model's evidence map; the last cells may overhang the input."""
+    return -(-manifest.preprocessing.size // manifest.evidence.stride)
+
+
+def _resampled(maps: np.ndarray, side: int) -> np.ndarray:
+    if maps.shape[1:] == (side, side):
+        return maps
+    images = [Image.fromarray(one).resize((side, side), Image.Resampling.BILINEAR) for one in maps]
+    return np.stack([np.asarray(image) for image in images])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float64 [n, classes] whose rows sum to 1; a row with a NaN or an infinity becomes NaN."""
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers[~np.isfinite(logits).all(axis=1)] = np.nan
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _session(
+    bundle: Bundle, threads: int | None, providers: Sequence[str]
+) -> onnxruntime.InferenceSession:
+    _check_providers(providers)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL  # what goes wrong is raised, and told once
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    graph = bundle.read(GRAPH)
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=[*providers])
+    except Exception as error:  # ONNX Runtime's errors share no base of their own
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(
+            f"{bundle.path / GRAPH}: not a graph that kirik can run: {reason}; get the bundle again"
+        ) from error
+    if providers[0] not in session.get_providers():
+        raise SettingsError(f"{providers[0]} does not start on this machine; use {CPU}")
+    return session
+
+
+def _check_providers(providers: Sequence[str]) -> None:
+    available = onnxruntime.get_available_providers()
+    unknown = [name for name in providers if name not in available]
+    if unknown or not providers:
+        raise SettingsError(
+            f"no ONNX Runtime provider {', '.join(unknown) or 'named'} on this machine; "
+            f"there are: {', '.join(available)}"
+        )

@@ -1,0 +1,70 @@
+"""What a reading is: one radiograph judged, or the reason why it could not be."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A box around evidence of a fracture, in pixels of the file as stored.
+
+    x, y: left and top edge. score: the highest evidence within, 0…1.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Where the evidence is highest, in pixels of the file as stored, and how high (0…1)."""
+
+    x: float
+    y: float
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One radiograph, judged by one model.
+
+    path: as it was asked for; None for an array.
+    decision: fracture, uncertain or no_fracture; the likeliest class's name where no class
+        means "no fracture".
+    probability: of a fracture, 0…1; None where no class means "no fracture".
+    probabilities: by class, in the model's order; they sum to 1.
+    model: name and version.
+    findings: highest score first; none where the decision is no_fracture.
+    peak: None where the model gives no evidence map.
+    evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
+    warnings: stable words for what makes the reading doubtful: low_resolution, no_contrast.
+    """
+
+    path: str | None
+    decision: str
+    probability: float | None
+    probabilities: dict[str, float]
+    model: str
+    findings: tuple[Finding, ...] = ()
+    peak: Peak | None = None
+    evidence: np.ndarray | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be read: one line for a person, one stable word for a program."""
+
+    path: str
+    error: str
+    reason: str
+
+
+def failure_of(path: object, error: Exception) -> Failure:
+    """The failure that an exception stands for; its message made one line."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return Failure(str(path), message, getattr(error, "reason", None) or "unreadable")

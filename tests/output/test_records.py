@@ -1,0 +1,148 @@
+import csv
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from kirik.errors import OutputError
+from kirik.output.records import csv_writer, json_writer, record
+from kirik.reading.reading import Failure, Reading
+
+BINARY = Reading(
+    "a/kırık.png",
+    "fracture",
+    0.91234567,
+    {"not_fractured": 0.08765433, "fractured": 0.91234567},
+    "wrist 1",
+)
+SEVERAL = Reading("b.png", "uncertain", 0.5, {"normal": 0.5, "spiral": 0.3, "oblique": 0.2}, "m 2")
+TYPES = Reading("c.png", "spiral", None, {"spiral": 0.8, "oblique": 0.2}, "types 1")
+FAILED = Failure("d.png", 'd.png: truncated; "copy" it again', "truncated")
+
+
+def test_a_record_has_what_it_promises_and_nothing_else():
+    assert record(BINARY) == {
+        "path": "a/kırık.png",
+        "decision": "fracture",
+        "probability": 0.912346,
+        "model": "wrist 1",
+    }
+    assert record(SEVERAL)["probability"] == {"normal": 0.5, "spiral": 0.3, "oblique": 0.2}
+    assert record(TYPES)["probability"] == {"spiral": 0.8, "oblique": 0.2}
+    assert record(TYPES)["decision"] == "spiral"
+    assert record(FAILED) == {
+        "path": "d.png",
+        "error": 'd.png: truncated; "copy" it again',
+        "reason": "truncated",
+    }
+
+
+def test_json_is_a_list_in_order(tmp_path):
+    path = tmp_path / "new" / "folder" / "out.json"
+    with json_writer(path) as write:
+        for result in (BINARY, FAILED, SEVERAL):
+            write(result)
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == [record(BINARY), record(FAILED), record(SEVERAL)]
+    assert "kırık" in text
+    assert [p.name for p in path.parent.iterdir()] == ["out.json"]
+
+
+def test_json_of_nothing_is_an_empty_list(tmp_path):
+    with json_writer(tmp_path / "out.json"):
+        pass
+    assert json.loads((tmp_path / "out.json").read_text()) == []
+
+
+def test_json_lines_are_a_record_a_line(tmp_path):
+    with json_writer(tmp_path / "out.jsonl") as write:
+        write(BINARY)
+        write(FAILED)
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [record(BINARY), record(FAILED)]
+    with json_writer(tmp_path / "none.jsonl"):
+        pass
+    assert (tmp_path / "none.jsonl").read_text() == ""
+
+
+def test_csv_has_a_row_for_each_file_failures_too(tmp_path):
+    with csv_writer(tmp_path / "out.csv", ("not_fractured", "fractured")) as write:
+        write(BINARY)
+        write(FAILED)
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert first == {
+        "path": "a/kırık.png",
+        "decision": "fracture",
+        "probability": "0.912346",
+        "p_not_fractured": "0.087654",
+        "p_fractured": "0.912346",
+        "model": "wrist 1",
+        "error": "",
+        "reason": "",
+    }
+    assert (second["path"], second["error"]) == (FAILED.path, FAILED.error)
+    assert second["probability"] == second["decision"] == ""
+
+
+def test_without_a_negative_class_csv_leaves_the_probability_of_a_fracture_empty(tmp_path):
+    with csv_writer(tmp_path / "out.csv", ("spiral", "oblique")) as write:
+        write(TYPES)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["probability"], row["p_spiral"]) == ("", "0.800000")
+
+
+def test_a_name_that_is_not_text_comes_back_from_json_as_it_was(tmp_path):
+    odd = b"wrist-\xff.png".decode("utf-8", "surrogateescape")
+    with json_writer(tmp_path / "out.json") as write:
+        write(Failure(odd, f"{odd}: empty", "empty"))
+    assert json.loads((tmp_path / "out.json").read_bytes())[0]["path"] == odd
+
+
+def test_what_was_read_before_a_stop_is_kept_beside_the_old_file(tmp_path):
+    path = tmp_path / "out.json"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), json_writer(path) as write:
+        write(BINARY)
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert json.loads((tmp_path / "out.json.partial").read_text()) == [record(BINARY)]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path, tmp_path / "file" / "out.json"):
+        for writer in (json_writer(place), csv_writer(place, ("a", "b"))):
+            with pytest.raises(OutputError, match=r"cannot be written .*name another place"):
+                writer.__enter__()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path):
+    """A limit on the size of files stands for the disk's end; the kernel refuses alike."""
+    path = tmp_path / "out.json"
+    path.write_text("old")
+    code = f"""
+import resource
+from kirik.errors import OutputError
+from kirik.output.records import json_writer
+from kirik.reading.reading import Failure
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, {resource.RLIM_INFINITY}))
+try:
+    with json_writer({str(path)!r}) as write:
+        for i in range(5000):
+            write(Failure(str(i), "error", "reason"))
+except OutputError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stderr == ""
+    assert (
+        run.stdout == f"{path}: cannot be written (File too large); "
+        "free some space, or name another place\n"
+    )
+    assert path.read_text() == "old"

@@ -1,0 +1,159 @@
+import threading
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from conftest import SIZE
+from kirik.errors import SettingsError
+from kirik.reading.classifier import load_model
+from kirik.reading.reading import Failure, Reading
+
+
+@pytest.fixture
+def films(save_radiograph):
+    """Twenty films of noise, no two alike."""
+    noise = np.random.default_rng(1)
+    return [
+        save_radiograph(f"{i:02}.png", noise.integers(0, 256, (90 + i, 70), dtype=np.uint8))
+        for i in range(20)
+    ]
+
+
+def convolution_graph() -> bytes:
+    """A small convolutional network of random weights: the arithmetic of a real one."""
+    noise = np.random.default_rng(0)
+    constants = {
+        "scale": np.float32(1 / 255),
+        "first": noise.normal(0, 0.2, (32, 1, 5, 5)).astype(np.float32),
+        "second": noise.normal(0, 0.1, (48, 32, 3, 3)).astype(np.float32),
+        "dense": noise.normal(0, 1, (48, 2)).astype(np.float32),
+        "axes": np.array([2, 3]),
+    }
+    nodes = [
+        helper.make_node("Cast", ["radiograph"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "scale"], ["levels"]),
+        helper.make_node("Conv", ["levels", "first"], ["a"], strides=[2, 2]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "second"], ["c"], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("ReduceMean", ["d", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("MatMul", ["embedding", "dense"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "convolutions",
+        [helper.make_tensor_value_info("radiograph", TensorProto.UINT8, ["n", 1, SIZE, SIZE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def test_the_size_of_a_batch_does_not_change_a_probability(make_bundle, films):
+    classifier = load_model(make_bundle(graph=convolution_graph(), evidence=None).path)
+    alone = [classifier.read(path).probability for path in films]
+    assert np.ptp(alone) > 1e-3
+    for batch_size in (1, 3, 7, 20, 64):
+        many = [r.probability for r in classifier.read_many(films, batch_size=batch_size)]
+        assert np.abs(np.subtract(many, alone)).max() < 1e-6
+
+
+def test_the_number_of_threads_does_not_change_a_probability(make_bundle, films):
+    bundle = make_bundle(graph=convolution_graph(), evidence=None)
+    one, two = (load_model(bundle.path, threads=n) for n in (1, 2))
+    for path in films[:5]:
+        assert one.read(path).probability == pytest.approx(two.read(path).probability, abs=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+@pytest.mark.parametrize("workers", [1, 5])
+def test_results_come_in_order_with_failures_in_their_place(
+    make_bundle, films, tmp_path, batch_size, workers
+):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no")
+    paths = [bad, *films[:6], tmp_path / "none.png", *films[6:], bad]
+    classifier = load_model(make_bundle().path)
+    results = list(classifier.read_many(paths, batch_size=batch_size, workers=workers))
+    assert [result.path for result in results] == [str(path) for path in paths]
+    failed = [i for i, result in enumerate(results) if isinstance(result, Failure)]
+    assert failed == [0, 7, len(paths) - 1]
+    for result in results:
+        if isinstance(result, Failure):
+            assert "\n" not in result.error
+            assert result.path in result.error
+            assert result.reason
+        else:
+            expected = classifier.read(result.path)
+            assert result.probability == pytest.approx(expected.probability, abs=1e-6)
+            assert result.findings == expected.findings
+
+
+def test_nothing_at_all_gives_nothing_at_all(make_bundle):
+    assert list(load_model(make_bundle().path).read_many([])) == []
+
+
+def test_only_bad_files_give_only_failures(make_bundle, tmp_path):
+    results = list(load_model(make_bundle().path).read_many([tmp_path / "x", tmp_path / "y"]))
+    assert [type(result) for result in results] == [Failure, Failure]
+
+
+def test_an_unforeseen_error_costs_its_own_file_alone(make_bundle, films, monkeypatch):
+    classifier = load_model(make_bundle().path)
+    prepare = classifier.prepare
+
+    def breaking(path):
+        if path == films[1]:
+            raise ZeroDivisionError("of a kind\nnobody foresaw")
+        return prepare(path)
+
+    monkeypatch.setattr(classifier, "prepare", breaking)
+    results = list(classifier.read_many(films[:3]))
+    assert [type(result) for result in results] == [Reading, Failure, Reading]
+    assert results[1].reason == "unexpected"
+    assert "ZeroDivisionError: of a kind nobody foresaw" in results[1].error
+
+
+def test_a_batch_of_no_size_is_refused_at_once(make_bundle):
+    with pytest.raises(SettingsError, match="batch size 0"):
+        load_model(make_bundle().path).read_many([], batch_size=0)
+
+
+def test_files_are_asked_for_only_as_they_are_needed(make_bundle, films):
+    """A folder of ten thousand is not decoded at once, and one that is left is left alone."""
+    asked = []
+
+    def listing():
+        for path in films * 10:
+            asked.append(path)
+            yield path
+
+    results = load_model(make_bundle().path).read_many(listing(), batch_size=2)
+    for _ in range(3):
+        next(results)
+    assert len(asked) <= 12
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("kirik-decode")]
+    assert len(asked) <= 12
+
+
+def test_one_classifier_serves_several_threads(make_bundle, films):
+    classifier = load_model(make_bundle(graph=convolution_graph(), evidence=None).path)
+    expected = [classifier.read(path).probability for path in films]
+    found = {}
+
+    def read(start):
+        for i in range(start, len(films), 4):
+            found[i] = classifier.read(films[i]).probability
+
+    threads = [threading.Thread(target=read, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(len(films))] == pytest.approx(expected, abs=1e-6)

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from kirik.operating_points import OperatingPoints
+from kirik.reading.classifier import load_model
+
+ALWAYS = OperatingPoints(low=0, high=0)
+"""Whatever the film, it is a fracture: for tests of where, not of whether."""
+
+BRIGHT = (20, 70, 30, 20)  # x, y, width, height in the upright radiograph
+
+
+def film(rows: int, columns: int, *boxes) -> np.ndarray:
+    """A dark film, bright enough in its boxes to be evidence."""
+    pixels = np.full((rows, columns), 110, np.uint8)
+    for x, y, width, height in boxes:
+        pixels[y : y + height, x : x + width] = 255
+    return pixels
+
+
+def close(finding, box, within) -> bool:
+    found = (finding.x, finding.y, finding.width, finding.height)
+    return np.allclose(found, box, atol=within)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (128, 96), (96, 128), (640, 320), (60, 32)])
+def test_a_box_is_found_where_it_is_in_the_file(make_bundle, save_radiograph, shape):
+    rows, columns = shape
+    box = (columns // 4, rows // 2, columns // 2, rows // 4)
+    path = save_radiograph("film.png", film(rows, columns, box))
+    reading = load_model(make_bundle(operating_points=ALWAYS).path).read(path)
+    cell = 8 * max(shape) / 64
+    [finding] = reading.findings
+    assert close(finding, box, within=cell)
+    assert finding.score == pytest.approx(1, abs=0.05)
+    x, y, width, height = box
+    assert x - cell / 2 <= reading.peak.x <= x + width + cell / 2
+    assert y - cell / 2 <= reading.peak.y <= y + height + cell / 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_are_in_the_pixels_of_the_file_as_stored(make_bundle, save_radiograph, orientation):
+    """The stored film and its box are known; EXIF turns what is read, and not what is told."""
+    stored = film(160, 120, BRIGHT)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save_radiograph("turned.png", stored, exif=exif)
+    reading = load_model(make_bundle(operating_points=ALWAYS).path).read(path)
+    [finding] = reading.findings
+    x, y, width, height = BRIGHT
+    assert close(finding, BRIGHT, within=20)
+    assert finding.x <= x + 2 <= x + width - 2 <= finding.x + finding.width
+    assert finding.y <= y + 2 <= y + height - 2 <= finding.y + finding.height
+    assert x - 10 <= reading.peak.x <= x + width + 10
+    assert y - 10 <= reading.peak.y <= y + height + 10
+    assert reading.evidence.shape == ((8, 6) if orientation <= 4 else (6, 8))
+
+
+def test_two_fractures_give_two_boxes_the_surer_first(make_bundle, save_radiograph):
+    pixels = film(128, 128, (16, 16, 32, 16), (80, 96, 16, 16))
+    pixels[96:112, 80:96] = 200
+    reading = load_model(make_bundle(operating_points=ALWAYS).path).read(
+        save_radiograph("two.png", pixels)
+    )
+    assert [
+        close(f, b, 0.01)
+        for f, b in zip(reading.findings, [(16, 16, 32, 16), (80, 96, 16, 16)], strict=True)
+    ] == [True, True]
+    assert reading.findings[0].score > reading.findings[1].score
+    assert (reading.peak.score, reading.peak.y) == (pytest.approx(1, abs=0.05), 24)
+
+
+def test_cells_that_touch_at_a_corner_are_one_finding(make_bundle, save_radiograph):
+    path = save_radiograph("corner.png", film(128, 128, (32, 32, 16, 16), (48, 48, 16, 16)))
+    [finding] = load_model(make_bundle(operating_points=ALWAYS).path).read(path).findings
+    assert close(finding, (32, 32, 32, 32), 0.01)
+
+
+@pytest.mark.parametrize("shape", [(100, 37), (37, 100), (200, 3), (3, 200), (64, 64)])
+def test_no_box_leaves_its_radiograph(make_bundle, save_radiograph, shape):
+    path = save_radiograph("bright.png", np.full(shape, 255, np.uint8))
+    reading = load_model(make_bundle(operating_points=ALWAYS).path).read(path)
+    for finding in reading.findings:
+        assert finding.x >= 0
+        assert finding.y >= 0
+        assert finding.x + finding.width <= shape[1]
+        assert finding.y + finding.height <= shape[0]
+    assert 0 <= reading.peak.x <= shape[1]
+    assert 0 <= reading.peak.y <= shape[0]
+
+
+def test_no_fracture_means_no_findings_but_the_map_stays(make_bundle, save_radiograph):
+    pixels = np.zeros((128, 128), np.uint8)
+    pixels[:16, :16] = 255
+    reading = load_model(make_bundle().path).read(save_radiograph("dark.png", pixels))
+    assert reading.decision == "no_fracture"
+    assert reading.findings == ()
+    assert reading.peak.score == pytest.approx(1, abs=0.05)
+    assert reading.evidence[0, 0] == pytest.approx(1, abs=0.05)
+
+
+def test_the_map_spans_the_radiograph_without_its_margin(make_bundle, save_radiograph):
+    reading = load_model(make_bundle().path).read(save_radiograph("tall.png", 0.8, (128, 64)))
+    assert reading.evidence.shape == (8, 4)
+    assert reading.evidence.dtype == np.float32
+    assert reading.evidence.min() == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_model_without_a_map_reads_without_boxes(make_bundle, save_radiograph):
+    reading = load_model(make_bundle(evidence=None).path).read(save_radiograph("a.png", 0.9))
+    assert (reading.findings, reading.peak, reading.evidence) == ((), None, None)
