@@ -1,0 +1,186 @@
+"""Files as they lie on a disk: found in folders, opened with care, known by their first bytes."""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from kirik.errors import KirikError, RadiographError
+
+HEAD_BYTES = 512
+"""As many first bytes as `kind_of` needs."""
+
+IMAGE_SUFFIXES = frozenset(
+    f".{name}"
+    for names in (
+        ("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "dcm", "dicom", "dic"),
+        ("bmp", "gif", "webp", "jp2", "heic"),
+    )
+    for name in names
+)
+"""Suffixes that promise an image; a file with one is looked at even if its bytes say otherwise."""
+
+READABLE = ("JPEG", "PNG", "TIFF", "DICOM")
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"%PDF", "PDF"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\x1f\x8b", "gzip"),
+)
+# Group 2 or 8, then an element that stands first in a data set: in explicit encoding its value
+# representation follows, in implicit encoding a short length.
+_BARE_DICOM = re.compile(
+    rb"(\x02\0[\0\x01\x02]\0|\x08\0[\0\x01\x05\x06\x08\x12-\x18]\0)"
+    rb"(UL\x04\0|CS|UI|DA|TM|SQ|OB\0\0|[\x02-\x40]\0\0\0)",
+    re.DOTALL,
+)
+
+
+def kind_of(head: bytes) -> str | None:
+    """The format that a file's first bytes announce (`READABLE` or another's name), or None."""
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"):
+        return "HEIC"
+    return "DICOM" if _BARE_DICOM.match(head) else None
+
+
+def shown(path: Path | str) -> str:
+    """A path as text that stays on one line and can be printed on any terminal."""
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def read_file(path: Path | str, most: int) -> bytes:
+    """All bytes of a regular file. Raises RadiographError, also for one of more than `most` bytes.
+
+    Never waits: a pipe or a device is refused before it is opened for good.
+    """
+    name = shown(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        _refuse_special(Path(path).stat().st_mode, name)
+        # Looked at again once open, in case that another file took its place in between.
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            facts = os.fstat(file.fileno())
+            _refuse_special(facts.st_mode, name)
+            if facts.st_size > most:
+                found, limit = facts.st_size / 2**20, most / 2**20
+                message = f"{name}: {found:,.0f} MiB, more than the limit of {limit:,.0f} MiB"
+                raise RadiographError(f"{message}; export it smaller", reason="too_large")
+            content = file.read(most)
+    except (OSError, ValueError) as error:
+        raise access_error(path, error) from error
+    if not content:
+        raise RadiographError(f"{name}: empty (0 bytes); copy it again", reason="empty")
+    return content
+
+
+def access_error(path: Path | str, error: OSError | ValueError) -> RadiographError:
+    """The system's refusal to open a path, in the user's words."""
+    name = shown(path)
+    if isinstance(error, PermissionError):
+        message = f"{name}: no permission to read; change its rights, or run as another user"
+        return RadiographError(message, reason="no_permission")
+    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        return RadiographError(f"{name}: no such file; check the path", reason="missing")
+    why = error.strerror or type(error).__name__
+    message = f"{name}: cannot be read ({why}); check the disk and the path"
+    return RadiographError(message, reason="unreadable")
+
+
+def _refuse_special(mode: int, name: str) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+    raise RadiographError(f"{name}: {kind}, not a file; name a file", reason="not_a_file")
+
+
+def find_files(
+    paths: Sequence[Path], on_error: Callable[[Path, KirikError], None]
+) -> Iterator[Path]:
+    """Files to read: those named, and the plausible images in the folders named, sorted.
+
+    Folders are entered to any depth, each once, however many links lead to it. Hidden entries
+    are passed over, and so is what neither its suffix nor its first bytes make an image. A path
+    that is absent and a folder that cannot be listed go to `on_error`, and the rest goes on.
+    """
+    seen: set[tuple[int, int]] = set()
+    for path in map(Path, paths):
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except (OSError, ValueError) as error:
+            on_error(path, access_error(path, error))
+            continue
+        if is_folder:
+            yield from _walk(path, seen, on_error)
+        else:
+            yield path
+
+
+def _walk(
+    top: Path, seen: set[tuple[int, int]], on_error: Callable[[Path, KirikError], None]
+) -> Iterator[Path]:
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        try:
+            if not path.is_dir():
+                yield path
+                continue
+            facts = path.stat()
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            with os.scandir(path) as listing:
+                inside = sorted(
+                    (entry for entry in listing if _worth_a_look(entry)), key=lambda e: e.name
+                )
+        except OSError as error:
+            on_error(path, _folder_error(path, error))
+            continue
+        # Last in, first out: the names come off the pile in order.
+        waiting += [path / entry.name for entry in reversed(inside)]
+
+
+def _worth_a_look(entry: os.DirEntry) -> bool:
+    if entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
+        return False
+    if entry.is_dir():
+        return True
+    if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+        return entry.is_file() or entry.is_symlink()
+    return entry.is_file() and _head_kind(entry.path) in READABLE
+
+
+def _head_kind(path: str) -> str | None:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return kind_of(file.read(HEAD_BYTES))
+    except OSError:
+        return None
+
+
+def _folder_error(path: Path, error: OSError) -> KirikError:
+    if isinstance(error, PermissionError):
+        message = f"{shown(path)}: no permission to list this folder; change its rights"
+        return RadiographError(message, reason="no_permission")
+    return access_error(path, error)
