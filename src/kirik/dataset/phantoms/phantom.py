@@ -123,7 +123,8 @@ class Exam:
         unbroken, absorption, outlines = self._bones(frame, flesh, angle)
         overlays = collimation(exposure, frame.rows, frame.columns)
         letter = marker(exposure, self.patient.side, flesh, corners)
-        lead = np.maximum(overlays, letter)
+        # A white border is the blades' shadow, a black one is painted over it by the display.
+        lead = letter if exposure.shutter == "black" else np.maximum(overlays, letter)
         noise = generator(self.seed, 6, number)
         pixels = expose(absorption, unbroken, lead, exposure, frame.spacing, noise)
         if exposure.shutter == "black":

@@ -1,22 +1,17 @@
-"""Whole data sets of phantoms, in FracAtlas's layout or as a folder per class.
-
-File numbers run in the order of exams, as in the real archive: the one, two or three views of a
-patient stand side by side, and the next patient's exam shows another region.
-"""
+"""Whole data sets of phantoms on disk, in FracAtlas's layout or as a folder per class."""
 
 import csv
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from kirik.dataset.phantoms.anatomy import PARTS, SHARES
 from kirik.dataset.phantoms.files import SUFFIXES, save_phantom
-from kirik.dataset.phantoms.fractures import FRACTURE_TYPES
-from kirik.dataset.phantoms.phantom import LARGEST, SMALLEST, Exam, Phantom, generator
+from kirik.dataset.phantoms.phantom import LARGEST, SMALLEST, Exam, Phantom
+from kirik.dataset.phantoms.plan import Plan, plan_exams
 from kirik.errors import DataSetError
 
 Form = Literal["fracatlas", "folders"]
@@ -35,17 +30,6 @@ COLUMNS = (
     *VIEWS,
 )
 NOT_FRACTURED = "not_fractured"
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """One exam to be made: its number, how many views, what is broken, which part of the body."""
-
-    number: int
-    views: int
-    fracture: str | None
-    kind: str
-    image_format: str
 
 
 @dataclass(frozen=True)
@@ -79,15 +63,16 @@ def write_phantoms(
     """
     directory = Path(directory)
     _refuse(directory, count, size, form, image_format, fractured_share)
-    plans = _plans(count, seed, fractured_share, form, image_format)
+    formats = tuple(SUFFIXES) if image_format == "mixed" else (image_format,)
+    plans = plan_exams(count, seed, fractured_share, formats, single=form == "folders")
     places = _fracatlas_place if form == "fracatlas" else _folder_place
     directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for done, (plan, view, phantom) in enumerate(_phantoms(plans, seed, size)):
+    for done, (plan, view, phantom) in enumerate(_phantoms(plans, size)):
         name = f"IMG{done:07d}{SUFFIXES[plan.image_format]}"
         path = directory / places(phantom) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_phantom(phantom, path, plan.image_format, exam=_exam_seed(seed, plan), view=view)
+        save_phantom(phantom, path, plan.image_format, exam=plan.seed, view=view)
         rows, columns = phantom.pixels.shape
         written.append(_Written(name, rows, columns, _without_pixels(phantom)))
         if progress is not None:
@@ -118,52 +103,10 @@ def _refuse(
         )
 
 
-def _plans(count: int, seed: int, share: float, form: str, image_format: str) -> list[_Plan]:
-    """All exams in the order of their files. Labels, parts and formats are drawn apart."""
-    fractured = round(count * share)
-    exams = _labelled(generator(seed, 11), fractured, count - fractured, single=form == "folders")
-    kinds = _kinds(generator(seed, 12), len(exams))
-    formats = generator(seed, 13).choice(list(SUFFIXES), len(exams))
-    return [
-        _Plan(i, views, fracture, kinds[i], formats[i] if image_format == "mixed" else image_format)
-        for i, (views, fracture) in enumerate(exams)
-    ]
-
-
-def _labelled(
-    rng: np.random.Generator, fractured: int, whole: int, single: bool
-) -> list[tuple[int, str | None]]:
-    """Exams as (views, fracture type or None), shuffled; the views add up to the counts."""
-    exams: list[tuple[int, str | None]] = []
-    for wanted, types in ((fractured, FRACTURE_TYPES), (whole, (None,))):
-        left, number = wanted, 0
-        while left:
-            views = 1 if single else min(left, int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15])))
-            exams.append((views, types[number % len(types)]))
-            left, number = left - views, number + 1
-    return [exams[i] for i in rng.permutation(len(exams))]
-
-
-def _kinds(rng: np.random.Generator, count: int) -> list[str]:
-    """A part of the body for each exam, never of the same region as the exam before."""
-    kinds: list[str] = []
-    before = None
-    for _ in range(count):
-        names = [name for name in SHARES if PARTS[name].region != before]
-        weights = np.array([SHARES[name] for name in names])
-        kinds.append(str(rng.choice(names, p=weights / weights.sum())))
-        before = PARTS[kinds[-1]].region
-    return kinds
-
-
-def _exam_seed(seed: int, plan: _Plan) -> int:
-    return int(generator(seed, 14, plan.number).integers(2**62))
-
-
-def _phantoms(plans: list[_Plan], seed: int, size: int) -> Iterator[tuple[_Plan, int, Phantom]]:
+def _phantoms(plans: list[Plan], size: int) -> Iterator[tuple[Plan, int, Phantom]]:
     for plan in plans:
         exam = Exam(
-            _exam_seed(seed, plan),
+            plan.seed,
             size=size,
             kind=plan.kind,
             fractured=plan.fracture is not None,
@@ -174,16 +117,7 @@ def _phantoms(plans: list[_Plan], seed: int, size: int) -> Iterator[tuple[_Plan,
 
 
 def _without_pixels(phantom: Phantom) -> Phantom:
-    return Phantom(
-        np.empty((0, 0), np.float32),
-        phantom.fractured,
-        phantom.fracture_type,
-        phantom.region,
-        phantom.view,
-        phantom.hardware,
-        phantom.polygons,
-        phantom.spacing,
-    )
+    return replace(phantom, pixels=np.empty((0, 0), np.float32))
 
 
 def _fracatlas_place(phantom: Phantom) -> Path:
