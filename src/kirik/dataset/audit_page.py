@@ -13,8 +13,9 @@ from kirik.dataset.audit_words import FACTS, TURKISH, WORDS
 from kirik.dataset.confounders import Confounder
 from kirik.dataset.index import Record
 from kirik.errors import KirikError
+from kirik.orientation import to_upright_box
 from kirik.page import thumbnail_uri, write_page
-from kirik.radiograph import Radiograph, read_radiograph, to_upright
+from kirik.radiograph import Radiograph, read_radiograph
 
 SEED = 0
 SAMPLES = 12
@@ -22,6 +23,8 @@ SAMPLE_SIDE = 240
 MOST_CASES = 200
 MOST_VALUES = 12
 BOX_COLOUR = (255, 205, 0)
+LABEL_KINDS = ("opposite_labels", "label_disagreement", "boxes_on_negative")
+"""Findings that only a look at the radiographs can settle: the page shows some."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class _Words:
 
     def share(self, value: float, digits: int = 1) -> str:
         text = self.number(100 * value, digits)
-        return f"%{text}" if self.language == "tr" else f"{text} %"
+        return f"%{text}" if self.language == "tr" else f"{text}%"
+
+    def count(self, key: str, count: int) -> str:
+        """A text with a number in it; one of a thing has its own text."""
+        return self.text(f"one_{key}" if count == 1 else key, count=self.number(count))
 
     def p(self, value: float) -> str:
         return f"< {self.number(0.001, 3)}" if value < 0.001 else self.number(value, 3)
@@ -78,7 +85,7 @@ def write_audit(audit: Audit, path: Path | str, language: str = "en") -> None:
         tiles=_tiles(audit, words),
         headlines={s: [_headline(f, words) for f in audit.of(s)] for s in SEVERITIES},
         clean=_clean(audit, words),
-        findings=[_finding(finding, words) for finding in audit.findings],
+        findings=[_finding(finding, audit, words) for finding in audit.findings],
         classes=[(words.name(name), words.number(n)) for name, n in audit.index.counts().items()],
         tables=[_table(audit, fact, words) for fact in audit.tables],
         boxes=_boxes(audit, words),
@@ -128,7 +135,7 @@ def _headline(finding: Finding, words: _Words) -> str:
         return f"{title}: {', '.join(words.fact(item.detail) for item in finding.items)}"
     if not finding.ids:
         return f"{title} ({', '.join(item.detail for item in finding.items)})"
-    return f"{title}: {words.text('files', count=words.number(len(finding.ids)))}"
+    return f"{title}: {words.count('files', len(finding.ids))}"
 
 
 def _clean(audit: Audit, words: _Words) -> list[str]:
@@ -143,17 +150,18 @@ def _clean(audit: Audit, words: _Words) -> list[str]:
     return [text for kind, text in CLEAN[words.language].items() if kind not in found]
 
 
-def _finding(finding: Finding, words: _Words) -> dict:
+def _finding(finding: Finding, audit: Audit, words: _Words) -> dict:
     title, meaning, remedy = words.findings[finding.kind]
     shown = finding.items[:MOST_CASES]
     return {
         "kind": finding.kind,
         "severity": finding.severity,
         "title": title,
-        "count": words.text("files", count=words.number(len(finding.ids))) if finding.ids else "",
+        "count": words.count("files", len(finding.ids)) if finding.ids else "",
         "meaning": meaning,
         "remedy": remedy,
-        "show": words.text("show", count=words.number(len(finding.items))),
+        "films": _films(finding, audit, words) if finding.kind in LABEL_KINDS else [],
+        "show": words.count("show", len(finding.items)),
         "items": [
             (" · ".join(item.ids), _detail(finding.kind, item.detail, words)) for item in shown
         ],
@@ -161,6 +169,17 @@ def _finding(finding: Finding, words: _Words) -> dict:
         if len(shown) < len(finding.items)
         else "",
     }
+
+
+def _films(finding: Finding, audit: Audit, words: _Words) -> list[Sample]:
+    """The first radiographs of a finding about labels, each with its label."""
+    records = [audit.index.by_id[i] for i in finding.ids if i in audit.index.by_id]
+    films = []
+    for record in records[:SAMPLES]:
+        label = words.name(audit.index.classes[record.label])
+        if film := _sample(record):
+            films.append(Sample(film.image, f"{record.id}: {label}"))
+    return films
 
 
 def _detail(kind: str, detail: str, words: _Words) -> str:
@@ -293,15 +312,11 @@ def _with_boxes(radiograph: Radiograph, record: Record) -> np.ndarray:
     levels = np.clip(np.asarray(small) * 255 + 0.5, 0, 255).astype(np.uint8)
     image = Image.fromarray(levels).convert("RGB")
     draw = ImageDraw.Draw(image)
-    for x, y, width, height in record.boxes:
-        corners = np.array([(x, y), (x + width, y + height)], float)
-        upright = to_upright(corners, radiograph.orientation, radiograph.stored_size)
-        turned = radiograph.orientation >= 5
-        stored_columns = radiograph.stored_size[0 if turned else 1]
-        draw.rectangle(_frame(upright * size[0] / stored_columns), outline=BOX_COLOUR, width=2)
+    stored_rows, stored_columns = radiograph.stored_size
+    upright_columns = stored_rows if radiograph.orientation >= 5 else stored_columns
+    for box in record.boxes:
+        upright = to_upright_box(box, radiograph.orientation, radiograph.stored_size)
+        x, y, width, height = np.asarray(upright) * size[0] / upright_columns
+        # A frame a little outside, so that it does not hide the fracture.
+        draw.rectangle([x - 3, y - 3, x + width + 3, y + height + 3], outline=BOX_COLOUR, width=2)
     return np.asarray(image)
-
-
-def _frame(corners: np.ndarray) -> list[float]:
-    """Left, top, right, bottom of two opposite corners, a little outside of what they bound."""
-    return [*(corners.min(axis=0) - 3), *(corners.max(axis=0) + 3)]
