@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from kirik.operating_points import OperatingPoints
+from kirik.radiograph import read_radiograph
 from kirik.reading.classifier import load_model
 
 ALWAYS = OperatingPoints(low=0, high=0)
@@ -110,3 +111,15 @@ def test_the_map_spans_the_radiograph_without_its_margin(make_bundle, save_radio
 def test_a_model_without_a_map_reads_without_boxes(make_bundle, save_radiograph):
     reading = load_model(make_bundle(evidence=None).path).read(save_radiograph("a.png", 0.9))
     assert (reading.findings, reading.peak, reading.evidence) == ((), None, None)
+
+
+def test_a_radiograph_that_was_decoded_smaller_is_told_in_the_pixels_of_its_file(
+    make_bundle, save_radiograph
+):
+    path = save_radiograph("film.jpg", film(1280, 960, (320, 640, 320, 160)), quality=95)
+    small = read_radiograph(path, at_least=200)
+    assert small.pixels.shape < (1280, 960)
+    classifier = load_model(make_bundle(operating_points=ALWAYS).path)
+    [ours], [full] = classifier.read(small).findings, classifier.read(path).findings
+    assert close(ours, (full.x, full.y, full.width, full.height), 1)
+    assert close(ours, (320, 640, 320, 160), 40)

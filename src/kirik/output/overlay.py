@@ -20,6 +20,7 @@ from kirik.output.files import writing
 from kirik.output.records import Write
 from kirik.output.words import decision_words, texts
 from kirik.radiograph import Radiograph, read_radiograph
+from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Failure, Reading
 
 _HEAT = np.array([230, 120, 0])  # between Okabe and Ito's orange and vermillion
@@ -34,7 +35,8 @@ def write_overlay(reading: Reading, path: Path | str, language: str = "en") -> N
     Raises RadiographError if the file cannot be read any more, OutputError if the disk refuses.
     """
     path = Path(path)
-    picture = draw_overlay(read_radiograph(Path(reading.path)), reading, language)
+    radiograph = read_radiograph(Path(reading.path), at_least=_SIDE)
+    picture = draw_overlay(radiograph, reading, language)
     draft = path.with_name(f".{path.name}.draft")
     with writing(path):
         try:
@@ -69,15 +71,17 @@ def overlay_writer(
 def overlay_names(paths: Sequence[Path | str]) -> list[str]:
     """A PNG's name for each file, by its own name, told apart where folders hold the same one.
 
-    The names depend on the files alone, not on their order, and are never those of the files.
+    They depend on the files alone, not on their order, and are never the name of one of them.
     """
-    stems = [Path(path).stem for path in paths]
-    seen = Counter(stem.casefold() for stem in stems)
+    taken = {Path(path).name.casefold() for path in paths}
+    plain = [f"{Path(path).stem}.overlay.png" for path in paths]
+    seen = Counter(name.casefold() for name in plain)
     names = []
-    for path, stem in zip(paths, stems, strict=True):
-        digest = hashlib.sha256(str(Path(path).absolute()).encode("utf-8", "surrogateescape"))
-        mark = f"-{digest.hexdigest()[:8]}" if seen[stem.casefold()] > 1 else ""
-        names.append(f"{stem}{mark}.overlay.png")
+    for path, name in zip(paths, plain, strict=True):
+        if seen[name.casefold()] > 1 or name.casefold() in taken:
+            where = str(Path(path).absolute()).encode("utf-8", "surrogateescape")
+            name = f"{Path(path).stem}-{hashlib.sha256(where).hexdigest()[:8]}.overlay.png"
+        names.append(name)
     return names
 
 
@@ -98,7 +102,11 @@ def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en")
     draw, left = ImageDraw.Draw(canvas), (width - panels) // 2
     for film, name, x in (
         (plain, words["radiograph"], left),
-        (marked, words["evidence"], left + plain.width + _GAP),
+        (
+            marked,
+            words["evidence" if reading.evidence is not None else "reading"],
+            left + plain.width + _GAP,
+        ),
     ):
         canvas.paste(film, (x, title))
         draw.text((x, 8), name, _SOFT, _font(14))
@@ -140,7 +148,7 @@ def _with_heat(film: Image.Image, reading: Reading) -> Image.Image:
 
 def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> Image.Image:
     draw = ImageDraw.Draw(film)
-    rows, columns = radiograph.pixels.shape
+    rows, columns = upright_size(radiograph)
     scale = np.array([film.width / columns, film.height / rows])
     for finding in reading.findings:
         box = (finding.x, finding.y, finding.width, finding.height)

@@ -30,9 +30,12 @@ class Frame:
 
     @classmethod
     def of(cls, radiograph: Radiograph, preprocessing: Preprocessing, stride: int) -> "Frame":
-        shape = radiograph.pixels.shape
-        turned = radiograph.stored_size, radiograph.orientation
-        return cls(shape, *turned, *preprocessing.placement(*shape), stride)
+        """The frame of a radiograph; one that was decoded smaller is measured at its full size."""
+        stored, orientation = radiograph.stored_size, radiograph.orientation
+        shape = upright_size(radiograph)
+        scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
+        scale *= max(radiograph.pixels.shape) / max(shape)
+        return cls(shape, stored, orientation, scale, top, left, stride)
 
     def column(self, cell: float) -> float:
         """The upright radiograph's x of a map's column edge, kept within the radiograph."""
@@ -49,6 +52,12 @@ class Frame:
         bottom = self.top + self.shape[0] * self.scale
         right = self.left + self.shape[1] * self.scale
         return _cells(self.top, bottom, self.stride), _cells(self.left, right, self.stride)
+
+
+def upright_size(radiograph: Radiograph) -> tuple[int, int]:
+    """(rows, columns) of the whole file turned upright, at whatever size it was decoded."""
+    rows, columns = radiograph.stored_size
+    return (columns, rows) if radiograph.orientation >= 5 else (rows, columns)
 
 
 def findings(evidence: np.ndarray, frame: Frame, threshold: float) -> tuple[Finding, ...]:

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from kirik.errors import OutputError, SettingsError
+from kirik.output.overlay import draw_overlay, overlay_names, overlay_writer, write_overlay
+from kirik.output.words import TEXTS
+from kirik.radiograph import read_radiograph
+from kirik.reading.reading import Failure, Finding, Reading
+
+
+def reading_of(path, **said) -> Reading:
+    evidence = np.zeros((12, 8), np.float32)
+    evidence[6:8, 2:4] = 1
+    values = {
+        "decision": "fracture",
+        "probability": 0.9,
+        "probabilities": {"not_fractured": 0.1, "fractured": 0.9},
+        "model": "wrist 1",
+        "findings": (Finding(16, 48, 16, 16, 0.97),),
+        "evidence": evidence,
+    }
+    return Reading(str(path), **(values | said))
+
+
+def changed(path, reading) -> np.ndarray:
+    """Where, as shares of width and height, the right panel differs from the left: [n, (y, x)]."""
+    picture = np.asarray(draw_overlay(read_radiograph(path), reading)).astype(int)
+    panel = 480  # a film of 96 × 64 pixels, drawn 720 high
+    left = (picture.shape[1] - 2 * panel - 16) // 2
+    one = picture[30:750, left : left + panel]
+    other = picture[30:750, left + panel + 16 : left + 2 * panel + 16]
+    return np.argwhere(np.abs(one - other).max(axis=2) > 8) / (720, panel)
+
+
+def test_the_right_panel_differs_where_the_evidence_is_and_nowhere_else(save_radiograph):
+    path = save_radiograph("film.png", 0.5)
+    places = changed(path, reading_of(path))
+    assert len(places)
+    assert places.min(axis=0) == pytest.approx((0.47, 0.22), abs=0.06)
+    assert places.max(axis=0) == pytest.approx((0.67, 0.50), abs=0.06)
+    nothing = reading_of(path, findings=(), evidence=None)
+    assert len(changed(path, nothing)) == 0
+
+
+def test_a_box_in_a_turned_file_is_drawn_where_it_is_upright(save_radiograph):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored 64 rows × 96 columns, shown 96 × 64
+    path = save_radiograph("turned.png", 0.5, shape=(64, 96), exif=exif)
+    box = Finding(48, 64 - 32, 16, 16, 0.97)
+    places = changed(path, reading_of(path, findings=(box,), evidence=None))
+    assert places[:, 0].min() == pytest.approx(0.47, abs=0.06)
+    assert places[:, 1].min() == pytest.approx(0.25, abs=0.03)
+    assert places[:, 1].max() == pytest.approx(0.50, abs=0.03)
+
+
+def test_each_language_has_all_words_and_its_own_caption(save_radiograph):
+    assert set(TEXTS["en"]) == set(TEXTS["tr"])
+    path = save_radiograph("film.png", 0.5)
+    film, reading = read_radiograph(path), reading_of(path)
+    english, turkish = (np.asarray(draw_overlay(film, reading, code)) for code in ("en", "tr"))
+    assert english.shape == turkish.shape
+    assert (english != turkish).any()
+    with pytest.raises(SettingsError, match="'de'"):
+        draw_overlay(film, reading, "de")
+
+
+@pytest.mark.parametrize("shape", [(1, 400), (400, 1), (3, 3), (500, 500)])
+def test_a_film_of_any_shape_is_drawn_with_its_whole_caption(save_radiograph, shape):
+    path = save_radiograph("film.png", 0.5, shape=shape)
+    classes = {f"a fracture of the {i}th kind": 0.05 for i in range(20)}
+    reading = reading_of(path, probability=None, probabilities=classes, findings=())
+    picture = draw_overlay(read_radiograph(path), reading)
+    assert picture.width >= 640
+    ink = np.asarray(picture).max(axis=2) > 60
+    assert not ink[:, -8:].any()
+    assert not ink[-8:].any()
+
+
+def test_files_of_one_name_get_pictures_of_their_own():
+    paths = ["a/film.png", "b/film.png", "b/FILM.jpg", "b/other.png"]
+    names = overlay_names(paths)
+    assert len({name.casefold() for name in names}) == 4
+    assert names[3] == "other.overlay.png"
+    assert overlay_names(paths[::-1]) == names[::-1]
+
+
+def test_pictures_beside_their_radiographs_leave_them_as_they_are(save_radiograph):
+    paths = [save_radiograph("x/film.png", 0.5), save_radiograph("x/film.overlay.png", 0.6)]
+    before = [path.read_bytes() for path in paths]
+    with overlay_writer(paths[0].parent, paths) as write:
+        for path in paths:
+            write(reading_of(path))
+        write(Failure("x/bad.png", "bad", "bad"))
+    assert [path.read_bytes() for path in paths] == before
+    assert len(list(paths[0].parent.iterdir())) == 4
+
+
+def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path, save_radiograph):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be written"):
+        overlay_writer(tmp_path / "file" / "folder", []).__enter__()
+    path = save_radiograph("film.png", 0.5)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_overlay(reading_of(path), tmp_path / "file" / "a.png")

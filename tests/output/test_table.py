@@ -1,0 +1,91 @@
+import pytest
+from rich.console import Console
+
+from kirik.errors import SettingsError
+from kirik.output.table import counts_line, failures_list, print_table, readings_table
+from kirik.reading.reading import Failure, Reading
+
+
+def reading(path="wrist.png", decision="fracture", probability=0.91, **said) -> Reading:
+    return Reading(
+        path, decision, probability, {"not_fractured": 0.09, "fractured": 0.91}, "wrist 1", **said
+    )
+
+
+FAILED = Failure("bad.png", "bad.png: truncated; copy it again", "truncated")
+
+
+def text_of(renderable, **options) -> str:
+    console = Console(width=120, **options)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ["fracture", "uncertain", "no fracture", "not a medical device", "0.910"]),
+        ("tr", ["kırık", "belirsiz", "kırık yok", "tıbbi cihaz değildir", "0.910"]),
+    ],
+)
+def test_a_decision_is_worded_in_the_readers_language(language, words):
+    shown = text_of(
+        readings_table(
+            [reading(), reading(decision="uncertain"), reading(decision="no_fracture")], language
+        )
+    )
+    for word in words:
+        assert word in shown
+
+
+def test_a_decision_is_coloured_on_a_terminal_and_has_its_own_mark_elsewhere():
+    results = [reading(), reading(decision="no_fracture")]
+    assert "\x1b[1;31m" in text_of(readings_table(results), force_terminal=True)
+    plain = text_of(readings_table(results))
+    assert "\x1b" not in plain
+    assert "● fracture" in plain
+    assert "○ no fracture" in plain
+
+
+def test_the_bar_is_as_long_as_the_probability_is_high():
+    lengths = [
+        text_of(readings_table([reading(probability=p)])).count("█") for p in (0, 0.25, 0.5, 1)
+    ]
+    assert lengths == [0, 3, 6, 12]
+
+
+def test_a_class_of_fracture_is_shown_with_its_own_probability():
+    result = Reading("a.png", "spiral", None, {"oblique": 0.2, "spiral": 0.8}, "types 1")
+    shown = text_of(readings_table([result]))
+    assert "spiral" in shown
+    assert "0.800" in shown
+    assert "Probability of the class" in shown
+
+
+def test_failures_warnings_and_what_is_left_out_are_said():
+    shown = text_of(readings_table([reading(warnings=("no_contrast",)), FAILED], total=50))
+    assert FAILED.error in shown
+    assert "hardly any contrast" in shown
+    assert "and 48 more" in shown
+    assert FAILED.error in text_of(failures_list([FAILED]))
+    assert counts_line(3, 1) == "3 read, 1 not read"
+    assert counts_line(3, 0, "tr") == "3 radyografi okundu"
+
+
+def test_a_hostile_name_neither_colours_nor_commands_the_terminal():
+    shown = text_of(readings_table([reading("[red]a\x1b[2Jb\nc\udcff[/red].png")]))
+    assert "[red]a" in shown
+    assert "\x1b" not in shown
+    shown.encode("utf-8")
+
+
+def test_a_long_path_stays_whole_where_there_is_no_terminal(capsys):
+    path = "/".join(["folder"] * 40) + "/film.png"
+    print_table([reading(path)], "en")
+    assert path in capsys.readouterr().out
+
+
+def test_an_unknown_language_is_refused_with_those_there_are():
+    with pytest.raises(SettingsError, match="'fr': kirik speaks en, tr"):
+        readings_table([reading()], "fr")
