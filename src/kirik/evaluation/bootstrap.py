@@ -1,7 +1,8 @@
 """Confidence intervals by bootstrap over groups: radiographs of one patient do not count as many.
 
 Whole groups are drawn with replacement (Field & Welsh, J. R. Stat. Soc. B 69, 369–390, 2007), and
-the interval is the percentile interval (Efron & Tibshirani, An Introduction to the Bootstrap, 1993).
+the interval is the percentile interval (Efron & Tibshirani, An Introduction to the Bootstrap,
+1993).
 A replicate is a row of weights: how often each radiograph was drawn. Measures that take weights
 need no copying of rows, so that thousands of replicates take seconds.
 """

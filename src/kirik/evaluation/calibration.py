@@ -40,7 +40,7 @@ def fit_temperature(
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities as they would be with logits / temperature: [n] of a fracture or [n, classes]."""
+    """Probabilities at logits / temperature: [n] of a fracture, or [n, classes]."""
     clipped = np.clip(np.asarray(probabilities, float), _SMALLEST, 1 - _SMALLEST)
     if clipped.ndim == 1:
         return expit(logit(clipped) / temperature)

@@ -1,10 +1,11 @@
-"""Which radiographs to show: the surest right ones, the surest wrong ones, the most doubtful ones."""
+"""Which radiographs to show: the surest right and wrong ones, and the most doubtful."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from kirik.evaluation.predictions import Predictions
+from kirik.operating_points import OperatingPoints
 
 KINDS = ("missed", "false_alarm", "found", "cleared", "wrong", "right", "uncertain")
 """In the order of a report: missed fractures first, for they harm most."""
@@ -29,22 +30,33 @@ class Example:
 
 
 def choose_examples(
-    predictions: Predictions, per_kind: int = 6, seed: int = 0, *, threshold: float = 0.5
+    predictions: Predictions,
+    per_kind: int = 6,
+    seed: int = 0,
+    *,
+    threshold: float = 0.5,
+    operating_points: OperatingPoints | None = None,
 ) -> dict[str, list[int]]:
     """Row numbers by kind, the most telling first; no row twice, and one per group and kind.
 
     Fractured or not: `missed` and `false_alarm` (wrong, surest first), `found` and `cleared`
-    (right, surest first), `uncertain` (nearest to the threshold). Without a negative class:
+    (right, surest first), `uncertain` (nearest to the middle of the operating points, or else to
+    the threshold). Without a negative class:
     `wrong`, `right`, `uncertain`. Kinds without a row are left out. The seed breaks ties.
     """
     sure, kinds = _binary(predictions, threshold) if predictions.binary else _classes(predictions)
+    distance = sure
+    if predictions.binary and operating_points is not None:
+        middle = (operating_points.low + operating_points.high) / 2
+        distance = np.abs(predictions.fracture_probability - middle)
     mixed = np.random.default_rng(seed).permutation(len(predictions.ids))
     surest = mixed[np.argsort(-sure[mixed], kind="stable")]
     chosen: dict[str, list[int]] = {}
     for kind, rows in kinds.items():
         chosen[kind] = _one_per_group(surest[rows[surest]], predictions.groups, per_kind)
     taken = {row for rows in chosen.values() for row in rows}
-    rest = np.array([row for row in surest[::-1] if row not in taken], dtype=int)
+    nearest = mixed[np.argsort(distance[mixed], kind="stable")]
+    rest = np.array([row for row in nearest if row not in taken], dtype=int)
     chosen["uncertain"] = _one_per_group(rest, predictions.groups, per_kind)
     return {kind: rows for kind, rows in chosen.items() if rows}
 

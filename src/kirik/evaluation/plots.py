@@ -1,4 +1,4 @@
-"""Plots of a measured classifier: figures that a phone shows legibly and that need no colour vision.
+"""Plots of a measured classifier: legible on a phone, and without colour vision.
 
 Each function returns a matplotlib Figure of its own; nothing touches pyplot's global state.
 """
@@ -23,6 +23,8 @@ from kirik.page import data_uri
 # Okabe & Ito's palette, safe for colour-blind readers, without its yellow, which fades on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STROKES = ("-", "--", "-.", ":")
+SMALL_SVG = 45_000
+"""Bytes below which a PNG of the same figure is not smaller, and need not be made."""
 INK, SOFT, GRID_INK = "#1b2330", "#5a6678", "#d8dee8"
 
 TEXTS = {
@@ -192,13 +194,16 @@ def accuracy_figure(history: dict[str, np.ndarray], language: str = "en") -> Fig
 
 
 def figure_uri(figure: Figure) -> str:
-    """The figure inside a page: as SVG or as PNG, whichever is smaller."""
+    """The figure inside a page: as SVG, or as PNG where that is smaller."""
     vector, raster = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "kirik"}):
         FigureCanvasSVG(figure).print_svg(vector, metadata={"Date": None})
+    svg = vector.getvalue()
+    if len(svg) <= SMALL_SVG:
+        return data_uri(svg, "image/svg+xml")
     figure.set_dpi(200)
     FigureCanvasAgg(figure).print_png(raster, metadata={"Software": None})
-    svg, png = vector.getvalue(), raster.getvalue()
+    png = raster.getvalue()
     return data_uri(svg, "image/svg+xml") if len(svg) < len(png) else data_uri(png, "image/png")
 
 

@@ -69,9 +69,9 @@ class Predictions:
         )
 
     def write(self, path: Path) -> None:
-        """Write as CSV: id, group, label, negative class, a column p_CLASS per class, subgroups, peak.
+        """Write as CSV: id, group, label, negative class, p_CLASS for each class, subgroups, peak.
 
-        Nine digits keep a float32 exactly, so that the file gives the same figures again.
+        Every digit is kept, so that the file gives the same figures again.
         """
         peaks = self.peaks_on_fracture
         head = ["image_id", "group", "label", "negative_class"]
@@ -82,7 +82,7 @@ class Predictions:
             table.writerow(head + ([] if peaks is None else ["peak_on_fracture"]))
             for i, image_id in enumerate(self.ids):
                 row = [image_id, self.groups[i], self.classes[self.labels[i]], negative]
-                row += [f"{p:.9g}" for p in self.probabilities[i]]
+                row += [repr(p) for p in self.probabilities[i].tolist()]
                 row += [column[i] for column in self.subgroups.values()]
                 if peaks is not None:
                     row.append("" if np.isnan(peaks[i]) else f"{peaks[i]:.0f}")

@@ -41,7 +41,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Curve:
-    """True and false positives at each threshold from above all scores down: [replicates, steps]."""
+    """True and false positives at each threshold, from the highest down: [replicates, steps]."""
 
     hits: np.ndarray
     alarms: np.ndarray

@@ -1,4 +1,4 @@
-"""The report of one evaluation: report.html in one file, metrics.json and predictions.csv beside it."""
+"""The report of one evaluation: report.html, with metrics.json and predictions.csv beside it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def write_report(
     facts: Mapping[str, Any] | None = None,
     language: str = "en",
 ) -> Path:
-    """Write report.html, metrics.json and predictions.csv into `directory`; returns the report's path.
+    """Write report.html, metrics.json and predictions.csv; returns the report's path.
 
     metrics: of `measure`. history: the training run's CSV, one row per epoch.
     facts: where the figures come from, shown as they are: model, network, data_set, split, part,
@@ -168,7 +168,7 @@ class _Page:
         return {"head": [measure_name(name, self.language) for name in PER_CLASS], "rows": rows}
 
     def _figures(self) -> list[dict[str, str]]:
-        figures = self._curves() + [self._confusion()] + self._probabilities()
+        figures = [*self._curves(), self._confusion(), *self._probabilities()]
         return [_shown(figure, caption) for figure, caption in figures]
 
     def _curves(self) -> list[tuple]:

@@ -6,20 +6,22 @@ REPORT = {
         "of": "Evaluation of {model}",
         "part": "{n} radiographs from {groups} groups",
         "fractured": "{count} fractured ({share})",
-        "intervals": "Under each figure stands its 95% interval: whole groups (one exam, duplicates)"
-        " drawn again with replacement, {replicates} times.",
+        "intervals": "Under each figure stands its 95% interval: whole groups (one exam,"
+        " duplicates) drawn again with replacement, {replicates} times.",
         "skipped": "{skipped} draws lacked a class and were left out.",
-        "no_intervals": "The figures have no intervals: there is a single group, or none were drawn.",
+        "no_intervals": "The figures have no intervals: there is a single group, or none were"
+        " drawn.",
         "honest_title": "What these figures mean, and what they do not",
         "honest": "They say how well the classifier agrees with the labels of this data set, on"
         " radiographs like these. The labels come from readers of the radiographs, not from CT or"
-        " follow-up, and may themselves be wrong. The intervals cover the chance in which exams were"
-        " measured, not other hospitals, devices or patients, and not another run of the training."
-        " PPV and NPV hold at this share of fractures only; where fractures are rarer, more of the"
-        " alarms are false.",
-        "selected": "This part also chose the model, its calibration or its operating points:"
-        " the figures are likely too good, and only a part that chose nothing is a test.",
-        "one_class": "This part has radiographs of one class only: figures that need both do not exist.",
+        " follow-up, and may themselves be wrong. The intervals cover the chance in which exams"
+        " were measured, not other hospitals, devices or patients, and not another run of the"
+        " training. PPV and NPV hold at this share of fractures only; where fractures are rarer,"
+        " more of the alarms are false.",
+        "selected": "This part also chose the model, its calibration or its operating points: the"
+        " figures are likely too good, and only a part that chose nothing is a test.",
+        "one_class": "This part has radiographs of one class only: figures that need both do not"
+        " exist.",
         "device": "A research tool, not a medical device: it must not be used alone to rule a"
         " fracture in or out.",
         "at_threshold": "at threshold {threshold}",
@@ -31,9 +33,10 @@ REPORT = {
         "curves": "Curves",
         "roc": "ROC curve",
         "pr": "Precision-recall curve",
-        "confusion": "Confusion matrix at threshold {threshold}: radiographs, and percent of each label",
-        "confusion_classes": "Confusion matrix, class of the highest probability: radiographs, and"
-        " percent of each label",
+        "confusion": "Confusion matrix at threshold {threshold}: radiographs, and percent of each"
+        " label",
+        "confusion_classes": "Confusion matrix, class of the highest probability: radiographs,"
+        " and percent of each label",
         "reliability": "Reliability: bins of equal mass, larger points hold more radiographs."
         " Above the dotted line fractures are more frequent than said.",
         "reliability_classes": "Reliability of the chosen class's probability, bins of equal mass",
@@ -43,9 +46,9 @@ REPORT = {
         " person must decide. The points were chosen on other, validation radiographs.",
         "three_way_points_selected": "Below {low}: no fracture. At or above {high}: fracture."
         " Between, a person must decide.",
-        "three_way_sentence": "Of 100 radiographs like these, {fracture} would be called “fracture”,"
-        " {no_fracture} “no fracture”, and {uncertain} left to a person. Of the {fractured} fractured"
-        " radiographs, {missed} would be dismissed.",
+        "three_way_sentence": "Of 100 radiographs like these, {fracture} would be called"
+        " “fracture”, {no_fracture} “no fracture”, and {uncertain} left to a person. Of the"
+        " {fractured} fractured radiographs, {missed} would be dismissed.",
         "decision": "Decision",
         "radiographs": "Radiographs",
         "share": "Share",
@@ -58,15 +61,15 @@ REPORT = {
         "class": "Class",
         "subgroups": "Subgroups",
         "subgroups_note": "Whether it works equally well everywhere. Small differences between"
-        " subgroups are chance while their intervals overlap; differences of the data (more severe"
-        " fractures, hardware) may be behind large ones.",
+        " subgroups are chance while their intervals overlap; differences of the data (more"
+        " severe fractures, hardware) may be behind large ones.",
         "too_small": "too few",
-        "too_small_note": "“too few”: fewer than 20 radiographs, or fewer than 5 of a label that the"
-        " figure needs.",
+        "too_small_note": "“too few”: fewer than 20 radiographs, or fewer than 5 of a label that"
+        " the figure needs.",
         "prevalence": "Fractured",
         "examples": "Examples",
-        "examples_note": "Chosen by rule, not by hand: the surest, or the most doubtful, of each kind,"
-        " one per exam.",
+        "examples_note": "Chosen by rule, not by hand: the surest, or the most doubtful, of each"
+        " kind, one per exam.",
         "evidence": "Show the evidence",
         "missed": "Missed fractures, the surest first",
         "false_alarm": "False alarms, the surest first",
@@ -122,24 +125,26 @@ REPORT = {
         "of": "{model}: değerlendirme",
         "part": "{groups} gruptan {n} radyografi",
         "fractured": "{count} kırıklı ({share})",
-        "intervals": "Her değerin altında %95 güven aralığı yer alır: gruplar (aynı inceleme, kopyalar)"
-        " bütün olarak {replicates} kez yeniden örneklenmiştir.",
+        "intervals": "Her değerin altında %95 güven aralığı yer alır: gruplar (aynı inceleme,"
+        " kopyalar) bütün olarak {replicates} kez yeniden örneklenmiştir.",
         "skipped": "{skipped} örneklemede sınıflardan biri eksikti; bunlar sayılmadı.",
-        "no_intervals": "Değerlerin aralığı yok: tek bir grup var ya da yeniden örnekleme yapılmadı.",
+        "no_intervals": "Değerlerin aralığı yok: tek bir grup var ya da yeniden örnekleme"
+        " yapılmadı.",
         "honest_title": "Bu sayılar ne anlatır, ne anlatmaz",
-        "honest": "Sınıflandırıcının, bunlara benzeyen radyografilerde bu veri kümesinin etiketleriyle"
-        " ne kadar uyuştuğunu gösterirler. Etiketler BT veya izlemden değil, radyografiyi okuyanlardan"
-        " gelir ve kendileri de hatalı olabilir. Aralıklar yalnızca hangi incelemelerin ölçüldüğündeki"
-        " rastlantıyı kapsar; başka hastaneleri, cihazları, hastaları ya da eğitimin yeniden"
-        " yapılmasını kapsamaz. PPD ve NPD yalnızca buradaki kırık oranında geçerlidir; kırığın daha"
-        " seyrek olduğu yerde alarmların daha çoğu yanlıştır.",
+        "honest": "Sınıflandırıcının, bunlara benzeyen radyografilerde bu veri kümesinin"
+        " etiketleriyle ne kadar uyuştuğunu gösterirler. Etiketler BT veya izlemden değil,"
+        " radyografiyi okuyanlardan gelir ve kendileri de hatalı olabilir. Aralıklar yalnızca"
+        " hangi incelemelerin ölçüldüğündeki rastlantıyı kapsar; başka hastaneleri, cihazları,"
+        " hastaları ya da eğitimin yeniden yapılmasını kapsamaz. PPD ve NPD yalnızca buradaki"
+        " kırık oranında geçerlidir; kırığın daha seyrek olduğu yerde alarmların daha çoğu"
+        " yanlıştır.",
         "selected": "Modelin, kalibrasyonun ya da çalışma noktalarının seçiminde bu bölüm de"
-        " kullanıldı: sayılar büyük olasılıkla fazla iyidir; ancak hiçbir seçimde kullanılmayan bir"
-        " bölüm test sayılır.",
-        "one_class": "Bu bölümde tek bir sınıftan radyografi var: iki sınıfı da gerektiren değerler"
-        " hesaplanamaz.",
-        "device": "Araştırma aracıdır, tıbbi cihaz değildir: kırık tanısı koymak ya da kırığı dışlamak"
-        " için tek başına kullanılmamalıdır.",
+        " kullanıldı: sayılar büyük olasılıkla fazla iyidir; ancak hiçbir seçimde kullanılmayan"
+        " bir bölüm test sayılır.",
+        "one_class": "Bu bölümde tek bir sınıftan radyografi var: iki sınıfı da gerektiren"
+        " değerler hesaplanamaz.",
+        "device": "Araştırma aracıdır, tıbbi cihaz değildir: kırık tanısı koymak ya da kırığı"
+        " dışlamak için tek başına kullanılmamalıdır.",
         "at_threshold": "eşik {threshold}",
         "all_figures": "Bütün değerler",
         "figure": "Ölçüt",
@@ -149,18 +154,19 @@ REPORT = {
         "curves": "Eğriler",
         "roc": "ROC eğrisi",
         "pr": "Kesinlik-duyarlılık eğrisi",
-        "confusion": "{threshold} eşiğinde karışıklık matrisi: radyografi sayısı ve etiketin yüzdesi",
-        "confusion_classes": "En yüksek olasılıklı sınıfa göre karışıklık matrisi: radyografi sayısı ve"
-        " etiketin yüzdesi",
-        "reliability": "Güvenilirlik: eşit sayılı dilimler, büyük noktalarda daha çok radyografi var."
-        " Noktalı çizginin üstünde kırık, söylenenden daha sıktır.",
+        "confusion": "{threshold} eşiğinde karışıklık matrisi: radyografi sayısı ve etiketin"
+        " yüzdesi",
+        "confusion_classes": "En yüksek olasılıklı sınıfa göre karışıklık matrisi: radyografi"
+        " sayısı ve etiketin yüzdesi",
+        "reliability": "Güvenilirlik: eşit sayılı dilimler, büyük noktalarda daha çok radyografi"
+        " var. Noktalı çizginin üstünde kırık, söylenenden daha sıktır.",
         "reliability_classes": "Seçilen sınıfın olasılığının güvenilirliği, eşit sayılı dilimler",
         "histogram": "Etikete göre olasılıklar",
         "three_way": "Üç yollu karar",
-        "three_way_points": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada kararı bir insan"
-        " vermelidir. Noktalar başka radyografilerde, doğrulama bölümünde seçilmiştir.",
-        "three_way_points_selected": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada kararı"
-        " bir insan vermelidir.",
+        "three_way_points": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada kararı bir"
+        " insan vermelidir. Noktalar başka radyografilerde, doğrulama bölümünde seçilmiştir.",
+        "three_way_points_selected": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada"
+        " kararı bir insan vermelidir.",
         "three_way_sentence": "Bunlara benzeyen 100 radyografinin {fracture} tanesine “kırık”,"
         " {no_fracture} tanesine “kırık yok” denir, {uncertain} tanesi bir insana bırakılır."
         " {fractured} kırıklı radyografiden {missed} tanesi gözden kaçar.",
@@ -176,14 +182,15 @@ REPORT = {
         "class": "Sınıf",
         "subgroups": "Alt gruplar",
         "subgroups_note": "Her yerde aynı ölçüde iyi mi? Aralıklar örtüştüğü sürece alt gruplar"
-        " arasındaki küçük farklar rastlantı olabilir; büyük farkların ardında verinin kendisi (daha"
-        " ağır kırıklar, metal implant) bulunabilir.",
+        " arasındaki küçük farklar rastlantı olabilir; büyük farkların ardında verinin kendisi"
+        " (daha ağır kırıklar, metal implant) bulunabilir.",
         "too_small": "çok az",
-        "too_small_note": "“çok az”: 20’den az radyografi ya da değerin gerektirdiği etiketten 5’ten az.",
+        "too_small_note": "“çok az”: 20’den az radyografi ya da değerin gerektirdiği etiketten"
+        " 5’ten az.",
         "prevalence": "Kırıklı",
         "examples": "Örnekler",
-        "examples_note": "Elle değil kuralla seçildi: her türün en emin olunanı ya da en kuşkulusu, her"
-        " incelemeden bir tane.",
+        "examples_note": "Elle değil kuralla seçildi: her türün en emin olunanı ya da en"
+        " kuşkulusu, her incelemeden bir tane.",
         "evidence": "Kanıtı göster",
         "missed": "Kaçan kırıklar, en emin olunan önce",
         "false_alarm": "Yanlış alarmlar, en emin olunan önce",

@@ -1,4 +1,4 @@
-"""Names of measures, classes and subgroups, and numbers, as English and Turkish readers write them."""
+"""Measures, classes, subgroups and numbers as English and Turkish readers write them."""
 
 import re
 
@@ -68,18 +68,10 @@ MEASURES = {
 }
 
 INDICES = frozenset(
-    [
-        "auroc",
-        "auprc",
-        "macro_auroc",
-        "macro_auprc",
-        "macro_f1",
-        "f1",
-        "mcc",
-        "brier",
-        "ece",
-        "log_loss",
-    ]
+    {
+        *("auroc", "auprc", "macro_auroc", "macro_auprc", "macro_f1"),
+        *("f1", "mcc", "brier", "ece", "log_loss"),
+    }
 )
 """Measures written as a number; all others are shares and written in percent."""
 

@@ -1,0 +1,222 @@
+"""A comparison as tables in the console, and as compare.html in one file."""
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kirik.evaluation import plots
+from kirik.evaluation.bootstrap import Estimate
+from kirik.evaluation.compare import LOWER_IS_BETTER, Comparison, Difference
+from kirik.evaluation.curves import pr_line, roc_line
+from kirik.evaluation.wording import (
+    INDICES,
+    interval_text,
+    measure_name,
+    number,
+    percent,
+    value_text,
+    whole,
+)
+from kirik.page import write_page
+
+TEXTS = {
+    "en": {
+        "title": "Comparison of {count} runs",
+        "figures": "Each run on its own radiographs",
+        "figures_note": "With 95% intervals over groups. Intervals that overlap do not show that"
+        " two runs are alike: look at the paired differences below.",
+        "measure": "Figure",
+        "radiographs": "Radiographs",
+        "fractured": "Fractured",
+        "threshold": "Threshold",
+        "differences": "Differences to {reference}, on common radiographs",
+        "differences_note": "Paired: both runs on the same radiographs, the same groups drawn for"
+        " both. An interval without 0 is marked: ▲ better, ▼ worse than {reference}. Shares"
+        " differ by percentage points (pp). Many figures are compared at once, so one mark alone"
+        " can be chance.",
+        "common": "{count} common radiographs",
+        "none_common": "not compared: no radiograph in common",
+        "labels_differ": "not compared: the labels of {count} common radiographs differ",
+        "curves": "Curves",
+        "roc": "ROC curves, each run on its own radiographs",
+        "pr": "Precision-recall curves, each run on its own radiographs",
+        "lower": "lower is better",
+        "points": "pp",
+        "device": "A research tool, not a medical device.",
+    },
+    "tr": {
+        "title": "{count} çalıştırmanın karşılaştırması",
+        "figures": "Her çalıştırma kendi radyografilerinde",
+        "figures_note": "Gruplar üzerinden %95 aralıklarla. Aralıkların örtüşmesi iki çalıştırmanın"
+        " denk olduğunu göstermez: aşağıdaki eşlenmiş farklara bakın.",
+        "measure": "Ölçüt",
+        "radiographs": "Radyografi",
+        "fractured": "Kırıklı",
+        "threshold": "Eşik",
+        "differences": "Ortak radyografilerde farklar ({reference} çalıştırmasına göre)",
+        "differences_note": "Eşlenmiş: iki çalıştırma aynı radyografilerde, ikisi için de aynı"
+        " gruplar örneklenerek. 0’ı içermeyen aralıklar işaretlidir: {reference} çalıştırmasından ▲"
+        " daha iyi, ▼ daha kötü. Oranların farkı yüzde puandır. Birçok ölçüt birden"
+        " karşılaştırıldığından tek bir işaret rastlantı olabilir.",
+        "common": "{count} ortak radyografi",
+        "none_common": "karşılaştırılmadı: ortak radyografi yok",
+        "labels_differ": "karşılaştırılmadı: {count} ortak radyografinin etiketi farklı",
+        "curves": "Eğriler",
+        "roc": "ROC eğrileri, her çalıştırma kendi radyografilerinde",
+        "pr": "Kesinlik-duyarlılık eğrileri, her çalıştırma kendi radyografilerinde",
+        "lower": "küçük olan iyidir",
+        "points": "puan",
+        "device": "Araştırma aracıdır, tıbbi cihaz değildir.",
+    },
+}
+MARKS = {"better": "▲", "worse": "▼", "": ""}
+STYLES = {"better": "green", "worse": "red", "": ""}
+
+
+def print_comparison(
+    comparison: Comparison, console: Console | None = None, language: str = "en"
+) -> None:
+    """Both tables in the console: the runs' figures, and the differences to the first run."""
+    console, text = console or Console(), TEXTS[language]
+    runs = Table(title=text["figures"], box=box.SIMPLE, title_justify="left")
+    runs.add_column(text["measure"])
+    for name, _, _ in comparison.runs:
+        runs.add_column(escape(name), justify="right")
+    for head, cells in _facts(comparison, language) + _figures(comparison, language):
+        runs.add_row(head, *(_line(cell) for cell in cells))
+    console.print(runs)
+    reference = comparison.runs[0][0]
+    title = text["differences"].format(reference=escape(reference))
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    table.add_column(text["measure"])
+    for difference in comparison.differences:
+        head = f"{escape(difference.name)}\n{_common(difference, language)}"
+        table.add_column(head, justify="right")
+    for head, cells in _differences(comparison, language):
+        table.add_row(head, *(_marked(cell) for cell in cells))
+    console.print(table)
+
+
+def write_comparison(path: Path, comparison: Comparison, language: str = "en") -> Path:
+    """Write the page (one file without outside links) to `path`; returns it."""
+    text, reference = TEXTS[language], comparison.runs[0][0]
+    write_page(
+        path,
+        "compare.html.j2",
+        language,
+        text=text,
+        title=text["title"].format(count=len(comparison.runs)),
+        runs=[name for name, _, _ in comparison.runs],
+        facts=_facts(comparison, language),
+        rows=_figures(comparison, language),
+        reference=reference,
+        heads=[(d.name, _common(d, language)) for d in comparison.differences],
+        differences=_differences(comparison, language),
+        marks=MARKS,
+        figures=_curves(comparison, language),
+    )
+    return path
+
+
+def _facts(comparison: Comparison, language: str) -> list[tuple[str, list[dict]]]:
+    """How many radiographs, how many fractured, and the threshold of each run."""
+    text, all_metrics = TEXTS[language], [metrics for _, _, metrics in comparison.runs]
+    rows = [(text["radiographs"], [whole(m["n"], language) for m in all_metrics])]
+    if comparison.fracture:
+        rows.append((text["fractured"], [percent(m["prevalence"], language) for m in all_metrics]))
+        thresholds = [number(m["fracture"]["threshold"], language, 2) for m in all_metrics]
+        rows.append((text["threshold"], thresholds))
+    return [(head, [{"value": cell, "interval": ""} for cell in cells]) for head, cells in rows]
+
+
+def _figures(comparison: Comparison, language: str) -> list[tuple[str, list[dict]]]:
+    rows = []
+    for measure in comparison.measures:
+        figures = [comparison.figures(run)[measure] for run in comparison.runs]
+        cells = [
+            {
+                "value": value_text(figure["value"], measure, language),
+                "interval": interval_text(figure, measure, language),
+            }
+            for figure in figures
+        ]
+        rows.append((_head(measure, language), cells))
+    return rows
+
+
+def _differences(comparison: Comparison, language: str) -> list[tuple[str, list[dict]]]:
+    return [
+        (
+            _head(measure, language),
+            [_cell(d.figures.get(measure), measure, language) for d in comparison.differences],
+        )
+        for measure in comparison.measures
+    ]
+
+
+def _head(measure: str, language: str) -> str:
+    name = measure_name(measure, language)
+    return f"{name} ({TEXTS[language]['lower']})" if measure in LOWER_IS_BETTER else name
+
+
+def _cell(figure: Estimate | None, measure: str, language: str) -> dict[str, str]:
+    """A signed difference; shares in percentage points, written like the figures themselves."""
+    if figure is None or figure["value"] is None:
+        return {"value": "–", "interval": "", "verdict": ""}
+    interval = ""
+    if figure["low"] is not None:
+        low, high = (_signed(figure[end], measure, language) for end in ("low", "high"))
+        interval = f"{low} … {high}"
+    value = _signed(figure["value"], measure, language)
+    value += "" if measure in INDICES else f" {TEXTS[language]['points']}"
+    return {"value": value, "interval": interval, "verdict": _verdict(figure, measure)}
+
+
+def _signed(value: float, measure: str, language: str) -> str:
+    shown = number(value, language) if measure in INDICES else number(100 * value, language, 1)
+    return shown if value <= 0 else f"+{shown}"
+
+
+def _verdict(figure: Estimate, measure: str) -> str:
+    if figure["low"] is None or figure["low"] <= 0 <= figure["high"]:
+        return ""
+    return "better" if (figure["low"] > 0) != (measure in LOWER_IS_BETTER) else "worse"
+
+
+def _common(difference: Difference, language: str) -> str:
+    text = TEXTS[language]
+    if difference.refused == "labels_differ":
+        return text["labels_differ"].format(count=whole(difference.disagreeing, language))
+    if difference.refused:
+        return text[difference.refused]
+    return text["common"].format(count=whole(difference.common, language))
+
+
+def _curves(comparison: Comparison, language: str) -> list[dict[str, str]]:
+    """ROC and PR of all runs in one axis each, where the question is fractured or not."""
+    answers = {
+        name: (part.fractured, part.fracture_probability)
+        for name, part, _ in comparison.runs
+        if comparison.fracture and 0 < part.fractured.mean() < 1
+    }
+    if not answers:
+        return []
+    roc = plots.roc_figure({n: roc_line(*a) for n, a in answers.items()}, language)
+    prevalence = comparison.runs[0][2]["prevalence"]
+    pr = plots.pr_figure({n: pr_line(*a) for n, a in answers.items()}, prevalence, language)
+    return [
+        {"uri": plots.figure_uri(figure), "caption": TEXTS[language][kind]}
+        for kind, figure in (("roc", roc), ("pr", pr))
+    ]
+
+
+def _line(cell: dict[str, str]) -> str:
+    return f"{cell['value']}\n[dim]{cell['interval']}[/dim]" if cell["interval"] else cell["value"]
+
+
+def _marked(cell: dict[str, str]) -> str:
+    mark, style = MARKS[cell["verdict"]], STYLES[cell["verdict"]]
+    return f"[{style}]{mark} {_line(cell)}[/{style}]" if style else _line(cell)

@@ -1,0 +1,127 @@
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from kirik.errors import DataSetError
+from kirik.evaluation.compare import compare
+from kirik.evaluation.compare_page import print_comparison, write_comparison
+from kirik.evaluation.metrics import measure
+
+from .conftest import make_predictions, make_types
+
+
+def run(name, part, threshold=0.5):
+    return name, part, measure(part, bootstrap=20, threshold=threshold)
+
+
+def test_a_difference_is_that_of_the_figures_on_the_common_radiographs():
+    first, second = make_predictions(seed=1), make_predictions(seed=2)
+    shuffled = second.select(np.random.default_rng(0).permutation(300)[:220])
+    found = compare([run("a", first), run("b", shuffled)], bootstrap=50).differences[0]
+    assert (found.name, found.reference, found.common, found.refused) == ("b", "a", 220, None)
+    kept = np.isin(first.ids, shuffled.ids)
+    before, after = (measure(p.select(kept), bootstrap=0)["fracture"] for p in (first, second))
+    for name in ("auroc", "sensitivity", "brier", "specificity_at_sensitivity_95"):
+        expected = after[name]["value"] - before[name]["value"]
+        assert found.figures[name]["value"] == pytest.approx(expected)
+
+
+def test_a_paired_interval_is_narrower_than_the_runs_own():
+    first = make_predictions()
+    second = make_predictions()
+    nudged = np.clip(first.probabilities[:, 1] + np.where(np.arange(300) % 7 == 0, 0.1, 0), 0, 1)
+    object.__setattr__(second, "probabilities", np.stack([1 - nudged, nudged], axis=1))
+    runs = [("a", first, measure(first, bootstrap=300)), run("b", second)]
+    found = compare(runs, bootstrap=300).differences[0].figures["auroc"]
+    alone = runs[0][2]["fracture"]["auroc"]
+    assert found["high"] - found["low"] < 0.5 * (alone["high"] - alone["low"])
+
+
+def test_a_run_compared_with_itself_does_not_differ():
+    part = make_predictions()
+    figures = compare([run("a", part), run("b", part)], bootstrap=50).differences[0].figures
+    assert all(figure == {"value": 0, "low": 0, "high": 0} for figure in figures.values())
+
+
+def test_each_run_keeps_its_own_threshold():
+    part = make_predictions()
+    found = compare([run("a", part, 0.5), run("b", part, 0.2)], bootstrap=0).differences[0]
+    assert found.figures["sensitivity"]["value"] > 0
+    assert found.figures["auroc"]["value"] == 0
+
+
+def test_differing_labels_and_nothing_in_common_are_refused_and_said():
+    first, other = make_predictions(), make_predictions(truth_seed=1)
+    strangers = make_predictions()
+    object.__setattr__(strangers, "ids", tuple(f"z{i}" for i in range(300)))
+    comparison = compare([run("a", first), run("b", other), run("c", strangers)], bootstrap=10)
+    differ, none = comparison.differences
+    assert differ.refused == "labels_differ"
+    assert differ.disagreeing == np.sum(first.labels != other.labels)
+    assert differ.figures == none.figures == {}
+    assert none.refused == "none_common"
+    out = io.StringIO()
+    print_comparison(comparison, Console(file=out, width=200))
+    assert f"the labels of {differ.disagreeing} common radiographs differ" in out.getvalue()
+    assert "no radiograph in common" in out.getvalue()
+
+
+def test_fracture_types_compare_with_two_classes_on_fractured_or_not():
+    types = make_types()
+    two = make_predictions()
+    probability = np.stack([types.probabilities[:, 0], 1 - types.probabilities[:, 0]], axis=1)
+    for name, value in (
+        ("ids", types.ids),
+        ("labels", (types.labels != 0).astype(int)),
+        ("probabilities", probability),
+    ):
+        object.__setattr__(two, name, value)
+    found = compare([run("types", types), run("two", two)], bootstrap=20).differences[0]
+    assert found.common == 300
+    assert found.figures["auroc"]["value"] == pytest.approx(0)
+
+
+def test_types_without_a_negative_class_are_compared_class_by_class(tmp_path):
+    runs = [run("a", make_types(negative=None)), run("b", make_types(negative=None))]
+    comparison = compare(runs, bootstrap=20)
+    assert comparison.measures[2] == "macro_auroc"
+    page = write_comparison(tmp_path / "compare.html", comparison).read_text("utf-8")
+    assert "AUROC, mean over classes" in page
+
+
+def test_what_cannot_be_compared_is_refused():
+    part = make_predictions()
+    with pytest.raises(DataSetError, match="name at least two"):
+        compare([run("a", part)])
+    with pytest.raises(DataSetError, match="two runs are named 'a'"):
+        compare([run("a", part), run("a", part)])
+    with pytest.raises(DataSetError, match="tell different classes apart"):
+        compare([run("a", part), run("b", make_types(negative=None))])
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_the_page_is_one_file_that_marks_what_is_better(tmp_path, language):
+    weak, strong = make_predictions(strength=0.5), make_predictions(strength=4.0)
+    comparison = compare([run("weak", weak), run("<strong>", strong)], bootstrap=100)
+    path = write_comparison(tmp_path / "compare.html", comparison, language)
+    page = path.read_text("utf-8")
+    assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', page))
+    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert "&lt;strong&gt;" in page
+    assert "<strong>" not in page
+    sign = {"en": "−0.", "tr": "−0,"}[language]
+    brier = page[page.rindex("Brier") :]
+    assert re.search(rf'class="good">▲ {sign}', brier[: brier.index("</tr>")])
+
+
+def test_console_tables_hold_names_that_look_like_markup():
+    part = make_predictions()
+    comparison = compare([run("[bold]", part), run("[/x]", part)], bootstrap=10)
+    out = io.StringIO()
+    print_comparison(comparison, Console(file=out, width=160), "tr")
+    assert "[bold]" in out.getvalue()
+    assert "[/x]" in out.getvalue()
+    assert "Duyarlılık" in out.getvalue()

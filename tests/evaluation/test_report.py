@@ -1,0 +1,214 @@
+import base64
+import json
+import re
+import string
+
+import numpy as np
+import pytest
+
+from kirik.errors import DataSetError
+from kirik.evaluation import compare_page, plots, wording
+from kirik.evaluation.curves import Line
+from kirik.evaluation.examples import Example, choose_examples
+from kirik.evaluation.history import read_history
+from kirik.evaluation.metrics import measure
+from kirik.evaluation.predictions import read_predictions
+from kirik.evaluation.report import write_report
+from kirik.evaluation.report_texts import REPORT
+from kirik.operating_points import OperatingPoints
+
+from .conftest import make_predictions, make_types
+
+POINTS = OperatingPoints(0.25, 0.6)
+COLUMNS = "epoch,train_loss,validation_loss,train_accuracy,validation_accuracy,validation_auroc"
+
+
+def examples_of(part, overlay=False):
+    pixels = np.linspace(0, 1, 60 * 40, dtype=np.float32).reshape(60, 40)
+    drawn = np.full((60, 40, 3), 200, np.uint8) if overlay else None
+    return [
+        Example(part.ids[i], int(part.labels[i]), part.probabilities[i], pixels, drawn, kind)
+        for kind, rows in choose_examples(part, 2).items()
+        for i in rows
+    ]
+
+
+def page_of(tmp_path, part, **values):
+    metrics = measure(part, bootstrap=30, operating_points=values.pop("points", None))
+    return write_report(tmp_path / "out", part, metrics, **values).read_text("utf-8")
+
+
+def shape(texts):
+    """Keys and placeholders of a dict of texts, however deep."""
+    if isinstance(texts, dict):
+        return {key: shape(value) for key, value in texts.items()}
+    return sorted({name for _, name, _, _ in string.Formatter().parse(texts) if name})
+
+
+@pytest.mark.parametrize(
+    "texts", [REPORT, plots.TEXTS, wording.MEASURES, compare_page.TEXTS], ids=lambda t: len(t["en"])
+)
+def test_turkish_has_the_texts_and_placeholders_that_english_has(texts):
+    assert shape(texts["en"]) == shape(texts["tr"])
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_the_report_is_one_file_without_outside_links(tmp_path, language):
+    part = make_predictions()
+    page = page_of(
+        tmp_path, part, points=POINTS, examples=examples_of(part, overlay=True), language=language
+    )
+    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert not re.search(r"<(script|link|iframe)", page)
+    assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', page))
+    assert f'lang="{language}"' in page
+    text = REPORT[language]
+    for key in ("three_way", "curves", "examples", "subgroups", "device", "missed", "evidence"):
+        assert text[key] in page
+
+
+def test_the_report_shows_the_figures_that_were_measured(tmp_path):
+    part = make_predictions()
+    metrics = measure(part, bootstrap=30)
+    auroc = metrics["fracture"]["auroc"]
+    page = write_report(tmp_path, part, metrics).read_text("utf-8")
+    assert f"<b>{auroc['value']:.3f}</b>" in page
+    assert f"{auroc['low']:.3f} – {auroc['high']:.3f}" in page
+    turkish = write_report(tmp_path, part, metrics, language="tr").read_text("utf-8")
+    assert f"<b>{auroc['value']:.3f}</b>".replace(".", ",") in turkish
+    assert f"<b>%{100 * metrics['fracture']['accuracy']['value']:.1f}".replace(".", ",") in turkish
+
+
+def test_metrics_and_predictions_beside_the_report_hold_the_same(tmp_path):
+    part = make_predictions()
+    metrics = measure(part, bootstrap=30, operating_points=POINTS)
+    facts = {"model": "m", "versions": {"kirik": "0.1"}, "path": tmp_path}
+    write_report(tmp_path, part, metrics, facts=facts)
+    found = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    assert found["facts"]["versions"] == {"kirik": "0.1"}
+    del found["facts"]
+    assert found == metrics
+    assert read_predictions(tmp_path / "predictions.csv").ids == part.ids
+
+
+def test_where_the_figures_come_from_is_shown_and_escaped(tmp_path):
+    facts = {"network": "<b>net</b>", "split": "fracatlas-v1", "versions": {"numpy": "2.1"}}
+    page = page_of(tmp_path, make_predictions(), facts=facts)
+    assert "&lt;b&gt;net&lt;/b&gt;" in page
+    assert "numpy 2.1" in page
+
+
+@pytest.mark.parametrize("selected", [True, False])
+def test_a_part_that_chose_the_model_is_said_to_be_no_test(tmp_path, selected):
+    page = page_of(tmp_path, make_predictions(n=60), facts={"selected_on_this_part": selected})
+    assert (REPORT["en"]["selected"] in page) == selected
+
+
+@pytest.mark.parametrize("negative", [0, None])
+def test_several_classes_have_a_report(tmp_path, negative):
+    part = make_types(negative=negative)
+    page = page_of(tmp_path, part, examples=examples_of(part), language="tr")
+    assert REPORT["tr"]["by_class"] in page
+    assert "transvers" in page
+    assert page.count("<img") >= 5
+
+
+@pytest.mark.parametrize("fractured", [True, False])
+def test_a_part_of_one_class_has_a_report_that_says_so(tmp_path, fractured):
+    part = make_predictions()
+    part = part.select(part.fractured == fractured)
+    page = page_of(tmp_path, part, points=POINTS, examples=examples_of(part))
+    assert REPORT["en"]["one_class"] in page
+    assert "AUROC<b>–</b>" in page
+
+
+def test_a_single_radiograph_has_a_report(tmp_path):
+    part = make_predictions().select([0])
+    assert REPORT["en"]["no_intervals"] in page_of(tmp_path, part, points=POINTS)
+
+
+def test_the_curves_of_a_training_are_drawn_from_what_its_history_has(tmp_path):
+    history = tmp_path / "history.csv"
+    history.write_text(f"{COLUMNS}\n1,0.7,0.6,0.5,0.6,0.7\n2,0.5,,0.7,oops,0.8\n3,0.4", "utf-8")
+    found = read_history(history)
+    assert found["epoch"].tolist() == [1, 2, 3]
+    assert np.isnan(found["validation_loss"][1:]).all()
+    assert plots.accuracy_figure(found) is not None
+    history.write_text("train_loss\n0.7\n0.5\n", "utf-8")
+    page = page_of(tmp_path, make_predictions(n=60), history=history)
+    assert REPORT["en"]["loss"] in page
+    assert REPORT["en"]["accuracy"] not in page
+
+
+def test_a_history_that_is_none_is_refused(tmp_path):
+    (tmp_path / "empty.csv").write_text(COLUMNS, "utf-8")
+    with pytest.raises(DataSetError, match=r"empty\.csv: no epochs"):
+        read_history(tmp_path / "empty.csv")
+    with pytest.raises(DataSetError, match="not a readable training history"):
+        read_history(tmp_path / "absent.csv")
+
+
+def test_examples_are_of_their_kind_and_the_surest_first():
+    part = make_predictions()
+    p, fractured = part.fracture_probability, part.fractured
+    chosen = choose_examples(part, 4)
+    assert set(chosen) == {"missed", "false_alarm", "found", "cleared", "uncertain"}
+    assert fractured[chosen["missed"]].all()
+    assert (p[chosen["missed"]] < 0.5).all()
+    assert p[chosen["missed"][0]] == p[fractured].min()
+    assert p[chosen["false_alarm"][0]] == p[~fractured].max()
+    assert np.all(np.diff(p[chosen["found"]]) <= 0)
+    for rows in chosen.values():
+        assert len({part.groups[row] for row in rows}) == len(rows) == 4
+    together = [row for rows in chosen.values() for row in rows]
+    assert len(set(together)) == len(together)
+
+
+def test_doubtful_examples_lie_between_the_operating_points():
+    part = make_predictions()
+    rows = choose_examples(part, 5, operating_points=OperatingPoints(0.2, 0.3))["uncertain"]
+    assert np.abs(part.fracture_probability[rows] - 0.25).max() < 0.05
+
+
+def test_the_seed_chooses_among_equals():
+    part = make_predictions(decimals=0)
+    assert choose_examples(part, 3, seed=1) == choose_examples(part, 3, seed=1)
+    assert choose_examples(part, 3, seed=1) != choose_examples(part, 3, seed=2)
+
+
+def test_examples_of_classes_without_a_negative_one():
+    part = make_types(negative=None)
+    chosen = choose_examples(part, 3)
+    right = part.probabilities.argmax(axis=1) == part.labels
+    assert right[chosen["right"]].all()
+    assert not right[chosen["wrong"]].any()
+
+
+def test_an_example_without_a_kind_is_right_or_wrong(tmp_path):
+    part = make_predictions()
+    pixels = np.zeros((8, 8), np.float32)
+    example = Example("x.png", 1, np.array([0.9, 0.1]), pixels)
+    assert REPORT["en"]["wrong"] in page_of(tmp_path, part, examples=[example])
+
+
+@pytest.mark.parametrize(
+    ("points", "kind", "start"), [(9, "svg+xml", b"<?xml"), (9000, "png", b"\x89PNG\r")]
+)
+def test_a_figure_comes_into_the_page_in_the_smaller_of_two_forms(points, kind, start):
+    noise = np.random.default_rng(0).random(points)
+    line = Line(np.linspace(0, 1, points), noise, 0.5)
+    found, again = (plots.figure_uri(plots.roc_figure({"": line})) for _ in range(2))
+    assert found.startswith(f"data:image/{kind};base64,")
+    assert base64.b64decode(found.split(",")[1]).startswith(start)
+    assert found == again
+
+
+def test_numbers_are_written_as_each_language_writes_them():
+    assert wording.percent(0.8734, "en") == "87.3%"
+    assert wording.percent(0.8734, "tr") == "%87,3"
+    assert wording.percent(-0.8734, "tr") == "−%87,3"
+    assert wording.percent(-0.0001, "en") == "0.0%"
+    assert wording.whole(3212, "tr") == "3.212"
+    assert wording.value_text(None, "auroc", "en") == "–"
+    assert wording.word("hand, leg", "tr") == "el, bacak"
+    assert wording.word("unheard_of", "tr") == "unheard of"
