@@ -35,7 +35,7 @@ def data_uri(content: bytes, media_type: str) -> str:
 
 
 def thumbnail_uri(pixels: np.ndarray, side: int = 240) -> str:
-    """A grayscale float32 [rows, columns] in 0…1 (or uint8 RGB [rows, columns, 3]) as a JPEG URI."""
+    """Grayscale float32 [rows, columns] in 0…1, or uint8 RGB, as the data URI of a JPEG."""
     levels = pixels if pixels.dtype == np.uint8 else np.round(np.clip(pixels, 0, 1) * 255)
     image = Image.fromarray(levels.astype(np.uint8))
     image.thumbnail((side, side))

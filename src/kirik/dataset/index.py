@@ -11,10 +11,22 @@ from pathlib import Path
 from typing import Literal
 
 NEGATIVE_NAMES = frozenset(
-    "not_fractured non_fractured no_fracture unfractured normal healthy negative intact "
-    "kirik_yok kırık_yok saglam sağlam normal_bone".split()
+    {
+        "not_fractured",
+        "non_fractured",
+        "no_fracture",
+        "unfractured",
+        "normal",
+        "healthy",
+        "negative",
+        "intact",
+        "kirik_yok",
+        "kırık_yok",
+        "saglam",
+        "sağlam",
+    }
 )
-"""Class names that mean "no fracture": with one of them, a fracture's probability is 1 − its own."""
+"""Class names that mean "no fracture": a fracture's probability is 1 − such a class's own."""
 
 
 @dataclass(frozen=True)

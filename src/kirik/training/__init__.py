@@ -1,0 +1,1 @@
+"""Training: networks, augmentation and balancing, the loop, export. The only room with torch."""

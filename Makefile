@@ -1,0 +1,38 @@
+# make demo            the whole job on phantoms: data, training, report, readings
+# make demo DATA=DIR   the same on FracAtlas (or any data set) in DIR
+# make test            set up everything and run all tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+WEIGHTS ?=
+LANGUAGE ?= en
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "kirik needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: $(VENV)/.train
+	@DATA='$(DATA)' WEIGHTS='$(WEIGHTS)' LANGUAGE='$(LANGUAGE)' PATH="$(CURDIR)/$(BIN):$$PATH" \
+	  sh scripts/demo.sh
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf demo runs build dist .pytest_cache .ruff_cache

@@ -1,0 +1,77 @@
+"""The model card: what a model is, what it was made of, and what it must not be used for."""
+
+from kirik.bundle import Manifest
+
+FRACATLAS = (
+    "FracAtlas (Abedeen et al., *Scientific Data* 10, 521, 2023, "
+    "doi:10.1038/s41597-023-02432-4), licence CC BY 4.0: radiographs of hands, legs, hips and "
+    "shoulders from three hospitals in Bangladesh, without patient ids."
+)
+
+
+def model_card(manifest: Manifest) -> str:
+    """The card of a trained bundle, as Markdown (Mitchell et al. 2019, arXiv:1810.03993)."""
+    facts = manifest.provenance
+    lines = [f"# {manifest.name}", "", *_purpose(manifest), "", "## Training", ""]
+    lines += [f"- {line}" for line in _training(manifest)]
+    lines += ["", "## Calibration and decisions", ""]
+    lines += [f"- {line}" for line in _decisions(manifest)]
+    lines += ["", "## Limits", ""]
+    lines += [f"- {line}" for line in _limits(facts)]
+    return "\n".join(lines) + "\n"
+
+
+def _purpose(manifest: Manifest) -> list[str]:
+    classes = ", ".join(manifest.classes)
+    return [
+        f"A {manifest.network} network that tells {classes} apart on plain radiographs. It is for "
+        "research and decision support by trained people. It is not a medical device, and a "
+        "reading never replaces a radiologist's.",
+    ]
+
+
+def _training(manifest: Manifest) -> list[str]:
+    facts = manifest.provenance
+    settings = facts.get("settings", {})
+    fold = "none left out" if facts.get("fold") is None else f"without fold {facts['fold']}"
+    found = [
+        f"split {facts.get('split')}, {fold}; seed {settings.get('seed')}",
+        f"{facts.get('trained_on')} radiographs trained, {facts.get('chosen_on')} others (whole "
+        f"groups) chose the epoch ({facts.get('best_epoch')}), the calibration and the thresholds",
+        f"input {manifest.preprocessing.size} × {manifest.preprocessing.size} pixels, grayscale, "
+        "letterboxed",
+        f"classes balanced by {settings.get('balance')}; SHA-256 of the data "
+        f"{facts.get('data_sha256')}",
+    ]
+    if str(facts.get("split", "")).startswith("fracatlas"):
+        found.insert(0, FRACATLAS)
+    return found
+
+
+def _decisions(manifest: Manifest) -> list[str]:
+    lines = [f"temperature {manifest.temperature:.3f}"]
+    points = manifest.operating_points
+    if points:
+        lines += [
+            f"below {points.low:.3f}: no_fracture (sensitivity {points.sensitivity:.3f} there)",
+            f"from {points.high:.3f}: fracture (specificity {points.specificity:.3f} there)",
+            f"between: uncertain, for a person to decide ({points.uncertain:.0%} there)",
+        ]
+    if manifest.evidence:
+        lines.append("the evidence map was trained on outlined fractures and gives the findings")
+    return lines
+
+
+def _limits(facts: dict) -> list[str]:
+    limits = [
+        "Measured on radiographs like those it was trained on alone; other hospitals, devices and "
+        "patients may give other results.",
+        "It knows nothing of the patient, of other views, or of earlier radiographs.",
+        "Anything but a plain radiograph (a photograph, CT, MR) gives a number without meaning.",
+    ]
+    if str(facts.get("split", "")).startswith("fracatlas"):
+        limits.append(
+            "Few hips and shoulders; nearly every radiograph with hardware is fractured in the "
+            "data, so hardware raises the probability by itself; chest, skull and spine are absent."
+        )
+    return limits

@@ -1,0 +1,99 @@
+"""What the terminal shows while kirik works: bars with rate and time left, lines where none fit."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from kirik.reading.reading import Failure
+from kirik.training.settings import TrainingSettings
+
+
+class _Rate(ProgressColumn):
+    """Radiographs per second."""
+
+    def render(self, task) -> Text:
+        speed = (task.finished_speed or task.speed or 0) * task.fields.get("each", 1)
+        return Text(f"{speed:.0f}/s" if speed else "–/s", style="cyan")
+
+
+class Console:
+    """Progress and problems go to standard error, so that standard output stays a result's."""
+
+    def __init__(self, quiet: bool = False):
+        self.rich = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.rich.print(text, markup=False)
+
+    def failures(self, failures: Sequence[Failure]) -> None:
+        """Files that could not be read, one line each."""
+        if failures:
+            self.say(f"{len(failures)} files could not be read:")
+        for failure in failures:
+            self.say(f"  {failure.error}")
+
+    @contextmanager
+    def _bar(self, label: str, total: int | None, each: int = 1) -> Iterator[tuple]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.rich, transient=True) as progress:
+            yield progress, progress.add_task(label, total=total, each=each, note="")
+
+    @contextmanager
+    def decoding(self, label: str, total: int | None = None) -> Iterator:
+        """A bar for `progress(done, total)` callbacks."""
+        with self._bar(label, total) as (progress, task):
+            yield lambda done, count: progress.update(task, completed=done, total=count)
+
+    def reading(self, total: int):
+        """A bar over `total` radiographs being read."""
+        return self.decoding("reading", total)
+
+    @contextmanager
+    def training(self, settings: TrainingSettings) -> Iterator["TrainingProgress"]:
+        """A bar over the steps of an epoch, and a line after each epoch."""
+        with self._bar("training", None, each=settings.batch_size) as (progress, task):
+            yield TrainingProgress(self, progress, task, settings)
+
+
+class TrainingProgress:
+    """Shows a training run: `step` after each step, `epoch` after each epoch."""
+
+    def __init__(self, console: Console, progress: Progress, task, settings: TrainingSettings):
+        self.console, self.progress, self.bar, self.settings = console, progress, task, settings
+        self.started = time.monotonic()
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        if step == 1:
+            self.progress.reset(self.bar, total=steps)
+        self.progress.update(
+            self.bar, completed=step, description=f"epoch {epoch}", note=f"loss {loss:.3f}"
+        )
+
+    def epoch(self, state) -> None:
+        row = state.history[-1]
+        best = " (best)" if state.best_epoch == state.epoch else ""
+        minutes = (time.monotonic() - self.started) / 60
+        self.console.say(
+            f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f} → {row['validation_loss']:.3f}"
+            f"  accuracy {row['train_accuracy']:.3f} → {row['validation_accuracy']:.3f}"
+            f"  AUROC {row['validation_auroc']:.3f}{best}  {minutes:.1f} min"
+        )

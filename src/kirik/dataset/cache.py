@@ -1,0 +1,205 @@
+"""A cache in which each radiograph is decoded once: uint8 memory maps beside the data.
+
+A decode per epoch starves a network; a memory map costs one byte a pixel, is shared by all
+processes, and holds the same bytes that a reading computes from the file.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from kirik.dataset.index import Record
+from kirik.errors import DataSetError, RadiographError
+from kirik.preprocessing import Preprocessing
+from kirik.radiograph import Radiograph, read_radiograph, to_upright
+
+FORMAT = 1
+MASK_STRIDE = 4
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Decoded radiographs of a data set.
+
+    ids: the radiographs that could be read, in the order of the arrays' first axis.
+    images: uint8 [n, size, size], the networks' input.
+    masks: uint8 [n, size / 4, size / 4], 255 where a fracture is marked.
+    hashes: SHA-256 of each file's bytes.
+    failures: id → why it could not be read.
+    """
+
+    ids: tuple[str, ...]
+    images: np.ndarray
+    masks: np.ndarray
+    hashes: tuple[str, ...]
+    failures: dict[str, str]
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row of each id; ids that could not be read are left out."""
+        row = {image_id: i for i, image_id in enumerate(self.ids)}
+        return np.array([row[i] for i in ids if i in row], dtype=np.int64)
+
+
+def default_cache_directory() -> Path:
+    """`$KIRIK_CACHE`, else `kirik` in the user's cache folder."""
+    if "KIRIK_CACHE" in os.environ:
+        return Path(os.environ["KIRIK_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kirik"
+
+
+def open_cache(
+    records: Sequence[Record],
+    preprocessing: Preprocessing,
+    *,
+    directory: Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Cache:
+    """The decoded records: from the cache if these very files are there, else decoded and kept.
+
+    Raises DataSetError if no record can be read or the disk has no room for the cache.
+    """
+    directory = directory or default_cache_directory()
+    target = directory / _key(records, preprocessing)
+    if not (target / "cache.json").is_file():
+        _build(records, preprocessing, target, workers, progress)
+    facts = json.loads((target / "cache.json").read_text(encoding="utf-8"))
+    if not facts["ids"]:
+        reason = next(iter(facts["failures"].values()), "no records")
+        raise DataSetError(f"none of the {len(records)} radiographs can be read; first: {reason}")
+    return Cache(
+        tuple(facts["ids"]),
+        np.load(target / "images.npy", mmap_mode="r"),
+        np.load(target / "masks.npy", mmap_mode="r"),
+        tuple(facts["hashes"]),
+        facts["failures"],
+    )
+
+
+def _key(records: Sequence[Record], preprocessing: Preprocessing) -> str:
+    """A name that changes with any file, box or setting that the cached bytes depend on."""
+    digest = hashlib.sha256(f"{FORMAT} {preprocessing.model_dump_json()}".encode())
+    for record in records:
+        stat = record.path.stat()
+        facts = (record.id, str(record.path), stat.st_size, stat.st_mtime_ns, record.boxes)
+        digest.update(repr((*facts, record.polygons)).encode())
+    return f"{preprocessing.size}-{digest.hexdigest()[:20]}"
+
+
+def _build(records, preprocessing, target: Path, workers: int | None, progress) -> None:
+    """Decode into a temporary folder beside `target` and rename it when it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+    try:
+        _decode_all(records, preprocessing, work, workers, progress)
+        if target.exists():
+            shutil.rmtree(target)
+        work.rename(target)
+    except OSError as error:
+        raise DataSetError(
+            f"{target.parent}: cannot write the cache ({error.strerror}); "
+            "make room, or name another folder in KIRIK_CACHE"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _decode_all(records, preprocessing, work: Path, workers: int | None, progress) -> None:
+    count, size = len(records), preprocessing.size
+    images = _allocate(work / "images.npy", (count, size, size))
+    masks = _allocate(work / "masks.npy", (count, size // MASK_STRIDE, size // MASK_STRIDE))
+    ids, hashes, failures = [], [], {}
+    # Threads are enough: Pillow and numpy let go of the interpreter while they decode.
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        decoded = _ahead(pool, partial(_decode, preprocessing=preprocessing), records)
+        for done, (record, result) in enumerate(zip(records, decoded, strict=True), start=1):
+            if isinstance(result, str):
+                failures[record.id] = result
+            else:
+                images[len(ids)], masks[len(ids)], digest = result
+                ids.append(record.id)
+                hashes.append(digest)
+            if progress:
+                progress(done, count)
+    images.flush()
+    masks.flush()
+    facts = {"ids": ids, "hashes": hashes, "failures": failures}
+    (work / "cache.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _ahead(pool: ThreadPoolExecutor, function, items: Iterable, depth: int = 64) -> Iterator:
+    """Results in order, at most `depth` of them held: `pool.map` would hold them all."""
+    begun: deque[Future] = deque()
+    for item in items:
+        begun.append(pool.submit(function, item))
+        if len(begun) > depth:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A new uint8 memory map whose room on disk is taken now.
+
+    Writing to a sparse map on a full disk would kill the process with SIGBUS.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _decode(record: Record, preprocessing: Preprocessing):
+    """(image, mask, SHA-256) of a record, or the reason why it cannot be read."""
+    try:
+        radiograph = read_radiograph(record.path)
+        digest = hashlib.sha256(record.path.read_bytes()).hexdigest()
+    except RadiographError as error:
+        return str(error)
+    except OSError as error:
+        return f"{record.path}: {error.strerror}"
+    return preprocessing.apply(radiograph), fracture_mask(record, radiograph, preprocessing), digest
+
+
+def fracture_mask(
+    record: Record, radiograph: Radiograph, preprocessing: Preprocessing
+) -> np.ndarray:
+    """The record's fractures in the network's input: uint8 [size / 4, size / 4], 255 inside.
+
+    Polygons where there are some, else boxes.
+    """
+    side = preprocessing.size // MASK_STRIDE
+    # Drawn at the input's size and averaged, so that a fracture thinner than a cell leaves a trace.
+    canvas = Image.new("L", (side * MASK_STRIDE, side * MASK_STRIDE))
+    draw = ImageDraw.Draw(canvas)
+    outlines = [np.reshape(p, (-1, 2)) for p in record.polygons]
+    outlines = outlines or [box_corners(box) for box in record.boxes]
+    scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
+    for outline in outlines:
+        upright = to_upright(outline, radiograph.orientation, radiograph.stored_size)
+        draw.polygon([tuple(point) for point in upright * scale + (left, top)], fill=255)
+    return np.asarray(canvas.reduce(MASK_STRIDE))
+
+
+def box_corners(box: tuple[float, float, float, float]) -> np.ndarray:
+    """The four corners (x, y) of a box (x, y, width, height), in order around it."""
+    x, y, width, height = box
+    return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
+
+
+def data_hash(cache: Cache, labels: Sequence[str]) -> str:
+    """One SHA-256 for the data: ids, labels and the bytes of each file, in any order."""
+    lines = sorted(map(" ".join, zip(cache.ids, labels, cache.hashes, strict=True)))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

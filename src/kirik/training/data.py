@@ -1,0 +1,115 @@
+"""What the loop reads: arrays of a part, and the batches of an epoch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedGroupKFold
+from torch.utils.data import DataLoader, Dataset
+
+from kirik.errors import DataSetError
+from kirik.training.augment import RadiographAutoAugment
+from kirik.training.balance import EpochPlan
+
+
+@dataclass(frozen=True)
+class Part:
+    """Radiographs of a cache that are trained or measured on.
+
+    images, masks: the cache's memory maps, uint8 [m, size, size] and [m, size / 4, size / 4].
+    rows: int [n], which of them belong to the part.
+    labels: int [n]. groups: text [n].
+    marked: bool [n], whether the mask tells where a fracture is, or that there is none.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    marked: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, chosen: np.ndarray) -> "Part":
+        """The radiographs at these positions."""
+        return Part(
+            self.images,
+            self.masks,
+            self.rows[chosen],
+            self.labels[chosen],
+            self.groups[chosen],
+            self.marked[chosen],
+        )
+
+
+def hold_out(part: Part, share: float, seed: int) -> tuple[Part, Part]:
+    """Split a part into what trains and what chooses, whole groups only, classes in proportion.
+
+    Raises DataSetError if a class has too few groups to be on both sides.
+    """
+    folds = max(2, round(1 / share))
+    for label in np.unique(part.labels):
+        if len(np.unique(part.groups[part.labels == label])) < 2:
+            raise DataSetError(
+                "a class has fewer than two groups of radiographs to train on; "
+                "add radiographs of it, or leave the class out"
+            )
+    smallest = min(
+        len(np.unique(part.groups[part.labels == label])) for label in np.unique(part.labels)
+    )
+    splitter = StratifiedGroupKFold(min(folds, smallest), shuffle=True, random_state=seed)
+    rest, chosen = next(splitter.split(part.rows, part.labels, part.groups))
+    return part.select(rest), part.select(chosen)
+
+
+class Epoch(Dataset):
+    """The radiographs of one epoch in their order; the same whatever process asks for them."""
+
+    def __init__(self, part: Part, plan: EpochPlan, policy: str, seed: int, epoch: int):
+        self.part, self.plan = part, plan
+        self.autoaugment = RadiographAutoAugment(policy)
+        self.seed, self.epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.plan.rows)
+
+    def __getitem__(self, position: int):
+        chosen = self.plan.rows[position]
+        row = self.part.rows[chosen]
+        image = torch.from_numpy(np.array(self.part.images[row]))[None]
+        mask = torch.from_numpy(np.array(self.part.masks[row]))[None]
+        if self.plan.augmented[position]:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(step_seed(self.seed, self.epoch, position))
+                image, mask = self.autoaugment.both(image, mask)
+        return image, mask, int(self.part.labels[chosen]), bool(self.part.marked[chosen])
+
+
+def step_seed(*numbers: int) -> int:
+    """One seed from several numbers, so that every step's randomness depends on nothing before it.
+
+    That is what lets a resumed run end in the same weights as one that was never stopped.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def batches(epoch: Epoch, batch_size: int, rank: int, world: int, workers: int) -> DataLoader:
+    """This process's share of each batch; the last, incomplete batch is left out."""
+    whole = len(epoch) // batch_size * batch_size
+    order = np.arange(whole).reshape(-1, batch_size)[:, rank::world]
+    return DataLoader(
+        epoch,
+        batch_sampler=order.tolist(),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def evaluation_batches(part: Part, batch_size: int):
+    """Yield (images uint8 [N, 1, size, size], labels [N]) over a part, in order."""
+    for start in range(0, len(part), batch_size):
+        rows = part.rows[start : start + batch_size]
+        images = torch.from_numpy(np.array(part.images[rows]))[:, None]
+        yield images, torch.from_numpy(part.labels[start : start + batch_size])

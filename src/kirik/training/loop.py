@@ -1,0 +1,238 @@
+"""The loop: epochs, steps, the moving average, early stopping, resuming.
+
+All randomness of a step is drawn from (seed, epoch, step), so that a run that was killed and
+resumed ends in the same weights as one that was not.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from kirik.errors import TrainingError
+from kirik.training.augment import augment_batch
+from kirik.training.balance import class_weights, plan_epoch, real_shares, trained_shares
+from kirik.training.checkpoint import load_checkpoint, save_checkpoint
+from kirik.training.data import Epoch, Part, batches, evaluation_batches, step_seed
+from kirik.training.losses import training_loss
+from kirik.training.machine import Machine
+from kirik.training.networks import FractureNetwork
+from kirik.training.settings import TrainingSettings
+
+StepReport = Callable[[int, int, int, float], None]
+"""Called after each step with epoch, step, steps per epoch and the loss."""
+
+
+@dataclass
+class State:
+    """Where a run stands after `epoch` whole epochs; `history` has one row per epoch."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -1.0
+    history: list[dict] = field(default_factory=list)
+
+    def finished(self, settings: TrainingSettings) -> bool:
+        return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
+
+
+class Trainer:
+    """One network being trained on one part, and what must be saved of it.
+
+    settings: with epochs and learning rate resolved. directory: where checkpoints go.
+    """
+
+    def __init__(
+        self,
+        network: FractureNetwork,
+        train: Part,
+        validation: Part,
+        settings: TrainingSettings,
+        machine: Machine,
+        directory: Path,
+    ):
+        self.settings, self.machine, self.directory = settings, machine, directory
+        self.train_part, self.validation = train, validation
+        classes = network.prior_shift.shape[0]
+        network.set_priors(
+            torch.from_numpy(trained_shares(train.labels, classes, settings.balance)),
+            torch.from_numpy(real_shares(train.labels, classes)),
+        )
+        self.network = network.to(machine.device, memory_format=torch.channels_last)
+        self.weights = torch.tensor(
+            class_weights(train.labels, classes, settings.balance),
+            dtype=torch.float32,
+            device=machine.device,
+        )
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(network, settings.weight_decay), lr=settings.learning_rate
+        )
+        self.ema = (
+            ModelEmaV3(network, decay=settings.ema, use_warmup=True) if settings.ema else None
+        )
+        self.steps = len(self._plan(0).rows) // settings.batch_size
+        if self.steps == 0:
+            raise TrainingError(
+                f"{len(train)} radiographs are fewer than a batch of {settings.batch_size}; "
+                "use a smaller --batch-size"
+            )
+        total = self.steps * settings.epochs
+        self.schedule = CosineLRScheduler(
+            self.optimizer,
+            t_initial=total,
+            lr_min=settings.learning_rate / 100,
+            warmup_t=min(self.steps, total // 10),
+            warmup_lr_init=settings.learning_rate / 20,
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
+        self.state = State()
+
+    @property
+    def averaged(self) -> FractureNetwork:
+        """The network that is measured and kept: the moving average, if there is one."""
+        return self.ema.module if self.ema else self.network
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint. Raises TrainingError if there is none."""
+        state = load_checkpoint(
+            self.directory / "last.safetensors", self._modules(), self.optimizer
+        )
+        self.state = State(**state)
+
+    def fit(self, report: StepReport, after_epoch: Callable[[State], None]) -> None:
+        """Train until the last epoch or the end of patience, then load the best weights."""
+        model = self.network
+        if self.machine.world > 1:
+            model = DistributedDataParallel(self.network)
+        while not self.state.finished(self.settings):
+            started = time.monotonic()
+            row = self._epoch(model, report)
+            row |= self.validate()
+            row["seconds"] = round(time.monotonic() - started, 2)
+            self._conclude(row)
+            after_epoch(self.state)
+        self.machine.wait()
+        load_checkpoint(self.directory / "best.safetensors", {"network": self.averaged})
+
+    def validate(self) -> dict:
+        """Loss, accuracy and the score that chooses the epoch, of the averaged network."""
+        logits = predict_logits(self.averaged, self.validation, self.machine)
+        labels = torch.from_numpy(self.validation.labels)
+        probabilities = logits.softmax(dim=1).numpy()
+        auroc = _auroc(self.validation.labels, probabilities)
+        accuracy = float((logits.argmax(dim=1) == labels).float().mean())
+        return {
+            "validation_loss": float(functional.cross_entropy(logits, labels)),
+            "validation_accuracy": accuracy,
+            "validation_auroc": auroc,
+        }
+
+    def _epoch(self, model, report: StepReport) -> dict:
+        settings, machine, epoch = self.settings, self.machine, self.state.epoch
+        data = Epoch(self.train_part, self._plan(epoch), settings.policy, settings.seed, epoch)
+        loader = batches(data, settings.batch_size, machine.rank, machine.world, settings.workers)
+        self.network.train()
+        losses, right, seen = [], 0, 0
+        for step, batch in enumerate(loader):
+            torch.manual_seed(step_seed(settings.seed, epoch, step, machine.rank))
+            loss, correct = self._step(model, batch, epoch * self.steps + step)
+            losses.append(loss)
+            right, seen = right + correct, seen + len(batch[2])
+            if machine.first:
+                report(epoch + 1, step + 1, self.steps, loss)
+        if not np.isfinite(losses).all():
+            raise TrainingError(
+                f"the loss became infinite in epoch {epoch + 1}; use a smaller --learning-rate"
+            )
+        rate = self.optimizer.param_groups[0]["lr"]
+        return {
+            "epoch": epoch + 1,
+            "train_loss": float(np.mean(losses)),
+            "train_accuracy": right / seen,
+            "learning_rate": rate,
+        }
+
+    def _step(self, model, batch, number: int) -> tuple[float, int]:
+        self.schedule.step_update(number)
+        images, masks, labels, marked = (
+            x.to(self.machine.device, non_blocking=True) for x in batch
+        )
+        images, masks = augment_batch(images, masks)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with self.machine.autocast():
+            output = model(images)
+        loss = training_loss(
+            output, labels, masks, marked, self.weights, self.settings.label_smoothing
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        if self.ema:
+            self.ema.update(self.network, step=number)
+        return float(loss.detach()), int((output.logits.argmax(dim=1) == labels).sum())
+
+    def _conclude(self, row: dict) -> None:
+        """Enter an epoch's row, keep the best weights, save where the run stands."""
+        state = self.state
+        state.epoch += 1
+        state.history.append({k: round(v, 6) for k, v in row.items()})
+        # The loss breaks ties of a small validation part, on which AUROC soon reaches 1.
+        score = row["validation_auroc"] - 1e-3 * min(row["validation_loss"], 10)
+        better = score > state.best_score
+        if better:
+            state.best_score, state.best_epoch = score, state.epoch
+        if self.machine.first:
+            if better:
+                best = self.directory / "best.safetensors"
+                save_checkpoint(best, {"network": self.averaged}, None, {"epoch": state.epoch})
+            last = self.directory / "last.safetensors"
+            save_checkpoint(last, self._modules(), self.optimizer, asdict(state))
+
+    def _plan(self, epoch: int):
+        settings = self.settings
+        return plan_epoch(self.train_part.labels, settings.balance, settings.seed, epoch)
+
+    def _modules(self) -> dict:
+        average = {"ema": self.ema.module} if self.ema else {}
+        return {"network": self.network, **average}
+
+
+def predict_logits(network: FractureNetwork, part: Part, machine: Machine) -> torch.Tensor:
+    """Logits float32 [n, classes] of a part, in order, on the CPU."""
+    network.eval()
+    rows = []
+    with torch.inference_mode(), machine.autocast():
+        for images, _ in evaluation_batches(part, 64):
+            rows.append(network(images.to(machine.device)).logits.float().cpu())
+    return torch.cat(rows)
+
+
+def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """AUROC, one against the rest and averaged for several classes; 0.5 where it does not exist."""
+    present = np.unique(labels)
+    scores = [
+        roc_auc_score(labels == label, probabilities[:, label])
+        for label in (present if len(present) > 2 else present[-1:])
+        if len(present) > 1
+    ]
+    return float(np.mean(scores)) if scores else 0.5
+
+
+def _decay_groups(network: torch.nn.Module, weight_decay: float) -> list[dict]:
+    """No weight decay on biases, norms and single numbers."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]

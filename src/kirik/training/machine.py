@@ -1,0 +1,75 @@
+"""The machine under a run: devices, processes of `torchrun`, and the allocator."""
+
+import ctypes
+import os
+import platform
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+from kirik.errors import SettingsError
+from kirik.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where this process computes, and its place among the others."""
+
+    device: torch.device
+    rank: int
+    world: int
+    precision: torch.dtype
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def autocast(self):
+        return torch.autocast(
+            self.device.type, self.precision, enabled=self.precision != torch.float32
+        )
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+def find_machine(settings: TrainingSettings) -> Machine:
+    """The device and process group that the settings and `torchrun`'s environment ask for."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("no GPU is available here; use --device cpu or auto")
+    gpu = settings.device != "cpu" and torch.cuda.is_available()
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if settings.batch_size % world:
+        raise SettingsError(
+            f"batch size {settings.batch_size} does not divide by {world} processes"
+        )
+    if gpu:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+        keep_freed_memory()
+    if world > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if gpu else "gloo")
+    wanted = settings.precision
+    half = wanted == "bfloat16" or (wanted == "auto" and gpu)
+    return Machine(device, rank, world, torch.bfloat16 if half else torch.float32)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of giving it back to the kernel after each layer.
+
+    A training step on a CPU allocates and frees gigabytes; returning them costs a page fault per
+    4 KiB the next time, which can be most of the step.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, -1)
+    mallopt(top_pad, 1 << 30)

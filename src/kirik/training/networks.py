@@ -1,0 +1,215 @@
+"""Networks by name, and what kirik puts around them: a head and an evidence map.
+
+One dict says how to build each network; any other timm name works as well.
+"""
+
+import difflib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import timm
+import torch
+from torch import nn
+from torch.nn import functional
+
+from kirik.errors import SettingsError
+
+IMAGENET = (0.449, 0.226)
+"""Mean and standard deviation of ImageNet's three channels, averaged for grayscale."""
+CENTRED = (0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to build one network, and the settings that suit it.
+
+    members: timm names; more than one are concatenated by their pooled features.
+    arguments: for timm, with starting weights from a local file. timm's own weights of the same
+        name were made with timm's defaults, so `hub` leaves these out.
+    normalization: mean and standard deviation that the local starting weights expect.
+    """
+
+    members: tuple[str, ...]
+    arguments: dict = field(default_factory=dict)
+    normalization: tuple[float, float] = IMAGENET
+    size: int = 320
+    epochs: int = 12
+    learning_rate: float = 5e-4
+
+
+# The original MobileNets' padding and epsilon (TensorFlow), with which their weights were made.
+_TENSORFLOW = {"pad_type": "same", "bn_eps": 1e-3}
+
+NETWORKS: dict[str, Network] = {
+    "mobilenetv1": Network(("mobilenetv1_100",), _TENSORFLOW, CENTRED, size=256, epochs=10),
+    "mobilenetv2": Network(("mobilenetv2_100",), _TENSORFLOW, CENTRED, size=256, epochs=10),
+    "densenet121": Network(("densenet121",)),
+    "densenet169": Network(("densenet169",)),
+    "xception": Network(("legacy_xception",), normalization=CENTRED),
+    "vit": Network(("vit_tiny_patch16_224",), {}, CENTRED, size=224, learning_rate=2e-4),
+    "ensemble": Network(
+        ("densenet169", "mobilenetv2_100", "vit_tiny_patch16_224"), size=224, learning_rate=2e-4
+    ),
+}
+ALIASES = {"mobilenet": "mobilenetv2", "densenet": "densenet121"}
+
+
+def find_network(name: str) -> Network:
+    """The network of a name, ours or timm's. Raises SettingsError with the nearest names."""
+    name = ALIASES.get(name, name)
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if timm.is_model(name):
+        return Network((name,))
+    known = [*NETWORKS, *ALIASES, *timm.list_models()]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join([*ALIASES, *NETWORKS])}"
+    raise SettingsError(f"unknown network {name!r}; {hint}")
+
+
+class Output(NamedTuple):
+    """What a network says of a batch.
+
+    logits: float [N, classes], before calibration.
+    embedding: float [N, features], pooled.
+    evidence: float [N, 1, size / stride, size / stride], logits of the map, or None without one.
+    """
+
+    logits: torch.Tensor
+    embedding: torch.Tensor
+    evidence: torch.Tensor | None
+
+
+class FractureNetwork(nn.Module):
+    """Backbones whose pooled features are concatenated, a head, and optionally an evidence map.
+
+    Takes uint8 (or float 0…255) [N, 1, size, size]; scaling and normalization are part of the
+    graph, so that nobody can feed it wrongly.
+
+    The evidence map comes from a feature pyramid (Lin et al. 2017, doi:10.1109/CVPR.2017.106)
+    and is trained on the fractures' masks; its smooth maximum is taken off the negative class's
+    logit, so that the image is judged fractured where the map says so.
+    """
+
+    def __init__(
+        self,
+        backbones: "OrderedDict[str, nn.Module]",
+        normalizations: list[tuple[float, float]],
+        classes: int,
+        *,
+        negative: int | None,
+        size: int,
+        dropout: float,
+        evidence: bool,
+    ):
+        super().__init__()
+        self.backbones = nn.ModuleDict(backbones)
+        self.negative, self.size = negative, size
+        scales = torch.tensor([(255 * mean, 255 * deviation) for mean, deviation in normalizations])
+        self.register_buffer("scales", scales, persistent=False)
+        # Logit of each class's share in reality minus that in training: see `set_priors`.
+        self.register_buffer("prior_shift", torch.zeros(classes))
+        with torch.no_grad():
+            probe = [b.eval().forward_intermediates(_blank(size)) for b in backbones.values()]
+            width = sum(
+                self._pool(b, f).shape[1]
+                for b, (f, _) in zip(backbones.values(), probe, strict=True)
+            )
+        self.head = _head(width, classes, dropout, hidden=256 if len(backbones) > 1 else None)
+        self.pyramid = FeaturePyramid(probe[0][1], size) if evidence else None
+        self.evidence_gain = nn.Parameter(torch.tensor(0.5)) if evidence else None
+
+    @staticmethod
+    def _pool(backbone: nn.Module, features: torch.Tensor) -> torch.Tensor:
+        return backbone.forward_head(features, pre_logits=True)
+
+    def forward(self, radiographs: torch.Tensor) -> Output:
+        pooled, pyramid_input = [], None
+        for i, backbone in enumerate(self.backbones.values()):
+            normalized = (radiographs.float() - self.scales[i, 0]) / self.scales[i, 1]
+            features, intermediates = backbone.forward_intermediates(normalized)
+            pooled.append(self._pool(backbone, features))
+            pyramid_input = intermediates if i == 0 else pyramid_input
+        embedding = torch.cat(pooled, dim=1)
+        logits = self.head(embedding).float()
+        evidence = None
+        if self.pyramid is not None:
+            evidence = self.pyramid(pyramid_input).float()
+            logits = self._add_evidence(logits, evidence)
+        if not self.training:
+            logits = logits + self.prior_shift
+        return Output(logits, embedding.float(), evidence)
+
+    def _add_evidence(self, logits: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
+        score = self.evidence_gain * smooth_maximum(evidence)
+        column = functional.one_hot(torch.tensor(self.negative), logits.shape[1]).to(logits)
+        return logits - score[:, None] * column
+
+    def set_priors(self, trained: torch.Tensor, real: torch.Tensor) -> None:
+        """Undo balancing in the probabilities of a reading.
+
+        A network trained on classes in shares `trained` overstates the rare class; where they
+        come in shares `real`, log(real / trained) corrects its logits (Saerens et al. 2002,
+        doi:10.1162/089976602753284446).
+        """
+        self.prior_shift.copy_((real / trained).log())
+
+
+class FeaturePyramid(nn.Module):
+    """An evidence map at a quarter of the input's sides or the finest coarser one there is.
+
+    intermediates: feature maps of the backbone for a blank input; the last of each size counts.
+    """
+
+    def __init__(self, intermediates: list[torch.Tensor], size: int, width: int = 64):
+        super().__init__()
+        finest = size // 7
+        chosen = {f.shape[-1]: i for i, f in enumerate(intermediates) if f.shape[-1] <= finest}
+        self.levels = list(chosen.values())
+        channels = [intermediates[i].shape[1] for i in self.levels]
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.smooth = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+        self.score = nn.Conv2d(width, 1, 1)
+        nn.init.constant_(self.score.bias, -4.0)  # A fracture covers about one cell in fifty.
+        # A network of one scale (ViT) has coarse cells only: half of them is the least for a box.
+        self.finer = 2 if intermediates[self.levels[0]].shape[-1] < size // 12 else 1
+
+    def forward(self, intermediates: list[torch.Tensor]) -> torch.Tensor:
+        features = None
+        for level, lateral in zip(reversed(self.levels), reversed(self.lateral), strict=True):
+            here = lateral(intermediates[level])
+            if features is not None:
+                here = here + functional.interpolate(features, size=here.shape[-2:], mode="nearest")
+            features = here
+        if self.finer > 1:
+            features = functional.interpolate(features, scale_factor=2.0, mode="bilinear")
+        return self.score(self.smooth(features))
+
+
+def smooth_maximum(evidence: torch.Tensor, sharpness: float = 4.0) -> torch.Tensor:
+    """Log-mean-exp over a map's pixels, [N, 1, h, w] → [N]: nearly its maximum, but all learn
+    (Pinheiro & Collobert 2015, doi:10.1109/CVPR.2015.7298780)."""
+    flat = evidence.flatten(1) * sharpness
+    return (flat.logsumexp(dim=1) - torch.log(torch.tensor(float(flat.shape[1])))) / sharpness
+
+
+def _head(width: int, classes: int, dropout: float, hidden: int | None) -> nn.Sequential:
+    if hidden is None:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes)
+    )
+
+
+def _blank(size: int) -> torch.Tensor:
+    return torch.zeros(1, 1, size, size)

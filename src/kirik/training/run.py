@@ -1,0 +1,260 @@
+"""A training run: its folder, its data, and the trained network that comes out of it.
+
+run.json               settings, split, the data's hash, versions: what is needed to resume
+settings.toml          the settings alone, for another run's --settings
+split.csv              the split as it was used
+history.csv            one row per epoch
+checkpoints/           last.safetensors (everything) and best.safetensors (the kept weights)
+"""
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kirik.dataset.cache import Cache, Progress, data_hash, open_cache
+from kirik.dataset.index import Index, Record
+from kirik.dataset.split import Split, write_split
+from kirik.errors import DataSetError, SettingsError, TrainingError
+from kirik.preprocessing import Preprocessing
+from kirik.training.data import Part, hold_out
+from kirik.training.loop import State, StepReport, Trainer, predict_logits
+from kirik.training.machine import Machine, find_machine
+from kirik.training.networks import FractureNetwork, find_network
+from kirik.training.settings import TrainingSettings
+from kirik.training.weights import build_network
+
+PACKAGES = ("kirik", "torch", "torchvision", "timm", "numpy", "pillow", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What a run hands on.
+
+    logits, labels: of the held-out validation radiographs, on which calibration and operating
+        points are chosen. evidence: their maps in 0…1 [n, s, s], or None; masks: the truth,
+        uint8 [n, size / 4, size / 4]; marked: bool [n], where the truth is known.
+    radiographs: uint8 [m, 1, size, size], some of them, to check the export.
+    """
+
+    network: FractureNetwork
+    preprocessing: Preprocessing
+    logits: np.ndarray
+    labels: np.ndarray
+    evidence: np.ndarray | None
+    masks: np.ndarray
+    marked: np.ndarray
+    radiographs: np.ndarray
+    state: State
+    provenance: dict
+
+
+def resolve(settings: TrainingSettings) -> TrainingSettings:
+    """Fill in the network's own defaults where the settings leave them open."""
+    network = find_network(settings.network)
+    own = {key: getattr(network, key) for key in ("size", "epochs", "learning_rate")}
+    return settings.model_copy(
+        update={key: value for key, value in own.items() if getattr(settings, key) is None}
+    )
+
+
+def train_network(
+    index: Index,
+    records: Sequence[Record],
+    split: Split,
+    settings: TrainingSettings,
+    directory: Path,
+    *,
+    fold: int | None = None,
+    resume: bool = False,
+    decoding: Progress | None = None,
+    report: StepReport = lambda *_: None,
+    after_epoch=lambda _: None,
+) -> tuple[TrainedNetwork | None, Machine]:
+    """Train on the records and return the best network; None in all processes but the first.
+
+    settings: resolved. directory: the run's folder, new unless `resume`.
+    Raises DataSetError, SettingsError or TrainingError in the user's words.
+    """
+    machine = find_machine(settings)
+    preprocessing = Preprocessing(size=settings.size)
+    if machine.first:
+        cache = open_cache(records, preprocessing, progress=decoding)
+    machine.wait()
+    if not machine.first:
+        cache = open_cache(records, preprocessing)
+    part = _part(index, records, split, cache)
+    train, validation = hold_out(part, settings.validation, settings.seed)
+    facts = _facts(index, cache, split, fold, settings, len(train), len(validation))
+    if machine.first:
+        _prepare(directory, index.root, facts, split, settings, resume)
+    machine.wait()
+    torch.manual_seed(settings.seed)
+    network = build_network(
+        settings.network,
+        classes=len(index.classes),
+        negative=index.negative,
+        size=settings.size,
+        # A resumed run's weights are in its checkpoint: the starting ones may be gone by then.
+        weights="none" if resume else settings.weights,
+        dropout=settings.dropout,
+        evidence=settings.masks and bool((part.marked & (part.labels != index.negative)).any()),
+    )
+    trainer = Trainer(network, train, validation, settings, machine, directory / "checkpoints")
+    if resume:
+        trainer.resume()
+
+    def conclude(state: State) -> None:
+        if machine.first:
+            write_history(directory / "history.csv", state.history)
+            after_epoch(state)
+
+    trainer.fit(report, conclude)
+    if not machine.first:
+        return None, machine
+    return _trained(trainer, validation, preprocessing, facts), machine
+
+
+def _part(index: Index, records: Sequence[Record], split: Split, cache: Cache) -> Part:
+    """The cached records as arrays. A fracture without box or polygon teaches no map."""
+    by_id = {record.id: record for record in records}
+    chosen = [by_id[image_id] for image_id in cache.ids]
+    labels = np.array([record.label for record in chosen])
+    if len(np.unique(labels)) < 2:
+        raise DataSetError(
+            f"{index.root}: only one class ({index.classes[labels[0]]}) among the radiographs to "
+            "train on; a classifier needs two"
+        )
+    outlined = np.array([bool(record.boxes or record.polygons) for record in chosen])
+    negative = -1 if index.negative is None else index.negative
+    groups = np.array([split.assignments[record.id].group for record in chosen])
+    rows = np.arange(len(chosen))
+    return Part(cache.images, cache.masks, rows, labels, groups, outlined | (labels == negative))
+
+
+def _facts(index, cache, split, fold, settings, trained_on: int, chosen_on: int) -> dict:
+    labels = [index.classes[index.by_id[image_id].label] for image_id in cache.ids]
+    return {
+        "settings": settings.model_dump(),
+        "split": split.name,
+        "fold": fold,
+        "classes": list(index.classes),
+        "data_sha256": data_hash(cache, labels),
+        "trained_on": trained_on,
+        "chosen_on": chosen_on,
+        "unreadable": len(cache.failures),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a run's result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _prepare(
+    directory: Path, root: Path, facts: dict, split: Split, settings: TrainingSettings, resume: bool
+) -> None:
+    """Make the run's folder, or check that a resumed run goes on with the same data."""
+    record = directory / "run.json"
+    if resume:
+        before = json.loads(record.read_text(encoding="utf-8"))
+        if before["data_sha256"] != facts["data_sha256"]:
+            raise TrainingError(
+                f"{directory}: the data set has changed since the run began; start a new run"
+            )
+        return
+    try:
+        directory.mkdir(parents=True)
+        (directory / "settings.toml").write_text(to_toml(settings), encoding="utf-8")
+        write_split(split, directory / "split.csv")
+        where = {"data": str(root.absolute())}
+        record.write_text(json.dumps(where | facts, indent=2) + "\n", encoding="utf-8")
+    except FileExistsError as error:
+        raise SettingsError(
+            f"{directory}: already exists; go on with --resume {directory}, "
+            "or name another folder with --out"
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"{directory}: cannot write the run ({error.strerror})") from error
+
+
+def to_toml(settings: TrainingSettings) -> str:
+    """The settings as TOML, whose simple values are written as JSON's are."""
+    values = settings.model_dump(exclude_none=True)
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+
+
+def write_history(path: Path, history: list[dict]) -> None:
+    """Write one row per epoch, replacing the file in one step."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(history)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text.getvalue(), encoding="utf-8")
+    partial.replace(path)
+
+
+def _trained(trainer: Trainer, validation: Part, preprocessing, facts: dict) -> TrainedNetwork:
+    machine = trainer.machine
+    network = trainer.averaged
+    logits = predict_logits(network, validation, machine).numpy()
+    masks = np.array(validation.masks[validation.rows])
+    evidence = _evidence_maps(network, validation, machine)
+    some = np.array(validation.images[validation.rows[:32]])[:, None]
+    return TrainedNetwork(
+        network,
+        preprocessing,
+        logits,
+        validation.labels,
+        evidence,
+        masks,
+        validation.marked,
+        some,
+        trainer.state,
+        {**facts, "best_epoch": trainer.state.best_epoch, "epochs": trainer.state.epoch},
+    )
+
+
+def _evidence_maps(network, part: Part, machine: Machine) -> np.ndarray | None:
+    if network.pyramid is None:
+        return None
+    maps = []
+    with torch.inference_mode():
+        for start in range(0, len(part), 64):
+            images = np.array(part.images[part.rows[start : start + 64]])[:, None]
+            output = network(torch.from_numpy(images).to(machine.device))
+            maps.append(output.evidence.sigmoid()[:, 0].cpu().numpy())
+    return np.concatenate(maps)
+
+
+def choose_evidence_threshold(evidence: np.ndarray, masks: np.ndarray, marked: np.ndarray) -> float:
+    """The score from which a cell counts as fractured: the one with the best Dice overlap.
+
+    evidence: [n, s, s] in 0…1; masks: uint8 [n, t, t], t a multiple of s; marked: bool [n], the
+    radiographs whose mask is known.
+    """
+    evidence, masks = evidence[marked], masks[marked]
+    factor = masks.shape[-1] // evidence.shape[-1]
+    count, side = len(evidence), evidence.shape[-1]
+    truth = masks.reshape(count, side, factor, side, factor).mean(axis=(2, 4)) > 127
+    if not truth.any():
+        return 0.5
+    candidates = np.arange(0.1, 0.91, 0.05)
+    found = (evidence >= threshold for threshold in candidates)
+    dice = [2 * (cells & truth).sum() / (cells.sum() + truth.sum()) for cells in found]
+    return float(round(candidates[int(np.argmax(dice))], 2))

@@ -1,0 +1,88 @@
+"""The settings of a training run: one model gives the flags, the TOML file, checks and help."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kirik.errors import SettingsError
+
+Balance = Literal["autoaugment", "weights", "sampler", "none"]
+Policy = Literal["imagenet", "cifar10", "svhn", "radiograph"]
+Flag = Annotated[bool, Parameter(negative="--no-")]
+
+
+@Parameter(name="*")
+class TrainingSettings(BaseModel):
+    """How to train. A value of None stands for the network's own default."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    network: str = "mobilenet"
+    """mobilenet, mobilenetv1, densenet, densenet169, xception, vit, ensemble, or a timm name."""
+
+    weights: str = "hub"
+    """Starting weights: a file, a folder of NAME.safetensors, 'hub' (timm's) or 'none'."""
+
+    size: int | None = Field(default=None, ge=64, le=1024, multiple_of=32)
+    """Side of the square input in pixels, a multiple of 32."""
+
+    epochs: int | None = Field(default=None, ge=1, le=10_000)
+    """Passes over the training part, unless stopped earlier."""
+
+    batch_size: int = Field(default=32, ge=2, le=4096)
+    """Radiographs per step, over all processes together."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """Peak learning rate of AdamW; it warms up, then falls as a cosine."""
+
+    weight_decay: float = Field(default=0.02, ge=0, le=1)
+    """AdamW's decoupled weight decay."""
+
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Dropout before the last layer."""
+
+    label_smoothing: float = Field(default=0.02, ge=0, lt=0.5)
+    """Share of the label spread over all classes."""
+
+    balance: Balance = "autoaugment"
+    """How the training part's classes are balanced."""
+
+    policy: Policy = "radiograph"
+    """AutoAugment policy of the copies that balance the classes."""
+
+    masks: bool = True
+    """Train an evidence map on the marked fractures, where the data set has some."""
+
+    validation: float = Field(default=0.1, gt=0, le=0.5)
+    """Share of the training part (whole groups) that chooses epoch, calibration, thresholds."""
+
+    patience: int = Field(default=6, ge=1)
+    """Stop after so many epochs without a better validation score."""
+
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the weights' exponential moving average; 0 for none."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the forward pass; auto is bfloat16 on a GPU, float32 on a CPU."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+
+    workers: int = Field(default=0, ge=0, le=64)
+    """Processes that prepare batches; 0 prepares them in the training process."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random."""
+
+    @classmethod
+    def parse(cls, values: dict, where: str) -> "TrainingSettings":
+        """Settings from plain values. Raises SettingsError that names the first wrong one."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            flaw = error.errors()[0]
+            name = ".".join(map(str, flaw["loc"]))
+            known = ", ".join(cls.model_fields)
+            hint = f"; known: {known}" if flaw["type"] == "extra_forbidden" else ""
+            raise SettingsError(f"{where}: {name}: {flaw['msg']}{hint}") from error

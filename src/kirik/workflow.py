@@ -1,0 +1,342 @@
+"""The whole jobs, each one function: what joins the rooms that must not know each other.
+
+Training ends in a network, evaluation measures probabilities, a bundle holds a graph; here they
+become `train`, `evaluate`, `audit` and `split`, as the command line and a script call them.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kirik.bundle import Evidence, Manifest, find_bundle, write_bundle
+from kirik.card import model_card
+from kirik.console import Console
+from kirik.dataset.check import absent, check_split, select
+from kirik.dataset.duplicates import find_duplicates
+from kirik.dataset.index import Index, Record
+from kirik.dataset.inspect import inspect_files
+from kirik.dataset.sources import load_index
+from kirik.dataset.split import Split, load_split, make_split, write_split
+from kirik.errors import DataSetError, TrainingError
+from kirik.evaluation.calibration import fit_temperature
+from kirik.evaluation.examples import Example, choose_examples
+from kirik.evaluation.metrics import measure
+from kirik.evaluation.predictions import Predictions
+from kirik.evaluation.report import write_report
+from kirik.operating_points import choose_operating_points
+from kirik.output.overlay import draw_marked
+from kirik.radiograph import read_radiograph
+from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.network import softmax
+from kirik.reading.reading import Failure, Reading
+from kirik.training.settings import TrainingSettings
+
+
+def train(
+    data: Path,
+    settings: TrainingSettings,
+    directory: Path,
+    *,
+    split: Split,
+    fold: int | None = None,
+    resume: bool = False,
+    language: str = "en",
+    console: Console | None = None,
+) -> Path | None:
+    """Train on a split's development part, bundle the best network, and report on `fold`.
+
+    fold: left out of training and reported on; None trains on all of dev and reports nothing.
+    Returns the bundle's folder; None in all but the first process of several.
+    Raises KirikError's kinds; the run's folder keeps what was done.
+    """
+    from kirik.training.run import resolve, train_network
+
+    console = console or Console()
+    index = load_index(data)
+    records = select(index, split, "dev" if fold is None else f"train{fold}")
+    with console.decoding("decoding") as decoding, console.training(settings) as progress:
+        trained, machine = train_network(
+            index,
+            records,
+            split,
+            resolve(settings),
+            directory,
+            fold=fold,
+            resume=resume,
+            decoding=decoding,
+            report=progress.step,
+            after_epoch=progress.epoch,
+        )
+    if machine.first:
+        bundle = bundle_of(trained, index, directory)
+        if fold is not None:
+            out = directory / "report"
+            report_on(bundle, index, split, f"fold{fold}", out, language=language, console=console)
+    machine.wait()
+    return directory / "bundle" if machine.first else None
+
+
+def bundle_of(trained, index: Index, directory: Path) -> Path:
+    """Calibrate a trained network on its validation part, export it and write the run's bundle.
+
+    trained: a `kirik.training.run.TrainedNetwork`. Returns the bundle's folder.
+    """
+    from kirik.training.export import export_onnx
+    from kirik.training.run import choose_evidence_threshold
+
+    temperature = fit_temperature(trained.logits, trained.labels, probabilities=False)
+    graph = export_onnx(trained.network, trained.radiographs, temperature)
+    points = evidence = None
+    if index.negative is not None:
+        probabilities = softmax(trained.logits / temperature)
+        fractured = trained.labels != index.negative
+        points = choose_operating_points(fractured, 1 - probabilities[:, index.negative])
+    if trained.evidence is not None:
+        stride = trained.preprocessing.size // trained.evidence.shape[-1]
+        threshold = choose_evidence_threshold(trained.evidence, trained.masks, trained.marked)
+        evidence = Evidence(stride=stride, threshold=threshold)
+    manifest = Manifest(
+        name=directory.resolve().name,
+        classes=index.classes,
+        negative=index.negative,
+        preprocessing=trained.preprocessing,
+        temperature=temperature,
+        operating_points=points,
+        evidence=evidence,
+        network=trained.provenance["settings"]["network"],
+        provenance=trained.provenance,
+    )
+    files = {
+        "model.onnx": graph,
+        "card.md": model_card(manifest).encode(),
+        "history.csv": directory / "history.csv",
+    }
+    write_bundle(directory / "bundle", manifest, files)
+    return directory / "bundle"
+
+
+def report_on(
+    model: Path,
+    index: Index,
+    split: Split,
+    part: str,
+    out: Path,
+    *,
+    threshold: float = 0.5,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    language: str = "en",
+    console: Console | None = None,
+) -> dict:
+    """Read a part with a bundle (or a run's), measure, and write report, metrics, predictions.
+
+    Radiographs that cannot be read are left out and listed in the report. Returns the metrics.
+    """
+    classifier = load_model(model)
+    records = select(index, split, part)
+    console = console or Console()
+    with console.reading(len(records)) as progress:
+        readings, failures = _read_all(classifier, records, progress)
+    console.failures(failures)
+    predictions = predictions_of(readings, index, split, classifier)
+    points = classifier.manifest.operating_points
+    metrics = measure(
+        predictions, threshold=threshold, operating_points=points, bootstrap=bootstrap, seed=seed
+    )
+    provenance = classifier.manifest.provenance
+    facts = {
+        "model": classifier.name,
+        "network": classifier.manifest.network,
+        "data_set": index.root.resolve().name,
+        "split": split.name,
+        "part": part,
+        "seed": provenance.get("settings", {}).get("seed"),
+        "bootstrap_seed": seed,
+        "selected_on_this_part": _seen(provenance, split, part),
+        "unreadable": [failure.error for failure in failures],
+        "versions": provenance.get("versions", {}),
+        "data_sha256": provenance.get("data_sha256"),
+    }
+    history = classifier.bundle.files.get("history.csv")
+    write_report(
+        out,
+        predictions,
+        metrics,
+        history=history,
+        examples=_examples(predictions, readings, index, threshold, language),
+        facts=facts,
+        language=language,
+    )
+    return metrics
+
+
+def _seen(provenance: dict, split: Split, part: str) -> bool | None:
+    """Whether the model was trained on radiographs of this part; None if that is not known."""
+    if provenance.get("split") != split.name:
+        return None
+    fold = provenance.get("fold")
+    trained_on = {a.image_id for a in split.part("dev" if fold is None else f"train{fold}")}
+    return any(a.image_id in trained_on for a in split.part(part))
+
+
+def _read_all(
+    classifier: Classifier, records: Sequence[Record], progress
+) -> tuple[list[tuple[Record, Reading]], list[Failure]]:
+    readings, failures = [], []
+    results = classifier.read_many([record.path for record in records])
+    for record, result in zip(records, results, strict=True):
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            readings.append((record, result))
+        progress(len(readings) + len(failures), len(records))
+    if not readings:
+        raise DataSetError(
+            f"none of the {len(records)} radiographs can be read; first: {failures[0].error}"
+        )
+    return readings, failures
+
+
+def predictions_of(
+    readings: Sequence[tuple[Record, Reading]], index: Index, split: Split, classifier: Classifier
+) -> Predictions:
+    """Readings beside their records' labels. Raises DataSetError if the classes are others."""
+    if set(classifier.classes) != set(index.classes):
+        raise DataSetError(
+            f"{index.root}: its classes ({', '.join(index.classes)}) are not those of the model "
+            f"({', '.join(classifier.classes)})"
+        )
+    records = [record for record, _ in readings]
+    hardware = {True: "yes", False: "no", None: ""}
+    return Predictions(
+        tuple(record.id for record in records),
+        tuple(split.assignments[record.id].group for record in records),
+        np.array([classifier.classes.index(index.classes[record.label]) for record in records]),
+        np.array([list(reading.probabilities.values()) for _, reading in readings]),
+        classifier.classes,
+        classifier.manifest.negative,
+        {
+            "region": tuple("+".join(record.region) for record in records),
+            "view": tuple("+".join(record.view) for record in records),
+            "hardware": tuple(hardware[record.hardware] for record in records),
+        },
+        _peaks(readings) if classifier.manifest.evidence else None,
+    )
+
+
+def _peaks(readings: Sequence[tuple[Record, Reading]]) -> np.ndarray:
+    """1.0 where the map's peak lies in one of the record's boxes, 0.0 where not, NaN without."""
+    hits = np.full(len(readings), np.nan)
+    for i, (record, reading) in enumerate(readings):
+        if record.boxes and reading.peak is not None:
+            x, y = reading.peak.x, reading.peak.y
+            hits[i] = any(
+                left <= x <= left + width and top <= y <= top + height
+                for left, top, width, height in record.boxes
+            )
+    return hits
+
+
+def _examples(
+    predictions: Predictions, readings, index: Index, threshold: float, language: str
+) -> list[Example]:
+    """The most telling radiographs, each read from its file once more for its picture."""
+    examples = []
+    for kind, rows in choose_examples(predictions, threshold=threshold).items():
+        for row in rows:
+            record, reading = readings[row]
+            radiograph = read_radiograph(record.path)
+            examples.append(
+                Example(
+                    record.id,
+                    int(predictions.labels[row]),
+                    predictions.probabilities[row],
+                    radiograph.pixels,
+                    draw_marked(radiograph, reading) if reading.evidence is not None else None,
+                    kind,
+                )
+            )
+    return examples
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    *,
+    split: str | Path,
+    part: str,
+    out: Path,
+    **options,
+) -> dict:
+    """`report_on` for a data set's folder and a split's name or file; returns the metrics."""
+    return report_on(find_bundle(model), load_index(data), load_split(split), part, out, **options)
+
+
+def split_data(
+    data: Path,
+    out: Path,
+    *,
+    folds: int = 4,
+    test_share: float = 0.2,
+    seed: int = 0,
+    console: Console | None = None,
+) -> tuple[Split, Index]:
+    """Look at every file, then write a split that tears no group and leaves bad files out.
+
+    Excluded: radiographs that cannot be decoded, and duplicates whose labels contradict each
+    other. Raises SplitError if the split cannot be made, would leak, or cannot be written.
+    """
+    index = load_index(data)
+    facts, duplicates = _duplicates(index, console or Console())
+    excluded = {file.id: file.problem for file in facts if not file.decoded}
+    excluded |= {i: "conflicting-duplicate" for _, ids in duplicates.opposite for i in ids}
+    pairs = duplicates.pairs()
+    split = make_split(
+        index,
+        pairs,
+        folds=folds,
+        test_share=test_share,
+        seed=seed,
+        excluded=excluded,
+        name=out.stem,
+    )
+    write_split(split, out, index=index, duplicates=pairs)
+    return split, index
+
+
+def check(name: str | Path, data: Path, *, console: Console | None = None):
+    """Leaks of a split on a data set, and the ids that it names and that are absent."""
+    split, index = load_split(name), load_index(data)
+    _, duplicates = _duplicates(index, console or Console())
+    return check_split(split, index, duplicates.pairs()), absent(split, index)
+
+
+def _duplicates(index: Index, console: Console):
+    with console.decoding("looking at every file") as progress:
+        facts = inspect_files(index, progress=progress)
+    return facts, find_duplicates(facts, {record.id: record.label for record in index.records})
+
+
+def resume(run: Path, data: Path | None, language: str, console: Console) -> Path | None:
+    """Go on with a run that was stopped, with its own settings, split and fold."""
+    try:
+        before = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{run}: not a training run (no readable run.json in it)") from error
+    if (run / "bundle").is_dir() and (before["fold"] is None or (run / "report").is_dir()):
+        raise TrainingError(f"{run}: this run is finished; its bundle is {run / 'bundle'}")
+    settings = TrainingSettings(**before["settings"])
+    shutil.rmtree(run / "bundle", ignore_errors=True)
+    return train(
+        data or Path(before["data"]),
+        settings,
+        run,
+        split=Split(before["split"], load_split(run / "split.csv").assignments),
+        fold=before["fold"],
+        resume=True,
+        language=language,
+        console=console,
+    )
