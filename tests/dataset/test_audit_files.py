@@ -13,9 +13,9 @@ from kirik.dataset.inspect import black_border, inspect_file, inspect_files, mis
 
 
 class Deadly(type(Path())):
-    """A path that ends the process that reads it, as a broken decoder would."""
+    """A path that ends the process that opens it, as a broken decoder would."""
 
-    def read_bytes(self):
+    def __fspath__(self):
         os._exit(9)
 
 
@@ -95,13 +95,25 @@ def test_blur_lowers_sharpness_and_a_uniform_image_has_none(tmp_path):
     assert flat == 0
 
 
-def test_empty_text_and_absent_files_keep_a_reason(tmp_path):
-    for name, content in [("empty.jpg", b""), ("text.jpg", b"hello"), ("text.dcm", b"hello")]:
-        facts = inspect_file(name, save(tmp_path / name, content))
-        assert facts.problem
-        assert facts.thumbnail is None
-        assert facts.sha256 == hashlib.sha256(content).hexdigest()
-    assert inspect_file("gone.jpg", tmp_path / "gone.jpg").problem == "unreadable"
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("empty.jpg", b"", "empty"),
+        ("text.jpg", b"hello", "not_an_image"),
+        ("text.dcm", b"hello", "not_an_image"),
+    ],
+)
+def test_what_is_no_radiograph_keeps_its_reason(tmp_path, name, content, problem):
+    facts = inspect_file(name, save(tmp_path / name, content))
+    assert facts.problem == problem
+    assert facts.thumbnail is None
+    assert facts.bytes == len(content)
+
+
+def test_absent_files_and_pipes_keep_their_reason(tmp_path):
+    assert inspect_file("gone.jpg", tmp_path / "gone.jpg").problem == "missing"
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert inspect_file("pipe.jpg", tmp_path / "pipe.jpg").problem == "not_a_file"
 
 
 def test_worker_processes_agree_with_this_one_and_keep_the_order(tmp_path):

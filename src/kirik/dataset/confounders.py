@@ -211,7 +211,7 @@ def _category(fact: _Fact, names: list[str], labels: np.ndarray, index: Index) -
     categories = [name for name, _ in Counter(names).most_common()]
     codes = np.array([categories.index(name) for name in names])
     table = _table(labels, codes, present, len(categories))
-    test, p = _independence(table, labels, codes, present)
+    test, p = _independence(table)
     shares = table / table.sum(axis=0)
     # One score per class: how frequent the class is in the radiograph's category.
     scores = {label: shares[row][codes] for row, label in enumerate(present)}
@@ -241,20 +241,16 @@ def _table(labels: np.ndarray, codes: np.ndarray, present: list[int], width: int
     return np.bincount(rows * width + codes, minlength=len(present) * width).reshape(-1, width)
 
 
-def _independence(
-    table: np.ndarray, labels: np.ndarray, codes: np.ndarray, present: list[int]
-) -> tuple[str, float]:
+def _independence(table: np.ndarray) -> tuple[str, float]:
     expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
     if expected.min() >= 1 and (expected >= RARE).mean() >= 0.8:  # Cochran's rule
         return "chi-square", float(stats.chi2_contingency(table, correction=False).pvalue)
     if table.shape == (2, 2):
         return "Fisher", float(stats.fisher_exact(table).pvalue)
-    random, seen = np.random.default_rng(0), ((table - expected) ** 2 / expected).sum()
-    as_far = 0
-    for _ in range(PERMUTATIONS):
-        other = _table(random.permutation(labels), codes, present, table.shape[1])
-        as_far += ((other - expected) ** 2 / expected).sum() >= seen - 1e-9
-    return "permutation", float((as_far + 1) / (PERMUTATIONS + 1))
+    tables = stats.random_table(table.sum(axis=1), table.sum(axis=0))
+    drawn = tables.rvs(PERMUTATIONS, random_state=np.random.default_rng(0))
+    seen, others = (((t - expected) ** 2 / expected).sum(axis=(-2, -1)) for t in (table, drawn))
+    return "permutation", float(((others >= seen - 1e-9).sum() + 1) / (PERMUTATIONS + 1))
 
 
 def cramers_v(table: np.ndarray) -> float:

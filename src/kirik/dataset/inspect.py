@@ -19,7 +19,8 @@ from PIL import Image, ImageFile, JpegImagePlugin
 
 from kirik.dataset.index import Index, Record
 from kirik.errors import RadiographError
-from kirik.radiograph import read_radiograph
+from kirik.files import read_file
+from kirik.radiograph import DEFAULT_LIMITS, read_radiograph
 
 THUMBNAIL_SIDE = 48
 COMMON_SIDE = 256
@@ -31,7 +32,9 @@ BLACK = 8 / 255
 class FileFacts:
     """What one file says about itself; fields of the pixels are None where it was not decoded.
 
-    problem: None if the file decodes, else a short word (`truncated`, `unreadable`, …).
+    problem: None if the file decodes, else the reason of the RadiographError (`truncated`, …), or
+        `kills_decoder`.
+    bytes, sha256: of the whole file; 0 and None if it is empty or cannot be opened.
     rows, columns: size as stored, before any turn; orientation: EXIF orientation 1…8.
     jpeg: estimated JPEG quality, or a digest of the quantization tables where they are not the
         standard ones; None for other formats.
@@ -150,15 +153,15 @@ def _alone(task: tuple[str, Path]) -> FileFacts:
         with _pool(1) as pool:
             return pool.submit(inspect_file, *task).result()
     except BrokenProcessPool:
-        return FileFacts(task[0], task[1].stat().st_size, problem="kills_decoder")
+        return FileFacts(task[0], problem="kills_decoder")
 
 
 def inspect_file(record_id: str, path: Path) -> FileFacts:
     """Facts of one file; what cannot be known of it stays at its default."""
     try:
-        content = path.read_bytes()
-    except OSError:
-        return FileFacts(record_id, problem="unreadable")
+        content = read_file(path, DEFAULT_LIMITS.file_bytes)
+    except RadiographError as error:
+        return FileFacts(record_id, problem=error.reason)
     facts = FileFacts(record_id, len(content), hashlib.sha256(content).hexdigest())
     facts = replace(facts, **_header(content))
     try:
