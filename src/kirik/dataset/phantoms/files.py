@@ -34,7 +34,7 @@ EMPTY = (
     "AcquisitionTime",
     "SeriesNumber",
 )
-ORIENTATIONS = {"frontal": "AP", "lateral": "LATERAL", "oblique": "OBLIQUE"}
+ORIENTATIONS = {"frontal": "AP", "lateral": "LL", "oblique": "LLO"}
 BODY_PARTS = {"hand": "HAND", "leg": "LEG", "shoulder": "SHOULDER"}
 
 
@@ -73,16 +73,17 @@ def _dicom(phantom: Phantom, path: Path, exam: int, view: int) -> FileDataset:
     file.PatientOrientation = None
     file.ViewPosition = ORIENTATIONS[phantom.view] if not digital else None
     file.BurnedInAnnotation = "NO"
+    file.Laterality = phantom.side
     if digital:
-        _add_digital(file, inverted)
+        _add_digital(file, phantom.side, inverted)
     _add_pixels(file, phantom, bits=16 if digital else 12, inverted=inverted)
     return file
 
 
-def _add_digital(file: FileDataset, inverted: bool) -> None:
+def _add_digital(file: FileDataset, side: str, inverted: bool) -> None:
     """What the DX modules ask for beyond CR's."""
     file.PresentationIntentType = "FOR PRESENTATION"
-    file.ImageLaterality = "U"
+    file.ImageLaterality = side
     file.AnatomicRegionSequence = Sequence()
     file.ViewCodeSequence = Sequence()
     file.AcquisitionContextSequence = Sequence()

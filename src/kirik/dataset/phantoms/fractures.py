@@ -75,46 +75,32 @@ def make_fracture(rng: np.random.Generator, bone: str, kind: str, at: float) -> 
     """A fracture of this kind, from subtle to obvious; most are plain to see."""
     severity = 0.25 + 0.75 * rng.beta(2.2, 1.3)
     base = {"bone": bone, "kind": kind, "at": at, "seed": int(rng.integers(2**31))}
-    gap = 0.1 + 0.2 * severity * rng.uniform(0.5, 1)
-    angulation = np.array(_around(rng, severity * rng.uniform(0, 0.7)))
-    step = np.array(_around(rng, severity * rng.uniform(0.25, 1.3)))
     if kind == "greenstick":
         bend = _around(rng, 0.4 + 0.7 * severity)
-        return Fracture(
-            gap=0.25 + 0.4 * severity,
-            moved=(bend, bend),
-            lean=_around(rng, 0.12),
-            bulge=0.15 + 0.25 * severity,
-            **base,
-        )
+        gap, bulge = 0.25 + 0.4 * severity, 0.15 + 0.25 * severity
+        return Fracture(gap=gap, moved=(bend, bend), lean=_around(rng, 0.12), bulge=bulge, **base)
+    base["gap"] = 0.1 + 0.2 * severity * rng.uniform(0.5, 1)
+    base["moved"] = _displacement(rng, severity)
+    override = float(rng.uniform(0, 0.5) * severity)
+    if kind == "transverse":
+        return Fracture(lean=_around(rng, rng.uniform(0, 0.2)), **base)
+    if kind == "oblique":
+        return Fracture(lean=_around(rng, rng.uniform(0.9, 1.7)), shortened=override, **base)
+    if kind == "spiral":
+        return Fracture(helix=float(rng.uniform(3.2, 5.5)), shortened=0.6 * override, **base)
+    lean = _around(rng, rng.uniform(0, 0.5))
+    return Fracture(lean=lean, width=float(rng.uniform(1.3, 2.4)), **base)
+
+
+def _displacement(
+    rng: np.random.Generator, severity: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How far the near and the far fragment are moved: both by angulation, apart by a step."""
+    angulation = np.array(_around(rng, severity * rng.uniform(0, 0.7)))
+    step = np.array(_around(rng, severity * rng.uniform(0.25, 1.3)))
     share = rng.uniform(0, 0.6)
     near, far = angulation - share * step, angulation + (1 - share) * step
-    moved = (tuple(near.tolist()), tuple(far.tolist()))
-    if kind == "transverse":
-        return Fracture(gap=gap, moved=moved, lean=_around(rng, rng.uniform(0, 0.2)), **base)
-    if kind == "oblique":
-        return Fracture(
-            gap=gap,
-            moved=moved,
-            lean=_around(rng, rng.uniform(0.9, 1.7)),
-            shortened=float(rng.uniform(0, 0.5) * severity),
-            **base,
-        )
-    if kind == "spiral":
-        return Fracture(
-            gap=1.2 * gap,
-            moved=moved,
-            helix=float(rng.uniform(3.2, 5.5)),
-            shortened=float(rng.uniform(0, 0.3) * severity),
-            **base,
-        )
-    return Fracture(
-        gap=gap,
-        moved=moved,
-        lean=_around(rng, rng.uniform(0, 0.5)),
-        width=float(rng.uniform(1.3, 2.4)),
-        **base,
-    )
+    return tuple(near.tolist()), tuple(far.tolist())
 
 
 class _View:

@@ -39,7 +39,7 @@ class Phantom:
     region: hand (with the forearm), leg or shoulder (with the upper arm), as in FracAtlas.
     view: frontal, lateral or oblique. hardware: whether screws, a plate or a nail are seen.
     polygons: an outline for each fracture, (x0, y0, x1, y1, …) in pixels, inside the image.
-    spacing: distance of pixels at the detector, in millimetres.
+    spacing: distance of pixels at the detector, in millimetres. side: L or R, as on the marker.
     """
 
     pixels: np.ndarray
@@ -50,6 +50,7 @@ class Phantom:
     hardware: bool
     polygons: tuple[tuple[float, ...], ...]
     spacing: float
+    side: str
 
     @cached_property
     def boxes(self) -> tuple[tuple[float, float, float, float], ...]:
@@ -138,6 +139,7 @@ class Exam:
             self.hardware is not None,
             tuple(_inside(frame, points) for points in outlines),
             frame.spacing,
+            self.patient.side,
         )
 
     def _frame(self, rng: np.random.Generator) -> Frame:

@@ -44,12 +44,14 @@ def plan_exams(
         for number, kind in enumerate(types):
             own = views[number :: len(types)]
             exams += [
-                Plan(0, seen, kind, part, str(rng.choice(image_formats)))
+                Plan(0, seen, kind, part, image_formats[0])
                 for seen, part in zip(own, _parts(rng, len(own)), strict=True)
             ]
+    ordered = _apart(rng, exams)
+    formats = generator(seed, 13).choice(image_formats, len(ordered))
     return [
-        replace(exam, seed=int(generator(seed, 12, i).integers(2**62)))
-        for i, exam in enumerate(_apart(rng, exams))
+        replace(exam, seed=int(generator(seed, 12, i).integers(2**62)), image_format=str(form))
+        for i, (exam, form) in enumerate(zip(ordered, formats, strict=True))
     ]
 
 
