@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from kirik.errors import DataSetError, SettingsError
-from kirik.evaluation.metrics import measure
+from kirik.evaluation.metrics import headline, measure
 from kirik.operating_points import OperatingPoints
 
 from .conftest import make_predictions, make_types
@@ -261,3 +261,15 @@ def test_many_levels_are_gathered_into_one():
     assert len(rows) == 12
     assert rows[-1]["level"] == "…"
     assert sum(row["n"] for row in rows) == 200
+
+
+def test_the_headline_tells_the_main_figures_in_one_line(predictions):
+    metrics = measure(predictions, bootstrap=30)
+    auroc = metrics["fracture"]["auroc"]
+    line = headline(metrics)
+    shown = f"AUROC {auroc['value']:.3f} ({auroc['low']:.3f} – {auroc['high']:.3f})"
+    assert line.startswith(shown)
+    assert "Specificity" in line
+    assert "\n" not in line
+    assert "Özgüllük %" in headline(metrics, "tr")
+    assert "AUROC, mean over classes" in headline(measure(make_types(negative=None), bootstrap=0))

@@ -98,10 +98,14 @@ def test_where_the_figures_come_from_is_shown_and_escaped(tmp_path):
     assert "numpy 2.1" in page
 
 
-@pytest.mark.parametrize("selected", [True, False])
-def test_a_part_that_chose_the_model_is_said_to_be_no_test(tmp_path, selected):
-    page = page_of(tmp_path, make_predictions(n=60), facts={"selected_on_this_part": selected})
-    assert (REPORT["en"]["selected"] in page) == selected
+@pytest.mark.parametrize("bias", ["trained", "selected"])
+@pytest.mark.parametrize("there", [True, False, None])
+def test_a_part_that_the_model_knows_is_said_to_be_no_test(tmp_path, bias, there):
+    facts = {f"{bias}_on_this_part": there}
+    page = page_of(tmp_path, make_predictions(n=60), facts=facts, points=POINTS)
+    assert (REPORT["en"][bias] in page) == bool(there)
+    elsewhere = "The points were chosen on other" in page
+    assert elsewhere == (bias == "selected" and there is False)
 
 
 @pytest.mark.parametrize("negative", [0, None])
@@ -189,6 +193,14 @@ def test_an_example_without_a_kind_is_right_or_wrong(tmp_path):
     pixels = np.zeros((8, 8), np.float32)
     example = Example("x.png", 1, np.array([0.9, 0.1]), pixels)
     assert REPORT["en"]["wrong"] in page_of(tmp_path, part, examples=[example])
+
+
+def test_names_that_matplotlib_would_misread_are_drawn_as_they_are():
+    line = Line(np.array([0, 1]), np.array([0, 1]), 0.5)
+    figure = plots.roc_figure({"_hidden": line, "a$^b$": line})
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert any("_hidden" in label for label in labels)
+    assert plots.figure_uri(plots.roc_figure({"a$\\frac$": line})).startswith("data:")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from kirik.evaluation.bootstrap import LEVEL, Bootstrapped, bootstrap
 from kirik.evaluation.predictions import Predictions
 from kirik.evaluation.questions import ClassQuestion, FractureQuestion
 from kirik.evaluation.subgroups import subgroup_tables
+from kirik.evaluation.wording import interval_text, measure_name, value_text
 from kirik.operating_points import OperatingPoints
 
 FORMAT = 1
@@ -76,6 +77,21 @@ def measure(
             predictions, threshold=threshold, bootstrap=bootstrap, seed=seed
         ),
     }
+
+
+def headline(metrics: Metrics, language: str = "en") -> str:
+    """The main figures in one line, with their intervals, as a console prints them."""
+    figures = metrics["by_class"] if metrics["fracture"] is None else metrics["fracture"]
+    names = ("auroc", "auprc", "macro_auroc", "sensitivity", "specificity", "accuracy")
+    parts = []
+    for name in names:
+        if name in figures:
+            figure = figures[name]
+            interval = interval_text(figure, name, language)
+            value = value_text(figure["value"], name, language)
+            shown = f"{value} ({interval})" if interval else value
+            parts.append(f"{measure_name(name, language)} {shown}")
+    return ", ".join(parts)
 
 
 def _two_classes(predictions: Predictions) -> bool:

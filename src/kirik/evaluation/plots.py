@@ -92,7 +92,7 @@ def roc_figure(lines: dict[str, Line], language: str = "en") -> Figure:
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2, label=text["chance"])
     _draw_lines(axes, lines, "AUROC", language, stepped=False)
     _square(axes)
-    axes.legend(loc="lower right", frameon=False, fontsize=10)
+    _legend(axes, "lower right")
     return figure
 
 
@@ -105,13 +105,14 @@ def pr_figure(lines: dict[str, Line], prevalence: float | None, language: str = 
         axes.axhline(prevalence, color=SOFT, linestyle=":", linewidth=1.2, label=label)
     _draw_lines(axes, lines, "AUPRC", language, stepped=True)
     _square(axes)
-    axes.legend(loc="lower left", frameon=False, fontsize=10)
+    _legend(axes, "lower left")
     return figure
 
 
 def confusion_figure(confusion: dict, language: str = "en") -> Figure:
     """The table of `measure`'s `confusion`: counts, and percent of each true class."""
-    text, names = TEXTS[language], [word(name, language) for name in confusion["classes"]]
+    text = TEXTS[language]
+    names = [_label(word(name, language)) for name in confusion["classes"]]
     k = len(names)
     side = max(4.6, 1.5 + 0.75 * k)
     figure, axes = _axes(text["called"], text["true_class"], language, (side, side * 0.86))
@@ -139,9 +140,11 @@ def reliability_figure(bins: Reliability, language: str = "en") -> Figure:
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2, label=text["perfect"])
     axes.plot(bins.said, bins.observed, color=COLOURS[0], linewidth=1.5)
     area = 20 + 130 * bins.count / bins.count.max()
-    axes.scatter(bins.said, bins.observed, s=area, color=COLOURS[0], alpha=0.75, zorder=3)
+    axes.scatter(
+        bins.said, bins.observed, s=area, color=COLOURS[0], alpha=0.75, zorder=3, clip_on=False
+    )
     _square(axes)
-    axes.legend(loc="upper left", frameon=False, fontsize=10)
+    _legend(axes, "upper left")
     return figure
 
 
@@ -159,7 +162,7 @@ def histogram_figure(
     edges = np.linspace(0, 1, 26)
     for i, (name, values) in enumerate(scores.items()):
         shares = np.histogram(values, edges)[0] / max(len(values), 1)
-        label = f"{word(name, language)} ({len(values)})"
+        label = f"{_label(word(name, language))} ({len(values)})"
         axes.stairs(shares, edges, fill=True, color=COLOURS[i % len(COLOURS)], alpha=0.25)
         axes.stairs(shares, edges, color=COLOURS[i % len(COLOURS)], linewidth=1.8,
                     linestyle=STROKES[i % len(STROKES)], label=label)  # fmt: skip
@@ -169,9 +172,10 @@ def histogram_figure(
         for place, label in ((points.low, text["points"]), (points.high, None)):
             axes.axvline(place, color=INK, linewidth=1.2, linestyle=":", label=label)
     axes.set_xlim(0, 1)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: percent(y, language, 0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x, language, 1)))
-    axes.legend(frameon=False, fontsize=10)
+    _legend(axes, "best")
     return figure
 
 
@@ -228,6 +232,17 @@ def _axes(
     return figure, axes
 
 
+def _legend(axes: Axes, place: str) -> None:
+    """On white without a border, so that lines behind it do not run through its letters."""
+    axes.legend(loc=place, fontsize=10, facecolor="white", framealpha=0.85, edgecolor="none")
+
+
+def _label(name: str) -> str:
+    """A name as it is: matplotlib would read "$" as mathematics and hide a leading "_"."""
+    plain = name.replace("$", r"\$")
+    return f" {plain}" if plain.startswith("_") else plain
+
+
 def _square(axes: Axes) -> None:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.02)
@@ -244,7 +259,7 @@ def _draw_lines(
             axes.fill_between(GRID, line.low, line.high, color=colour, alpha=0.16, linewidth=0,
                               label=band)  # fmt: skip
         label = f"{area} {number(line.area, language)}"
-        label = f"{word(name, language)}: {number(line.area, language)}" if name else label
+        label = f"{_label(name)}: {number(line.area, language)}" if name else label
         axes.plot(line.x, line.y, color=colour, linestyle=stroke, linewidth=1.8, label=label,
                   drawstyle="steps-pre" if stepped else "default")  # fmt: skip
 
@@ -262,5 +277,5 @@ def _epochs(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, language, 2)))
-    axes.legend(frameon=False, fontsize=10)
+    _legend(axes, "best")
     return figure

@@ -28,8 +28,10 @@ from kirik.evaluation.wording import (
 from kirik.operating_points import DECISIONS, OperatingPoints, decide
 from kirik.page import thumbnail_uri, write_page
 
+BIASES = ("trained", "selected")
 TILES = ("auroc", "auprc", "sensitivity", "specificity", "accuracy", "f1")
-CLASS_TILES = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "macro_f1")
+CLASS_BIASES = ("trained", "selected")
+TILES = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "macro_f1")
 AT_THRESHOLD = ("sensitivity", "specificity", "accuracy", "f1")
 PER_CLASS = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "f1")
 SUBGROUP_FIGURES = ["auroc", "auprc", "sensitivity", "specificity", "accuracy", "balanced_accuracy"]
@@ -49,8 +51,10 @@ def write_report(
 
     metrics: of `measure`. history: the training run's CSV, one row per epoch.
     facts: where the figures come from, shown as they are: model, network, data_set, split, part,
-    seed, versions (a dict), date …; `selected_on_this_part` (bool) makes the report warn that the
-    part also chose the model or its operating points. They go into metrics.json as `facts`.
+    seed, versions (a dict), date …; None or empty is left out. `trained_on_this_part` and
+    `selected_on_this_part` (bool; the part chose the model, its calibration or operating points)
+    make the report warn; only `selected_on_this_part=False` lets it say that the points were chosen
+    elsewhere. All go into metrics.json as `facts`.
     Raises DataSetError if the history cannot be read.
     """
     facts = dict(facts or {})
@@ -121,7 +125,7 @@ class _Page:
         return notes
 
     def _warnings(self) -> list[str]:
-        warnings = [self.text["selected"]] if self.facts.get("selected_on_this_part") else []
+        warnings = [self.text[name] for name in BIASES if self.facts.get(f"{name}_on_this_part")]
         alone = sum(count > 0 for count in self.metrics["classes"].values()) == 1
         return warnings + ([self.text["one_class"]] if alone else [])
 
@@ -196,8 +200,8 @@ class _Page:
         }
         if not answers:
             return []
-        roc = {name: roc_line(*answer) for name, answer in answers.items()}
-        pr = {name: pr_line(*answer) for name, answer in answers.items()}
+        roc = {word(name, self.language): roc_line(*answer) for name, answer in answers.items()}
+        pr = {word(name, self.language): pr_line(*answer) for name, answer in answers.items()}
         by_class = f" · {self.text['by_class']}"
         return [
             (plots.roc_figure(roc, self.language), self.text["roc"] + by_class),
@@ -240,7 +244,8 @@ class _Page:
         counts = figures["counts"]
         fractured = sum(cell["fractured"] for cell in counts.values())
         missed = counts["no_fracture"]["fractured"]
-        where = "_selected" if self.facts.get("selected_on_this_part") else ""
+        elsewhere = self.facts.get("selected_on_this_part") is False
+        where = "" if elsewhere else "_plain"
         ends = {end: number(getattr(self.points, end), language, 3) for end in ("low", "high")}
         return {
             "points": text[f"three_way_points{where}"].format(**ends),
@@ -333,7 +338,7 @@ class _Page:
         return [
             (names.get(name, name.replace("_", " ").capitalize()), _plain(value))
             for name, value in self.facts.items()
-            if name != "selected_on_this_part"
+            if not name.endswith("_on_this_part") and value not in (None, "", [], (), {})
         ]
 
 
@@ -345,5 +350,5 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {part}" for name, part in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(str(part) for part in value)
+        return "; ".join(str(part) for part in value)
     return str(value)

@@ -18,6 +18,8 @@ REPORT = {
         " were measured, not other hospitals, devices or patients, and not another run of the"
         " training. PPV and NPV hold at this share of fractures only; where fractures are rarer,"
         " more of the alarms are false.",
+        "trained": "The model was trained on radiographs of this part: the figures say how well it"
+        " remembers, not how well it reads.",
         "selected": "This part also chose the model, its calibration or its operating points: the"
         " figures are likely too good, and only a part that chose nothing is a test.",
         "one_class": "This part has radiographs of one class only: figures that need both do not"
@@ -44,7 +46,7 @@ REPORT = {
         "three_way": "Three-way decision",
         "three_way_points": "Below {low}: no fracture. At or above {high}: fracture. Between, a"
         " person must decide. The points were chosen on other, validation radiographs.",
-        "three_way_points_selected": "Below {low}: no fracture. At or above {high}: fracture."
+        "three_way_points_plain": "Below {low}: no fracture. At or above {high}: fracture."
         " Between, a person must decide.",
         "three_way_sentence": "Of 100 radiographs like these, {fracture} would be called"
         " “fracture”, {no_fracture} “no fracture”, and {uncertain} left to a person. Of the"
@@ -99,6 +101,9 @@ REPORT = {
             "image_size": "Input size",
             "temperature": "Calibration temperature",
             "commit": "Commit",
+            "bootstrap_seed": "Seed of the intervals",
+            "data_sha256": "SHA-256 of the data",
+            "unreadable": "Not readable, left out",
         },
         "meanings": {
             "auroc": "chance that a fractured radiograph gets a higher probability than another",
@@ -138,6 +143,8 @@ REPORT = {
         " hastaları ya da eğitimin yeniden yapılmasını kapsamaz. PPD ve NPD yalnızca buradaki"
         " kırık oranında geçerlidir; kırığın daha seyrek olduğu yerde alarmların daha çoğu"
         " yanlıştır.",
+        "trained": "Model bu bölümün radyografileriyle eğitildi: sayılar ne kadar iyi okuduğunu"
+        " değil, ne kadar iyi hatırladığını gösterir.",
         "selected": "Modelin, kalibrasyonun ya da çalışma noktalarının seçiminde bu bölüm de"
         " kullanıldı: sayılar büyük olasılıkla fazla iyidir; ancak hiçbir seçimde kullanılmayan"
         " bir bölüm test sayılır.",
@@ -165,7 +172,7 @@ REPORT = {
         "three_way": "Üç yollu karar",
         "three_way_points": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada kararı bir"
         " insan vermelidir. Noktalar başka radyografilerde, doğrulama bölümünde seçilmiştir.",
-        "three_way_points_selected": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada"
+        "three_way_points_plain": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada"
         " kararı bir insan vermelidir.",
         "three_way_sentence": "Bunlara benzeyen 100 radyografinin {fracture} tanesine “kırık”,"
         " {no_fracture} tanesine “kırık yok” denir, {uncertain} tanesi bir insana bırakılır."
@@ -220,6 +227,9 @@ REPORT = {
             "image_size": "Girdi boyutu",
             "temperature": "Kalibrasyon sıcaklığı",
             "commit": "Sürüm kaydı",
+            "bootstrap_seed": "Aralıkların tohumu",
+            "data_sha256": "Verinin SHA-256 özeti",
+            "unreadable": "Okunamadı, dışarıda bırakıldı",
         },
         "meanings": {
             "auroc": "kırıklı bir radyografinin kırıksızdan yüksek olasılık alma şansı",
