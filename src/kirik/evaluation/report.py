@@ -30,8 +30,7 @@ from kirik.page import thumbnail_uri, write_page
 
 BIASES = ("trained", "selected")
 TILES = ("auroc", "auprc", "sensitivity", "specificity", "accuracy", "f1")
-CLASS_BIASES = ("trained", "selected")
-TILES = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "macro_f1")
+CLASS_TILES = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "macro_f1")
 AT_THRESHOLD = ("sensitivity", "specificity", "accuracy", "f1")
 PER_CLASS = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "f1")
 SUBGROUP_FIGURES = ["auroc", "auprc", "sensitivity", "specificity", "accuracy", "balanced_accuracy"]
