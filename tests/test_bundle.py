@@ -324,3 +324,14 @@ def test_bundles_of_other_classes_are_not_averaged(tmp_path, make_bundle):
     with pytest.raises(BundleError, match="one weight a member"):
         average_bundles([other.path] * 2, tmp_path / "mean", "mean", weights=(1, 2, 3))
     assert not (tmp_path / "mean").exists()
+
+
+def test_an_average_of_averages_is_verified_to_its_leaves(tmp_path, make_bundle):
+    leaves = [make_bundle("a").path, make_bundle("b").path]
+    inner = average_bundles(leaves, tmp_path / "inner", "inner")
+    outer = average_bundles([inner.path, leaves[0]], tmp_path / "outer", "outer")
+    assert [m.manifest.name for m in outer.members[0].members] == ["a", "b"]
+    card = outer.path / "members" / "inner" / "members" / "b" / "card.md"
+    card.write_text("changed")
+    with pytest.raises(BundleError, match=r"members/inner/members/b/card\.md was changed"):
+        load_bundle(outer.path)

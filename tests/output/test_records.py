@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -146,3 +147,37 @@ except OutputError as error:
         "free some space, or name another place\n"
     )
     assert path.read_text() == "old"
+
+
+def test_a_pipe_is_written_to_and_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    with json_writer(pipe) as write:
+        write(BINARY)
+    assert json.loads(reader.communicate()[0]) == [record(BINARY)]
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    with json_writer(tmp_path / "link.json") as write:
+        write(BINARY)
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text()) == [record(BINARY)]
+
+
+def test_standard_output_is_added_to_even_where_it_is_a_file(tmp_path):
+    code = (
+        "from kirik.output.records import json_writer\n"
+        "from kirik.reading.reading import Failure\n"
+        "print('before', flush=True)\n"
+        "with json_writer('/dev/stdout') as write: write(Failure('a', 'b', 'c'))\n"
+    )
+    with (tmp_path / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
+    before, text = (tmp_path / "log").read_text().split("\n", 1)
+    assert before == "before"
+    assert json.loads(text) == [{"path": "a", "error": "b", "reason": "c"}]

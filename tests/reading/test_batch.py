@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from conftest import SIZE
 from kirik.errors import SettingsError
 from kirik.reading.classifier import load_model
+from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading
 
 
@@ -119,9 +120,13 @@ def test_an_unforeseen_error_costs_its_own_file_alone(make_bundle, films, monkey
     assert "ZeroDivisionError: of a kind nobody foresaw" in results[1].error
 
 
-def test_a_batch_of_no_size_is_refused_at_once(make_bundle):
+def test_numbers_that_cannot_be_are_refused_at_once(make_bundle):
     with pytest.raises(SettingsError, match="batch size 0"):
         load_model(make_bundle().path).read_many([], batch_size=0)
+    with pytest.raises(SettingsError, match="workers 0"):
+        load_model(make_bundle("b").path).read_many([], workers=0)
+    with pytest.raises(SettingsError, match="threads -1"):
+        load_model(make_bundle("c").path, threads=-1)
 
 
 def test_files_are_asked_for_only_as_they_are_needed(make_bundle, films):
@@ -157,3 +162,13 @@ def test_one_classifier_serves_several_threads(make_bundle, films):
     for thread in threads:
         thread.join()
     assert [found[i] for i in range(len(films))] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("", 8)]
+)
+def test_a_containers_share_bounds_the_cores(tmp_path, monkeypatch, quota, cores):
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr("kirik.reading.cores._QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert usable_cores() == cores

@@ -9,6 +9,8 @@ from typing import TextIO
 
 from kirik.errors import OutputError
 
+_TEXT = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
@@ -16,14 +18,22 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
     Where writing was broken off, what there is so far is kept beside it, as NAME.partial, and
     `path` is left as it was. UTF-8; a file name's undecodable bytes become \\udcXX, which JSON
-    reads back as they were. Raises OutputError if the disk refuses.
+    reads back as they were. A pipe or a terminal (/dev/stdout) is written to as it goes.
+    Raises OutputError if the disk refuses.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with writing(path):
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = draft.open("x", encoding="utf-8", errors="backslashreplace", newline="")
+        # /dev/stdout can be a file in the end, in which others' words stand too: added to, then.
+        if path.parent == Path("/dev") or (path.exists() and not path.is_file()):
+            with path.open("a", **_TEXT) as stream:
+                yield stream
+            return
+    path = path.resolve()  # a link stays, and what it leads to is replaced
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with writing(path):
+        file = draft.open("x", **_TEXT)
     try:
         with writing(path):
             with file:

@@ -1,6 +1,5 @@
 """Many files, in order: decoded in threads while the network runs, one result for each."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kirik.errors import KirikError, SettingsError
+from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading, failure_of
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ def read_in_order(
     """One Reading or Failure for each path, in order; see `Classifier.read_many`."""
     if batch_size < 1:
         raise SettingsError(f"batch size {batch_size}: it must be 1 or more")
-    cores = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
-    return _read(classifier, iter(paths), batch_size, workers or cores)
+    if workers is not None and workers < 1:
+        raise SettingsError(f"workers {workers}: it must be 1 or more")
+    workers = workers or min(usable_cores(), _MOST_WORKERS)
+    return _read(classifier, iter(paths), batch_size, workers)
 
 
 def _read(

@@ -4,7 +4,6 @@ A `Network` runs a graph, an `Average` runs its members; both have `wants` (the 
 whose inputs they need) and `run`.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from PIL import Image
 from kirik.bundle import GRAPH, Bundle, Manifest
 from kirik.errors import BundleError, SettingsError
 from kirik.preprocessing import Preprocessing
+from kirik.reading.cores import usable_cores
 
 CPU = "CPUExecutionProvider"
 _FATAL = 4
@@ -141,9 +141,11 @@ def _session(
     bundle: Bundle, threads: int | None, providers: Sequence[str]
 ) -> onnxruntime.InferenceSession:
     _check_providers(providers)
+    if threads is not None and threads < 1:
+        raise SettingsError(f"threads {threads}: it must be 1 or more")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL  # what goes wrong is raised, and told once
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     graph = bundle.read(GRAPH)
     try:
