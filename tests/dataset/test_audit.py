@@ -118,6 +118,9 @@ def test_json_is_plain_versioned_and_without_paths_of_the_machine(sick, tmp_path
     assert (said["format"], said["version"]) == ("kirik-audit", 1)
     assert said["counts"] == {"fractured": 5, "not_fractured": 7}
     assert {one["kind"] for one in said["findings"]} == {one.kind for one in sick.findings}
+    truncated = next(one for one in said["findings"] if one["kind"] == "truncated")
+    assert truncated["classes"] == {"not_fractured": 1}
+    assert truncated["items"][0]["ids"] == ["cut.jpg"]
     assert said["duplicates"]["byte"] == [["byte1.jpg", "byte2.jpg"]]
     assert str(sick.index.root.parent) not in text
 

@@ -133,6 +133,12 @@ class Audit:
     def of(self, severity: Severity) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.severity == severity)
 
+    def classes_of(self, finding: Finding) -> dict[str, int]:
+        """Radiographs of a finding by class name, without classes that have none."""
+        records = (self.index.by_id.get(i) for i in finding.ids)
+        seen = Counter(record.label for record in records if record is not None)
+        return {name: seen[i] for i, name in enumerate(self.index.classes) if seen[i]}
+
     def to_json(self) -> dict:
         """Everything but the pixels, ready for `json.dumps`; no path of the machine is in it."""
         return {
@@ -150,24 +156,24 @@ class Audit:
             "tables": self.tables,
             "boxes": asdict(self.boxes),
             "groups": asdict(self.groups) if self.groups else None,
-            "findings": [_finding_json(finding) for finding in self.findings],
+            "findings": [self._finding_json(finding) for finding in self.findings],
             "duplicates": asdict(self.duplicates),
             "confounders": [asdict(one) for one in self.confounders],
+        }
+
+    def _finding_json(self, finding: Finding) -> dict:
+        return {
+            "kind": finding.kind,
+            "severity": finding.severity,
+            "radiographs": len(finding.ids),
+            "classes": self.classes_of(finding),
+            "items": [asdict(item) for item in finding.items],
         }
 
     def write_json(self, path: Path | str) -> None:
         """Write `to_json` as UTF-8."""
         text = json.dumps(self.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
         Path(path).write_text(text + "\n", encoding="utf-8")
-
-
-def _finding_json(finding: Finding) -> dict:
-    return {
-        "kind": finding.kind,
-        "severity": finding.severity,
-        "radiographs": len(finding.ids),
-        "items": [asdict(item) for item in finding.items],
-    }
 
 
 def audit(

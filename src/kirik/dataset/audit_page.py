@@ -157,7 +157,7 @@ def _finding(finding: Finding, audit: Audit, words: _Words) -> dict:
         "kind": finding.kind,
         "severity": finding.severity,
         "title": title,
-        "count": words.count("files", len(finding.ids)) if finding.ids else "",
+        "count": _how_many(finding, audit, words) if finding.ids else "",
         "meaning": meaning,
         "remedy": remedy,
         "films": _films(finding, audit, words) if finding.kind in LABEL_KINDS else [],
@@ -169,6 +169,14 @@ def _finding(finding: Finding, audit: Audit, words: _Words) -> dict:
         if len(shown) < len(finding.items)
         else "",
     }
+
+
+def _how_many(finding: Finding, audit: Audit, words: _Words) -> str:
+    """Radiographs concerned, and their classes: what one class alone has gives its label away."""
+    of_class = ", ".join(
+        f"{words.number(n)} {words.name(name)}" for name, n in audit.classes_of(finding).items()
+    )
+    return words.count("files", len(finding.ids)) + (f" ({of_class})" if of_class else "")
 
 
 def _films(finding: Finding, audit: Audit, words: _Words) -> list[Sample]:
