@@ -114,16 +114,16 @@ def confusion_figure(confusion: dict, language: str = "en") -> Figure:
     text = TEXTS[language]
     names = [_label(word(name, language)) for name in confusion["classes"]]
     k = len(names)
-    side = max(4.6, 1.5 + 0.75 * k)
+    side = max(4.6, 1.2 + 0.62 * k)
     figure, axes = _axes(text["called"], text["true_class"], language, (side, side * 0.86))
     shares = np.array([[0.0] * k if row is None else row for row in confusion["percent"]])
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=115)
-    size = 15 if k == 2 else max(7, 13 - k)
+    size = 15 if k == 2 else max(7, 12 - k / 2)
     for row, column in np.ndindex(k, k):
         share = percent(shares[row, column] / 100, language)
         axes.text(column, row, f"{confusion['counts'][row][column]}\n{share}", ha="center",
                   va="center", fontsize=size,
-                  color="white" if shares[row, column] > 60 else INK)  # fmt: skip
+                  color="white" if shares[row, column] > 78 else INK)  # fmt: skip
     turn = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if k > 3 else {}
     axes.set_xticks(range(k), names, **turn)
     upright = {"rotation": 90, "va": "center"} if k <= 3 else {}

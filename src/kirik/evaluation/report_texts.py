@@ -62,9 +62,9 @@ REPORT = {
         "by_class": "Class by class",
         "class": "Class",
         "subgroups": "Subgroups",
-        "subgroups_note": "Whether it works equally well everywhere. Small differences between"
-        " subgroups are chance while their intervals overlap; differences of the data (more"
-        " severe fractures, hardware) may be behind large ones.",
+        "subgroups_note": "Whether it works equally well everywhere. A wide interval means few"
+        " radiographs: what looks like a difference may be chance. Behind a real one may stand the"
+        " data (more severe fractures, hardware) as well as the classifier.",
         "too_small": "too few",
         "too_small_note": "“too few”: fewer than 20 radiographs, or fewer than 5 of a label that"
         " the figure needs.",
@@ -188,9 +188,9 @@ REPORT = {
         "by_class": "Sınıf sınıf",
         "class": "Sınıf",
         "subgroups": "Alt gruplar",
-        "subgroups_note": "Her yerde aynı ölçüde iyi mi? Aralıklar örtüştüğü sürece alt gruplar"
-        " arasındaki küçük farklar rastlantı olabilir; büyük farkların ardında verinin kendisi"
-        " (daha ağır kırıklar, metal implant) bulunabilir.",
+        "subgroups_note": "Her yerde aynı ölçüde iyi mi? Geniş aralık az radyografi demektir: fark"
+        " gibi görünen şey rastlantı olabilir. Gerçek bir farkın ardında sınıflandırıcı kadar verinin"
+        " kendisi de (daha ağır kırıklar, metal implant) bulunabilir.",
         "too_small": "çok az",
         "too_small_note": "“çok az”: 20’den az radyografi ya da değerin gerektirdiği etiketten"
         " 5’ten az.",
