@@ -189,8 +189,8 @@ REPORT = {
         "class": "Sınıf",
         "subgroups": "Alt gruplar",
         "subgroups_note": "Her yerde aynı ölçüde iyi mi? Geniş aralık az radyografi demektir: fark"
-        " gibi görünen şey rastlantı olabilir. Gerçek bir farkın ardında sınıflandırıcı kadar verinin"
-        " kendisi de (daha ağır kırıklar, metal implant) bulunabilir.",
+        " gibi görünen şey rastlantı olabilir. Gerçek bir farkın ardında sınıflandırıcı kadar"
+        " verinin kendisi de (daha ağır kırıklar, metal implant) bulunabilir.",
         "too_small": "çok az",
         "too_small_note": "“çok az”: 20’den az radyografi ya da değerin gerektirdiği etiketten"
         " 5’ten az.",
