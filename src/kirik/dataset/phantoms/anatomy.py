@@ -91,6 +91,14 @@ def make_patient(rng: np.random.Generator, name: str) -> Patient:
     return Patient(part, side, tuple(bones), tuple(flesh), centre, height)
 
 
+def visible_range(bone: Bone, patient: Patient) -> tuple[float, float]:
+    """Fractions of the bone's length, away from its joints, that every view of the exam shows."""
+    start, end = bone.start[1], bone.end[1]
+    middle, reach = patient.centre[1], 0.3 * patient.height
+    low, high = sorted((y - start) / (end - start) for y in (middle - reach, middle + reach))
+    return max(0.16, low), min(0.84, high)
+
+
 def _mirrored(point: tuple[float, float, float], mirror: int) -> tuple[float, float, float]:
     return (point[0] * mirror, point[1], point[2])
 

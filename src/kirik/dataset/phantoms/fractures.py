@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from kirik.dataset.phantoms.bones import Bone, Tube, buckled
+from kirik.dataset.phantoms.bones import Tube, buckled
 
 FRACTURE_TYPES = ("transverse", "oblique", "spiral", "comminuted", "greenstick")
 ACROSS = np.linspace(-1.3, 1.3, 131, dtype=np.float32)
@@ -262,10 +262,3 @@ def convex_hull(points: np.ndarray) -> np.ndarray:
 
 def _turns_right(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) <= 0
-
-
-def safe_range(bone: Bone, top: float, bottom: float) -> tuple[float, float]:
-    """Fractions of the bone's length, away from its joints, that lie between two heights (y)."""
-    start, end = bone.start[1], bone.end[1]
-    low, high = sorted(((top - start) / (end - start), (bottom - start) / (end - start)))
-    return max(0.16, low), min(0.84, high)

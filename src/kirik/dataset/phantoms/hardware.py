@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kirik.dataset.phantoms.anatomy import Patient
+from kirik.dataset.phantoms.anatomy import Patient, visible_range
 from kirik.dataset.phantoms.bones import Tube
 from kirik.dataset.phantoms.projection import STEEL, Frame, window_of
 
@@ -31,8 +31,9 @@ def draw_hardware(rng: np.random.Generator, patient: Patient) -> Hardware | None
     kind = str(rng.choice(["plate", "screws", "nail"], p=[0.5, 0.25, 0.25]))
     if "metacarpal" in bone or "phalanx" in bone:
         kind = "nail"
-    start = rng.uniform(0.2, 0.5)
-    span = (float(start), float(start + rng.uniform(0.15, 0.3)))
+    carrier = next(b for b in patient.bones if b.name == bone)
+    middle, half = rng.uniform(*visible_range(carrier, patient)), rng.uniform(0.07, 0.15)
+    span = (float(middle - half), float(middle + half))
     return Hardware(kind, bone, (0.1, 0.9) if kind == "nail" else span, float(rng.uniform(0, 6.28)))
 
 

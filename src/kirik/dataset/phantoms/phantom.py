@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kirik.dataset.phantoms.anatomy import SHARES, Patient, make_patient
+from kirik.dataset.phantoms.anatomy import SHARES, Patient, make_patient, visible_range
 from kirik.dataset.phantoms.bones import Bone, Tube, view_of_bone, view_of_flesh
 from kirik.dataset.phantoms.exposure import collimation, draw_exposure, expose, marker
 from kirik.dataset.phantoms.fractures import (
@@ -19,7 +19,6 @@ from kirik.dataset.phantoms.fractures import (
     fragments_of,
     make_fracture,
     outline,
-    safe_range,
 )
 from kirik.dataset.phantoms.hardware import add_hardware, draw_hardware
 from kirik.dataset.phantoms.projection import Frame, add_bone, project_flesh
@@ -107,9 +106,8 @@ class Exam:
 
     def _fracture(self, rng: np.random.Generator, name: str, kind: str) -> Fracture:
         bone = next(b for b in self.patient.bones if b.name == name)
-        y, reach = self.patient.centre[1], 0.3 * self.patient.height
-        low, high = safe_range(bone, y - reach, y + reach)
-        return make_fracture(rng, name, kind, float(rng.uniform(low, high)))
+        at = float(rng.uniform(*visible_range(bone, self.patient)))
+        return make_fracture(rng, name, kind, at)
 
     def view(self, number: int) -> Phantom:
         """The exam's view of this number, counted from 0; views repeat after the last."""
