@@ -38,7 +38,9 @@ class Preprocessing(BaseModel):
         scale, top, left = self.placement(rows, columns)
         height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
         # Pillow's bilinear filter widens with the reduction, so it averages all source pixels.
-        resized = Image.fromarray(radiograph.pixels).resize((width, height), Image.Resampling.BILINEAR)
+        resized = Image.fromarray(radiograph.pixels).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
         canvas = np.zeros((self.size, self.size), np.uint8)
         levels = np.clip(np.asarray(resized) * 255 + 0.5, 0, 255)
         canvas[top : top + height, left : left + width] = levels.astype(np.uint8)

@@ -16,11 +16,11 @@ def save_checkpoint(path: Path, modules: dict, optimizer, state: dict) -> None:
     tensors = {}
     for name, module in modules.items():
         for key, tensor in module.state_dict().items():
-            tensors[f"{name}/{key}"] = tensor.detach().cpu().contiguous().clone()
+            tensors[f"{name}/{key}"] = tensor.detach().cpu().contiguous()
     if optimizer is not None:
         for number, moments in optimizer.state_dict()["state"].items():
             for key, value in moments.items():
-                tensors[f"optimizer/{number}/{key}"] = torch.as_tensor(value).cpu().clone()
+                tensors[f"optimizer/{number}/{key}"] = torch.as_tensor(value).cpu().contiguous()
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

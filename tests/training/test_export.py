@@ -1,0 +1,38 @@
+"""Export: ONNX says what torch says, or nothing is exported."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from kirik.errors import TrainingError
+from kirik.training.export import _Graph, check_parity, export_onnx
+from kirik.training.weights import build_network
+
+
+@pytest.fixture(scope="module")
+def exported():
+    torch.manual_seed(0)
+    network = build_network("test_resnet", classes=2, negative=0, size=64, evidence=True)
+    radiographs = np.random.default_rng(0).integers(0, 256, (9, 1, 64, 64), dtype=np.uint8)
+    return network, radiographs, export_onnx(network, radiographs, temperature=1.3)
+
+
+def test_the_graph_has_the_bundles_inputs_and_outputs(exported):
+    _, radiographs, content = exported
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    assert [(i.name, i.type) for i in session.get_inputs()] == [("radiograph", "tensor(uint8)")]
+    assert [o.name for o in session.get_outputs()] == ["logits", "embedding", "evidence"]
+    logits, embedding, evidence = session.run(None, {"radiograph": radiographs})
+    assert logits.shape == (9, 2)
+    assert embedding.dtype == np.float32
+    assert evidence.shape == (9, 1, 8, 8)
+    assert 0 <= evidence.min() <= evidence.max() <= 1
+
+
+def test_a_graph_that_says_something_else_is_refused(exported):
+    network, radiographs, content = exported
+    with torch.no_grad():
+        network.head[-1].bias += torch.tensor([0.0, 0.01])
+    with pytest.raises(TrainingError, match=r"differ from torch's by .*no bundle was written"):
+        check_parity(_Graph(network).eval(), content, radiographs, temperature=1.0)
