@@ -201,16 +201,17 @@ class _Source(io.BytesIO):
     """Bytes for Pillow that do not end quietly.
 
     Pillow can be told, for the whole process, to fill what is missing with gray; an exception
-    out of `read` reaches us however it is told.
+    out of `read` reaches us however it is told. Headers are read by exact lengths, pixels by
+    blocks, of which the last one is shorter.
     """
 
-    short = False
+    in_header = True
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
-        if not data and size != 0:
+        missing = len(data) < size if self.in_header and size else not data
+        if missing and size != 0:
             raise _CutOff
-        self.short |= size is not None and len(data) < size
         return data
 
 
@@ -251,8 +252,6 @@ def _decode_with_pillow(
         _check_png(data, name)
     source = _Source(data)
     image = _OPENERS[kind](source)
-    if source.short:
-        raise _CutOff
     if getattr(image, "n_frames", 1) > 1:
         message = f"{name}: {image.n_frames} pages or frames; save each as a file of its own"
         raise RadiographError(message, reason="unsupported")
@@ -263,6 +262,7 @@ def _decode_with_pillow(
         _check_tiff(image, len(data))
     elif kind == "JPEG":
         _reduce(image, at_least)
+    source.in_header = False
     image.load()
     # Pillow turns a TIFF by itself while loading and then forgets its orientation.
     upright = turn_upright(_levels(image), _orientation(image))
