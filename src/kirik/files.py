@@ -164,11 +164,15 @@ def _walk(
 def _worth_a_look(entry: os.DirEntry) -> bool:
     if entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
         return False
-    if entry.is_dir():
-        return True
-    if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-        return entry.is_file() or entry.is_symlink()
-    return entry.is_file() and _head_kind(entry.path) in READABLE
+    promises = Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+    try:
+        if entry.is_dir():
+            return True
+        if promises:
+            return entry.is_file() or entry.is_symlink()
+        return entry.is_file() and _head_kind(entry.path) in READABLE
+    except OSError:  # a link to itself, or into a folder without permission
+        return promises
 
 
 def _head_kind(path: str) -> str | None:

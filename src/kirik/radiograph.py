@@ -9,6 +9,7 @@ gray band.
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -255,18 +256,23 @@ def _decode_with_pillow(
     if getattr(image, "n_frames", 1) > 1:
         message = f"{name}: {image.n_frames} pages or frames; save each as a file of its own"
         raise RadiographError(message, reason="unsupported")
-    orientation, mode = _orientation(image), image.mode
-    columns, rows = _stored_size(image)
+    mode, (columns, rows) = image.mode, _stored_size(image)
     limits.check(rows, columns, name)
+    # Pillow turns a TIFF by itself while loading and then forgets its orientation; of a PNG it
+    # cannot tell it without loading.
+    turned = _orientation(image) if kind == "TIFF" else 1
     if kind == "TIFF":
         _check_tiff(image, len(data))
     elif kind == "JPEG":
         _reduce(image, at_least)
     source.in_header = False
     image.load()
-    # Pillow turns a TIFF by itself while loading and then forgets its orientation.
-    upright = turn_upright(_levels(image), _orientation(image))
-    return Radiograph(np.ascontiguousarray(upright), kind, mode, (rows, columns), orientation)
+    left = _orientation(image)
+    levels = _levels(image)
+    if kind == "PNG" and not levels[-1].any():
+        _check_png_rows(data)
+    upright = np.ascontiguousarray(turn_upright(levels, left))
+    return Radiograph(upright, kind, mode, (rows, columns), max(turned, left))
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
@@ -295,21 +301,43 @@ def _reduce(image: JpegImageFile, at_least: int | None) -> None:
     image.draft("L", size)
 
 
-def _check_png(data: bytes, name: str) -> None:
-    """Walk the chunks to the last one: Pillow would not miss the end, nor check the pixels' CRC."""
-    view, start = memoryview(data), 8
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end (of the body) of each chunk. Raises _CutOff if the last is not IEND."""
+    start = 8
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
-        end = start + 12 + length
-        if end > len(data):
+        end = start + 8 + length
+        if end + 4 > len(data):
             break
-        if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            message = f"{name}: a damaged PNG file (a checksum fails); export or copy it again"
-            raise RadiographError(message, reason="damaged")
+        yield kind, start + 8, end
         if kind == b"IEND":
             return
-        start = end
+        start = end + 4
     raise _CutOff
+
+
+def _check_png(data: bytes, name: str) -> None:
+    """Walk the chunks to the last one: Pillow would not miss the end, nor check the pixels' CRC."""
+    view = memoryview(data)
+    for _, start, end in _png_chunks(data):
+        if zlib.crc32(view[start - 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            message = f"{name}: a damaged PNG file (a checksum fails); export or copy it again"
+            raise RadiographError(message, reason="damaged")
+
+
+def _check_png_rows(data: bytes) -> None:
+    """Count the bytes of pixels: Pillow leaves rows black that a complete stream does not have."""
+    columns, rows, depth, color, *_, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    needed = rows * columns * bits // 8 if interlaced else rows * (1 + -(-columns * bits // 8))
+    inflate, found = zlib.decompressobj(), 0
+    for kind, start, end in _png_chunks(data):
+        waiting = data[start:end] if kind == b"IDAT" else b""
+        while waiting and found < needed:
+            found += len(inflate.decompress(waiting, 2**20))
+            waiting = inflate.unconsumed_tail
+    if found < needed:
+        raise _CutOff
 
 
 def _check_tiff(image: TiffImageFile, length: int) -> None:

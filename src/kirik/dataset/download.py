@@ -35,8 +35,8 @@ RECORD = "source.json"
 PAUSES = (1, 2, 4, 8, 16, 30)
 """Seconds to wait before each further attempt; counted anew whenever bytes have arrived."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with a stage (download, verify, unpack, complete), what is done, and what in all."""
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all: of the download, of the check, then of unpacking."""
 
 _TIMEOUT = 60
 _BLOCK = 2**18
@@ -59,14 +59,13 @@ def download_fracatlas(
 ) -> Path:
     """Download FracAtlas into `directory`, which becomes the data set's own folder.
 
-    If it is there and complete, nothing is done but a call of `progress("complete", …)`. Size
-    and MD5 are held against figshare's; SHA-256, origin and licence are kept in `source.json`.
+    If it is complete already (`is_complete`), nothing is done. Size and MD5 are held against
+    figshare's; SHA-256, origin and licence are kept in `source.json`.
 
     Raises DownloadError; what had arrived by then is used by the next call.
     """
-    directory, progress = Path(directory), progress or (lambda stage, done, total: None)
-    if (directory / RECORD).is_file() and (directory / "images").is_dir():
-        progress("complete", 1, 1)
+    directory, progress = Path(directory), progress or (lambda done, total: None)
+    if is_complete(directory):
         return directory
     try:
         _refuse_occupied(directory)
@@ -80,6 +79,11 @@ def download_fracatlas(
         message = f"{directory}: cannot write there ({why}); make room or name another folder"
         raise DownloadError(f"{message}, then run it again") from error
     return directory
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether `download_fracatlas` has finished in this folder before."""
+    return (directory / RECORD).is_file() and (directory / "images").is_dir()
 
 
 def _refuse_occupied(directory: Path) -> None:
@@ -240,7 +244,7 @@ def _append(
             except OSError as error:
                 raise _Disk(*error.args) from error
             done += len(block)
-            progress("download", done, size)
+            progress(done, size)
 
 
 def _disk_open(part: Path, mode: str):
@@ -258,7 +262,7 @@ def _verify(source: _Source, part: Path, progress: Progress) -> str:
             md5.update(block)
             sha256.update(block)
             done += len(block)
-            progress("verify", done, source.size)
+            progress(done, source.size)
     if md5.hexdigest() != source.md5:
         _forget(part)
         raise DownloadError(
@@ -278,7 +282,7 @@ def _unpack(source: _Source, part: Path, directory: Path, sha256: str, progress:
     beside = directory.with_name(directory.name + ".unpacking")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        unpack(part, beside, progress=lambda done, total: progress("unpack", done, total))
+        unpack(part, beside, progress=progress)
         roots = [beside, *sorted(path for path in beside.iterdir() if path.is_dir())]
         root = next((path for path in roots if (path / "images").is_dir()), None)
         if root is None:

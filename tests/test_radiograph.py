@@ -1,0 +1,433 @@
+"""JPEG, PNG and TIFF into radiographs: values, colours, limits, and everything that is refused."""
+
+import io
+import os
+import struct
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, ImageOps
+
+from kirik.errors import RadiographError
+from kirik.radiograph import Limits, radiograph_from_array, read_radiograph
+
+ROWS, COLUMNS = 60, 44
+
+
+@pytest.fixture
+def gray() -> np.ndarray:
+    """uint8 [60, 44]: a ramp with noise, no two rows alike."""
+    ramp = np.add.outer(np.arange(ROWS) * 3, np.arange(COLUMNS))
+    noise = np.random.default_rng(0).integers(0, 30, (ROWS, COLUMNS))
+    return (ramp + noise).clip(0, 255).astype(np.uint8)
+
+
+def encoded(image: Image.Image, form: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def refusal(path: Path, **options) -> RadiographError:
+    """The error of a file that must not be read; always one line that names the file."""
+    with pytest.raises(RadiographError) as caught:
+        read_radiograph(path, **options)
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_8_bit_values_are_exactly_value_over_255(tmp_path, gray, form):
+    Image.fromarray(gray).save(tmp_path / "a", form)
+    radiograph = read_radiograph(tmp_path / "a")
+    assert radiograph.pixels.dtype == np.float32
+    assert np.array_equal(radiograph.pixels, gray.astype(np.float32) / 255)
+    assert (radiograph.format, radiograph.mode) == (form, "L")
+    assert (radiograph.stored_size, radiograph.orientation) == ((ROWS, COLUMNS), 1)
+
+
+def test_jpeg_is_what_pillow_decodes(tmp_path, gray):
+    Image.fromarray(gray).save(tmp_path / "a.jpg")
+    expected = np.asarray(Image.open(tmp_path / "a.jpg"), np.float32) / 255
+    assert np.array_equal(read_radiograph(tmp_path / "a.jpg").pixels, expected)
+
+
+def test_format_is_told_by_content_not_by_suffix(tmp_path, gray):
+    Image.fromarray(gray).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert read_radiograph(tmp_path / "a.jpg").format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        ("RGB", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("RGB", "PNG"),
+        ("RGBA", "PNG"),
+        ("LA", "PNG"),
+        ("P", "PNG"),
+        ("RGB", "TIFF"),
+        ("CMYK", "TIFF"),
+        ("LA", "TIFF"),
+        ("YCbCr", "TIFF"),
+        ("LAB", "TIFF"),
+    ],
+)
+def test_gray_in_a_colour_mode_keeps_its_brightness(tmp_path, gray, mode, form):
+    image = Image.fromarray(gray)
+    if mode == "LAB":
+        image = Image.merge("LAB", [image, *[Image.new("L", image.size, 128)] * 2])
+    elif mode in ("CMYK", "YCbCr"):
+        image = image.convert("RGB").convert(mode)
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "a", form, **({"quality": 95} if form == "JPEG" else {}))
+    radiograph = read_radiograph(tmp_path / "a")
+    assert radiograph.mode == mode
+    assert np.abs(radiograph.pixels * 255 - gray).mean() < 2
+
+
+def test_colours_become_luminance(tmp_path):
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a.png")
+    assert read_radiograph(tmp_path / "a.png").pixels[0, 0] == pytest.approx(0.299, abs=0.003)
+
+
+def test_what_is_transparent_is_black(tmp_path):
+    pixels = np.full((4, 4, 4), 200, np.uint8)
+    pixels[:2, :, 3] = 0
+    pixels[2:, :, 3] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    radiograph = read_radiograph(tmp_path / "a.png")
+    assert np.array_equal(radiograph.pixels[:, 0], np.float32([0, 0, 200 / 255, 200 / 255]))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_16_bit_values_go_by_their_bit_depth(tmp_path, gray, form):
+    deep = gray.astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "a", form)
+    assert np.allclose(read_radiograph(tmp_path / "a").pixels, gray / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_12_bit_values_in_16_bits_are_stretched(tmp_path, gray, form):
+    Image.fromarray(gray.astype(np.uint16) * 16).save(tmp_path / "a", form)
+    pixels = read_radiograph(tmp_path / "a").pixels
+    assert pixels.min() == 0
+    assert pixels.max() == 1
+    assert np.corrcoef(pixels.ravel(), gray.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("kind", ["uint16 white is zero", "int32", "float of any range", "bilevel"])
+def test_odd_tiffs_are_bright_where_they_should_be(tmp_path, gray, kind):
+    if kind == "uint16 white is zero":
+        image = Image.fromarray((255 - gray).astype(np.uint16) * 257)
+        image.save(tmp_path / "a.tif", tiffinfo={262: 0})
+        content = (tmp_path / "a.tif").read_bytes()
+        told = struct.pack("<HHI", 262, 3, 1)
+        at = content.index(told) + len(told)
+        (tmp_path / "a.tif").write_bytes(content[:at] + b"\0\0" + content[at + 2 :])
+    elif kind == "int32":
+        Image.fromarray(gray.astype(np.int32) - 1000).save(tmp_path / "a.tif")
+    elif kind == "float of any range":
+        Image.fromarray(gray.astype(np.float32) * 9).save(tmp_path / "a.tif")
+    else:
+        Image.fromarray(gray).convert("1").save(tmp_path / "a.tif", compression="group4")
+    pixels = read_radiograph(tmp_path / "a.tif").pixels
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1
+    assert np.corrcoef(pixels.ravel(), gray.ravel())[0, 1] > (0.3 if kind == "bilevel" else 0.99)
+
+
+def test_float_tiff_in_0_to_1_is_kept_and_nan_refused(tmp_path, gray):
+    levels = gray.astype(np.float32) / 255
+    Image.fromarray(levels).save(tmp_path / "a.tif")
+    assert np.array_equal(read_radiograph(tmp_path / "a.tif").pixels, levels)
+    levels[3, 3] = np.nan
+    Image.fromarray(levels).save(tmp_path / "a.tif")
+    assert refusal(tmp_path / "a.tif").reason == "damaged"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once_and_recorded(tmp_path, gray, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(gray).save(tmp_path / "a", form, exif=exif)
+    with Image.open(tmp_path / "a") as image:
+        stored = Image.fromarray(np.asarray(image) if form == "JPEG" else gray)
+    stored.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(stored), np.float32) / 255
+    radiograph = read_radiograph(tmp_path / "a")
+    assert np.array_equal(radiograph.pixels, expected)
+    assert radiograph.pixels.flags.c_contiguous
+    assert radiograph.orientation == orientation
+    assert radiograph.stored_size == (ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0\xff\xff\xff\xff", b""])
+def test_broken_exif_is_no_reason_to_refuse(tmp_path, gray, exif):
+    Image.fromarray(gray).save(tmp_path / "a.jpg", exif=exif)
+    assert read_radiograph(tmp_path / "a.jpg").orientation == 1
+
+
+def test_jpeg_is_reduced_no_further_than_asked(tmp_path):
+    Image.new("L", (800, 1000), 90).save(tmp_path / "a.jpg")
+    shapes = [
+        read_radiograph(tmp_path / "a.jpg", n).pixels.shape for n in (1001, 1000, 500, 251, 20)
+    ]
+    assert shapes == [(1000, 800), (1000, 800), (500, 400), (500, 400), (125, 100)]
+    reduced = read_radiograph(tmp_path / "a.jpg", at_least=250)
+    assert reduced.pixels.shape == (250, 200)
+    assert reduced.stored_size == (1000, 800)
+    assert np.allclose(reduced.pixels, 90 / 255, atol=1 / 255)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 15, 17])
+def test_narrow_jpeg_is_reduced_without_harm(tmp_path, width):
+    Image.new("RGB", (width, 99), (9, 9, 9)).save(tmp_path / "a.jpg")
+    assert max(read_radiograph(tmp_path / "a.jpg", at_least=10).pixels.shape) >= 10
+
+
+ENCODINGS = {
+    "JPEG": lambda image: encoded(image, "JPEG"),
+    "progressive JPEG": lambda image: encoded(image.convert("RGB"), "JPEG", progressive=True),
+    "PNG": lambda image: encoded(image, "PNG"),
+    "16-bit PNG": lambda image: encoded(
+        Image.fromarray(np.asarray(image).astype(np.uint16) * 257), "PNG"
+    ),
+    "TIFF": lambda image: encoded(image, "TIFF"),
+    "LZW TIFF": lambda image: encoded(image, "TIFF", compression="tiff_lzw"),
+    "JPEG TIFF": lambda image: encoded(image.convert("RGB"), "TIFF", compression="jpeg"),
+}
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_truncated_anywhere_is_never_a_radiograph(tmp_path, gray, monkeypatch, encoding, lenient):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
+    content = ENCODINGS[encoding](Image.fromarray(gray))
+    path = tmp_path / "a.img"
+    path.write_bytes(content)
+    read_radiograph(path)
+    for cut in {8, 20, *range(30, len(content), 23), *range(len(content) - 12, len(content))}:
+        path.write_bytes(content[:cut])
+        for at_least in (None, 15):
+            assert refusal(path, at_least=at_least).reason == "truncated", cut
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_png_with_valid_chunks_but_too_few_pixels(tmp_path, monkeypatch, interlaced):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 50, 50, 8, 0, 0, 0, interlaced))
+    rows = chunk(b"IDAT", zlib.compress(bytes(51 * 20)))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + rows + chunk(b"IEND", b""))
+    assert refusal(tmp_path / "a.png").reason == "truncated"
+
+
+def test_png_that_is_black_below_is_whole(tmp_path, gray):
+    gray[20:] = 0
+    for mode in ("L", "RGBA", "1"):
+        Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
+        assert not read_radiograph(tmp_path / "a.png").pixels[30:].any()
+
+
+def test_png_with_a_flipped_bit_is_damaged(tmp_path, gray):
+    content = bytearray(encoded(Image.fromarray(gray), "PNG"))
+    content[len(content) // 2] ^= 1
+    (tmp_path / "a.png").write_bytes(content)
+    assert refusal(tmp_path / "a.png").reason == "damaged"
+
+
+def test_bytes_after_the_end_do_not_matter(tmp_path, gray):
+    for form in ("JPEG", "PNG"):
+        (tmp_path / "a").write_bytes(encoded(Image.fromarray(gray), form) + b"appended" * 99)
+        assert read_radiograph(tmp_path / "a").pixels.shape == (ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+def test_damage_ends_in_an_error_of_ours_or_in_pixels(tmp_path, gray, form):
+    content = encoded(Image.fromarray(gray), form)
+    random = np.random.default_rng(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(150):
+            damaged = bytearray(content)
+            for at in random.integers(3, len(content), 4):
+                damaged[at] = random.integers(256)
+            (tmp_path / "a").write_bytes(damaged)
+            try:
+                pixels = read_radiograph(tmp_path / "a", limits=Limits(pixels=10**6)).pixels
+            except RadiographError:
+                continue
+            assert np.isfinite(pixels).all()
+
+
+def bomb(form: str, side: int) -> bytes:
+    """A header that announces side × side pixels, with next to nothing behind it."""
+    content = encoded(Image.new("L", (16, 16)), form)
+    if form == "JPEG":
+        at = content.index(b"\xff\xc0") + 5
+        return content[:at] + struct.pack(">HH", side, side) + content[at + 4 :]
+    if form == "PNG":
+        head = b"IHDR" + struct.pack(">II", side, side) + content[24:29]
+        return content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:]
+    for tag in (256, 257):
+        told = struct.pack("<HHII", tag, 4, 1, 16)
+        assert told in content
+        content = content.replace(told, struct.pack("<HHII", tag, 4, 1, side))
+    return content
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("side", [10_001, 30_000])
+def test_huge_image_is_refused_before_it_is_decoded(tmp_path, form, side):
+    (tmp_path / "a").write_bytes(bomb(form, side))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        error = refusal(tmp_path / "a")
+    assert error.reason == "too_large"
+    assert f"{side:,}×{side:,}" in str(error)
+
+
+def test_limits_are_the_callers(tmp_path, gray):
+    Image.fromarray(gray).save(tmp_path / "a.png")
+    assert refusal(tmp_path / "a.png", limits=Limits(pixels=100)).reason == "too_large"
+    assert refusal(tmp_path / "a.png", limits=Limits(file_bytes=100)).reason == "too_large"
+
+
+def test_pillows_own_limit_does_not_leak(tmp_path, gray, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for form in ("JPEG", "PNG"):
+        Image.fromarray(gray).save(tmp_path / "a", form)
+        assert read_radiograph(tmp_path / "a").pixels.shape == (ROWS, COLUMNS)
+    Image.fromarray(gray).save(tmp_path / "a", "TIFF")
+    assert refusal(tmp_path / "a").reason == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"image_id,fractured\n", "not_an_image"),
+        (bytes(5000), "not_an_image"),
+        (b"\x01\x02\x03" * 999, "not_an_image"),
+        (b"\xff\xd8\xff\xe0", "truncated"),
+        (b"\xff\xd8\xff" + b"rubbish" * 99, "damaged"),
+        (b"%PDF-1.7 ...", "unsupported"),
+        (b"GIF89a.....", "unsupported"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "unsupported"),
+    ],
+)
+def test_what_is_no_radiograph_has_its_own_reason(tmp_path, content, reason):
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert refusal(tmp_path / "a.jpg").reason == reason
+
+
+def test_several_pages_are_refused(tmp_path, gray):
+    image = Image.fromarray(gray)
+    image.save(tmp_path / "a.tif", save_all=True, append_images=[image, image])
+    assert refusal(tmp_path / "a.tif").reason == "unsupported"
+
+
+def test_missing_folder_pipe_and_device(tmp_path):
+    assert refusal(tmp_path / "absent.jpg").reason == "missing"
+    assert refusal(tmp_path / "absent" / "a.jpg").reason == "missing"
+    assert refusal(tmp_path).reason == "not_a_file"
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert refusal(tmp_path / "pipe.jpg").reason == "not_a_file"
+    assert refusal(Path("/dev/zero")).reason == "not_a_file"
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "nothing")
+    assert refusal(tmp_path / "broken.jpg").reason == "missing"
+
+
+def test_unreadable_file(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert refusal(tmp_path / "a.jpg").reason == "no_permission"
+
+
+def test_name_with_a_line_break_stays_on_one_line(tmp_path):
+    (tmp_path / "a\nb\udcff.jpg").write_bytes(b"text")
+    with pytest.raises(RadiographError) as caught:
+        read_radiograph(tmp_path / "a\nb\udcff.jpg")
+    assert "\n" not in str(caught.value)
+    str(caught.value).encode("utf-8")
+
+
+def test_threads_do_not_disturb_each_other_nor_the_warning_filters(tmp_path, gray):
+    Image.fromarray(gray).save(tmp_path / "a.tif")
+    before, results = list(warnings.filters), []
+
+    def work():
+        results.extend(read_radiograph(tmp_path / "a.tif").pixels.sum() for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 80
+    assert len(set(results)) == 1
+    assert warnings.filters == before
+
+
+def test_arrays_become_radiographs(gray):
+    expected = gray.astype(np.float32) / 255
+    for array in (
+        gray,
+        gray.astype(np.uint16) * 257,
+        expected.astype(np.float64),
+        expected[:, ::1],
+    ):
+        radiograph = radiograph_from_array(array)
+        assert np.allclose(radiograph.pixels, expected, atol=1e-6)
+        assert (radiograph.format, radiograph.stored_size) == ("array", (ROWS, COLUMNS))
+    color = radiograph_from_array(np.stack([gray] * 3, axis=-1))
+    assert np.allclose(color.pixels, expected, atol=1e-5)
+    assert color.mode == "RGB"
+
+
+def test_array_is_not_shared_with_its_radiograph(gray):
+    array = gray.astype(np.float32) / 255
+    radiograph = radiograph_from_array(array)
+    array[:] = 0
+    assert radiograph.pixels.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.zeros(5), "shape"),
+        (np.zeros((2, 3, 4, 5)), "shape"),
+        (np.zeros((9, 9, 2)), "shape"),
+        (np.zeros((0, 9)), "without pixels"),
+        (np.full((9, 9), np.nan), "NaN"),
+        (np.full((9, 9), 255.0), "scale them to 0…1"),
+        (np.full((9, 9), -0.5), "scale them to 0…1"),
+        (np.zeros((9, 9), np.int64), "int64"),
+        (np.zeros((9, 9), bool), "bool"),
+        (np.zeros((9, 9), complex), "complex"),
+        (np.array([["a", "b"]]), "give uint8"),
+        (np.array([[None]]), "object"),
+    ],
+)
+def test_arrays_that_cannot_be_radiographs(array, says):
+    with pytest.raises(RadiographError, match=says) as caught:
+        radiograph_from_array(array)
+    assert caught.value.reason == "bad_array"
