@@ -12,8 +12,8 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import get_frame
 from pydicom.pixels import (
     apply_color_lut,
-    apply_modality_lut,
-    apply_voi_lut,
+    apply_rescale,
+    apply_windowing,
     get_decoder,
     pixel_array,
 )
@@ -54,6 +54,7 @@ _OTHERS = {
     "DOC": "a document",
     "ECG": "an electrocardiogram",
 }
+_ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _NARROW = 0.02
 """A window that leaves the image's 0.5th to 99.5th percentile less of the scale is absurd."""
 
@@ -189,6 +190,8 @@ def _color(dataset: Dataset) -> np.ndarray:
 
 def _shown(dataset: Dataset) -> np.ndarray:
     """One sample a pixel as a viewer shows it, float32 [rows, columns] in 0…1."""
+    if dataset.PhotometricInterpretation not in _ONE_SAMPLE:
+        raise ValueError("a photometric interpretation that does not fit one sample a pixel")
     stored = pixel_array(dataset)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         colors = apply_color_lut(stored, dataset)
@@ -236,7 +239,7 @@ def _gray_table(first: int, length: int, counts: np.ndarray, dataset: Dataset) -
     values = np.arange(first, first + length, dtype=np.int32)
     share = np.cumsum(counts) / counts.sum()
     usual = np.searchsorted(share, (0.005, 0.995))
-    modality = np.asarray(apply_modality_lut(values, dataset))
+    modality = _modality(values, dataset)
     if modality[0] == modality[-1] and length > 1:
         modality = values  # a rescale slope of 0
     table = _windowed(modality, dataset)
@@ -246,19 +249,41 @@ def _gray_table(first: int, length: int, counts: np.ndarray, dataset: Dataset) -
     return np.clip(table, 0, 1).astype(np.float32)
 
 
+def _modality(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    sequence = dataset.get("ModalityLUTSequence")
+    if sequence:
+        return _looked_up(values, sequence[0], dataset)
+    return np.asarray(apply_rescale(values, dataset))
+
+
+def _looked_up(values: np.ndarray, item: Dataset, dataset: Dataset) -> np.ndarray:
+    """Whole numbers through one LUT of a sequence.
+
+    Not by pydicom, which indexes a table of 8-bit entries by 8 bits and refuses 12-bit entries.
+    """
+    entries, first, _ = item.LUTDescriptor
+    entries = entries or 2**16
+    table = item.LUTData
+    if isinstance(table, bytes):
+        order = "<" if dataset.original_encoding[1] else ">"
+        table = np.frombuffer(table, np.uint8 if len(table) < 2 * entries else f"{order}u2")
+    table = np.asarray(table, np.float64)[:entries]
+    return table[np.clip(values - first, 0, len(table) - 1)]
+
+
 def _windowed(modality: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     """By the file's VOI LUT or window, in 0…1; None where there is none that makes sense."""
     sequence = dataset.get("VOILUTSequence")
     try:
         if sequence and "LUTData" in sequence[0]:
-            whole = np.rint(modality).astype(np.int32)
-            return apply_voi_lut(whole, dataset) / (2 ** sequence[0].LUTDescriptor[2] - 1)
+            shown = _looked_up(np.rint(modality).astype(np.int32), sequence[0], dataset)
+            return shown / (2 ** sequence[0].LUTDescriptor[2] - 1)
         if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
             return None
         # Two values far outside show what the window makes of black and of white.
         probed = np.append(modality.astype(np.float64), (-1e30, 1e30))
         with np.errstate(over="ignore"):
-            shown = apply_voi_lut(probed, dataset)
+            shown = apply_windowing(probed, dataset)
         black, white = shown[-2:]
         table = (shown[:-2] - black) / (white - black)
     except (ValueError, TypeError, IndexError, NotImplementedError):
