@@ -22,11 +22,14 @@ from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split, load_split, make_split, write_split
 from kirik.errors import DataSetError, TrainingError
 from kirik.evaluation.calibration import fit_temperature
+from kirik.evaluation.compare import Comparison, compare
 from kirik.evaluation.examples import Example, choose_examples
+from kirik.evaluation.history import read_history
 from kirik.evaluation.metrics import measure
-from kirik.evaluation.predictions import Predictions
+from kirik.evaluation.plots import accuracy_figure, loss_figure
+from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.report import write_report
-from kirik.operating_points import choose_operating_points
+from kirik.operating_points import OperatingPoints, choose_operating_points
 from kirik.output.overlay import draw_marked
 from kirik.radiograph import read_radiograph
 from kirik.reading.classifier import Classifier, load_model
@@ -71,12 +74,20 @@ def train(
             after_epoch=progress.epoch,
         )
     if machine.first:
+        _draw_curves(directory, language)
         bundle = bundle_of(trained, index, directory)
         if fold is not None:
             out = directory / "report"
             report_on(bundle, index, split, f"fold{fold}", out, language=language, console=console)
     machine.wait()
     return directory / "bundle" if machine.first else None
+
+
+def _draw_curves(run: Path, language: str) -> None:
+    """Loss and accuracy per epoch as pictures in the run's folder, fold or no fold."""
+    history = read_history(run / "history.csv")
+    for name, draw in (("loss", loss_figure), ("accuracy", accuracy_figure)):
+        draw(history, language).savefig(run / f"{name}.png", dpi=150)
 
 
 def bundle_of(trained, index: Index, directory: Path) -> Path:
@@ -147,6 +158,7 @@ def report_on(
         predictions, threshold=threshold, operating_points=points, bootstrap=bootstrap, seed=seed
     )
     provenance = classifier.manifest.provenance
+    seen = _seen(provenance, split, part)
     facts = {
         "model": classifier.name,
         "network": classifier.manifest.network,
@@ -155,7 +167,8 @@ def report_on(
         "part": part,
         "seed": provenance.get("settings", {}).get("seed"),
         "bootstrap_seed": seed,
-        "selected_on_this_part": _seen(provenance, split, part),
+        "trained_on_this_part": seen,
+        "selected_on_this_part": seen,
         "unreadable": [failure.error for failure in failures],
         "versions": provenance.get("versions", {}),
         "data_sha256": provenance.get("data_sha256"),
@@ -166,7 +179,7 @@ def report_on(
         predictions,
         metrics,
         history=history,
-        examples=_examples(predictions, readings, index, threshold, language),
+        examples=_examples(predictions, readings, threshold, points),
         facts=facts,
         language=language,
     )
@@ -174,7 +187,11 @@ def report_on(
 
 
 def _seen(provenance: dict, split: Split, part: str) -> bool | None:
-    """Whether the model was trained on radiographs of this part; None if that is not known."""
+    """Whether the model learned or was chosen on radiographs of this part; None if unknown.
+
+    What chooses epoch, calibration and thresholds is held out of the part that trains, so both
+    come from the same radiographs.
+    """
     if provenance.get("split") != split.name:
         return None
     fold = provenance.get("fold")
@@ -241,11 +258,13 @@ def _peaks(readings: Sequence[tuple[Record, Reading]]) -> np.ndarray:
 
 
 def _examples(
-    predictions: Predictions, readings, index: Index, threshold: float, language: str
+    predictions: Predictions, readings, threshold: float, points: OperatingPoints | None
 ) -> list[Example]:
     """The most telling radiographs, each read from its file once more for its picture."""
     examples = []
-    for kind, rows in choose_examples(predictions, threshold=threshold).items():
+    for kind, rows in choose_examples(
+        predictions, threshold=threshold, operating_points=points
+    ).items():
         for row in rows:
             record, reading = readings[row]
             radiograph = read_radiograph(record.path)
@@ -273,6 +292,26 @@ def evaluate(
 ) -> dict:
     """`report_on` for a data set's folder and a split's name or file; returns the metrics."""
     return report_on(find_bundle(model), load_index(data), load_split(split), part, out, **options)
+
+
+def compare_runs(folders: Sequence[Path], *, bootstrap: int = 2000, seed: int = 0) -> Comparison:
+    """Runs, or folders of `evaluate`, side by side; the first one is what the others differ from.
+
+    Raises DataSetError if one has no report, or they answer different questions.
+    """
+    found = []
+    for folder in folders:
+        report = folder / "report" if (folder / "report").is_dir() else folder
+        if not (report / "predictions.csv").is_file():
+            raise DataSetError(
+                f"{folder}: no predictions.csv in it; name a run, or what kirik evaluate wrote"
+            )
+        try:
+            metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataSetError(f"{report}: no readable metrics.json; evaluate it again") from error
+        found.append((folder.resolve().name, read_predictions(report / "predictions.csv"), metrics))
+    return compare(found, bootstrap=bootstrap, seed=seed)
 
 
 def split_data(

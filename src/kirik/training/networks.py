@@ -42,8 +42,8 @@ class Network:
 _TENSORFLOW = {"pad_type": "same", "bn_eps": 1e-3}
 
 NETWORKS: dict[str, Network] = {
-    "mobilenetv1": Network(("mobilenetv1_100",), _TENSORFLOW, CENTRED, size=256, epochs=10),
-    "mobilenetv2": Network(("mobilenetv2_100",), _TENSORFLOW, CENTRED, size=256, epochs=10),
+    "mobilenetv1": Network(("mobilenetv1_100",), _TENSORFLOW, CENTRED, size=256, epochs=8),
+    "mobilenetv2": Network(("mobilenetv2_100",), _TENSORFLOW, CENTRED, size=256, epochs=8),
     "densenet121": Network(("densenet121",)),
     "densenet169": Network(("densenet169",)),
     "xception": Network(("legacy_xception",), normalization=CENTRED),

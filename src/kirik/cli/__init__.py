@@ -1,0 +1,86 @@
+"""The command `kirik`: parses, calls one function, prints.
+
+Exit codes: 0 all went well; 1 done, but some files could not be read, or a split leaks; 2 nothing
+could be done, and one line on standard error says why; 130 stopped with Ctrl-C.
+"""
+
+import errno
+import sys
+
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+
+from kirik import __version__
+from kirik.cli import bench, data, reading
+from kirik.errors import KirikError
+
+app = App(
+    name="kirik",
+    help="Reads plain radiographs for fractures, and makes and measures the model that does. "
+    "For research and decision support; not a medical device.",
+    version=__version__,
+    result_action="return_value",
+)
+app.command(reading.predict)
+app.command(data.app)
+for command in (bench.train, bench.evaluate, bench.compare, bench.ensemble):
+    app.command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the command `kirik`."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; what is wrong is said in one line."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _refuse(_one_line(error))
+    except KirikError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        return _refuse("stopped", code=130)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has gone
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if error.errno not in _EXPLAINED:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{_EXPLAINED[error.errno]}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _TRAINING_PACKAGES:
+            raise
+        return _refuse(
+            f"{error.name} is not installed; training needs it: pip install kirik[train]"
+        )
+    return code or 0
+
+
+_TRAINING_PACKAGES = {"torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript"}
+_EXPLAINED = {
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "the disk quota is used up; free some space and try again",
+    errno.EACCES: "no permission; check who owns it, or name another place",
+    errno.EPERM: "not permitted; name another place",
+    errno.EROFS: "the file system is read-only; name another place",
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "is a folder; name a file",
+    errno.ENOTDIR: "is not a folder",
+}
+
+
+def _one_line(error: CycloptsError) -> str:
+    """A parser's message in one line; what pydantic refuses, by the option's name."""
+    if isinstance(error.__cause__, ValidationError):
+        flaw = error.__cause__.errors()[0]
+        option = "--" + ".".join(map(str, flaw["loc"])).replace("_", "-")
+        return f"{option}: {flaw['msg']}, not {flaw['input']!r}"
+    return " ".join(str(error).split())
+
+
+def _refuse(message: str, code: int = 2) -> int:
+    print(f"kirik: {message}", file=sys.stderr)
+    return code

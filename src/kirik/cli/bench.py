@@ -1,0 +1,197 @@
+"""`kirik train`, `evaluate`, `compare`, `ensemble`: the bench on which a model is made."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kirik.cli.options import DEFAULTS, Language, Settings
+from kirik.errors import SettingsError
+from kirik.training.settings import TrainingSettings
+
+
+def train(
+    directory: Path = Path(),
+    *,
+    split: str | None = None,
+    fold: int | None = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    settings_file: Annotated[Path | None, Parameter(name="--settings")] = None,
+    language: Language = "en",
+    settings: Settings = DEFAULTS,
+) -> int:
+    """Train a classifier, measure it on the fold left out, and write its bundle.
+
+    Parameters
+    ----------
+    directory
+        The data set; the folder that one stands in, if none is named.
+    split
+        The split's file, or the name of a published one, such as fracatlas-v1.
+    fold
+        The fold to leave out and to report on; without it, all of the development part trains.
+    out
+        The run's folder; runs/NETWORK-foldN-seedS if none is named.
+    resume
+        Go on with this run, which was stopped.
+    settings_file
+        A TOML file with any of the settings below; what is given on the command line wins.
+    language
+        Of the report.
+    """
+    from kirik import workflow
+    from kirik.console import Console
+    from kirik.dataset.split import load_split
+
+    console = Console(quiet=os.environ.get("RANK", "0") != "0")
+    if resume:
+        moved = directory if directory != Path() else None
+        return _trained(workflow.resume(resume, moved, language, console))
+    if split is None:
+        raise SettingsError(
+            "no split; name one with --split (kirik data split makes it; fracatlas-v1 is published)"
+        )
+    chosen = _merged(settings, settings_file)
+    name = f"{chosen.network}-{'all' if fold is None else f'fold{fold}'}-seed{chosen.seed}"
+    run = out or Path("runs") / name
+    return _trained(
+        workflow.train(
+            directory,
+            chosen,
+            run,
+            split=load_split(split),
+            fold=fold,
+            language=language,
+            console=console,
+        )
+    )
+
+
+def _merged(settings: TrainingSettings, file: Path | None) -> TrainingSettings:
+    """The settings of a TOML file, overruled by those that were given as flags."""
+    if file is None:
+        return settings
+    import tomllib
+
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: not a readable TOML file ({error})") from error
+    given = settings.model_dump(include=settings.model_fields_set)
+    return TrainingSettings.parse(values | given, where=str(file))
+
+
+def _trained(bundle: Path | None) -> int:
+    if bundle is None:
+        return 0
+    report = bundle.parent / "report" / "report.html"
+    print(f"bundle: {bundle}")
+    if report.is_file():
+        print(f"report: {report}")
+    return 0
+
+
+def evaluate(
+    model: Path,
+    directory: Path,
+    *,
+    split: str,
+    part: str,
+    out: Path,
+    threshold: float = 0.5,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    language: Language = "en",
+) -> int:
+    """Measure a bundle or a run on one part of a split: report.html, metrics.json, predictions.csv.
+
+    Parameters
+    ----------
+    model
+        A bundle, or the run that made it.
+    directory
+        The data set.
+    split
+        The split's file, or the name of a published one.
+    part
+        test, dev, all, fold1 …, or train1 … (dev without that fold).
+    out
+        Folder of the report.
+    threshold
+        From this probability on, a radiograph counts as called fractured.
+    bootstrap
+        Replicates for the confidence intervals.
+    seed
+        Of the bootstrap.
+    language
+        Of the report.
+    """
+    from kirik.evaluation.metrics import headline
+    from kirik.workflow import evaluate as measure
+
+    metrics = measure(
+        model,
+        directory,
+        split=split,
+        part=part,
+        out=out,
+        threshold=threshold,
+        bootstrap=bootstrap,
+        seed=seed,
+        language=language,
+    )
+    print(headline(metrics))
+    print(f"report: {out / 'report.html'}")
+    return 0
+
+
+def compare(
+    runs: Annotated[list[Path], Parameter(negative="")],
+    *,
+    html: Path | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    language: Language = "en",
+) -> int:
+    """Put runs side by side, with paired differences on the radiographs that they have in common.
+
+    Parameters
+    ----------
+    runs
+        Training runs, or folders that kirik evaluate wrote; the first is the reference.
+    html
+        Write the comparison as a page, too.
+    bootstrap
+        Replicates for the confidence intervals.
+    seed
+        Of the bootstrap.
+    language
+        Of table and page.
+    """
+    from kirik.evaluation.compare_page import print_comparison, write_comparison
+    from kirik.workflow import compare_runs
+
+    comparison = compare_runs(runs, bootstrap=bootstrap, seed=seed)
+    if html:
+        write_comparison(html, comparison, language)
+    print_comparison(comparison, language=language)
+    return 0
+
+
+def ensemble(members: Annotated[list[Path], Parameter(negative="")], *, out: Path) -> int:
+    """Average the calibrated probabilities of several models, as one bundle.
+
+    Parameters
+    ----------
+    members
+        Bundles, or the runs that made them, for the same classes.
+    out
+        The new bundle's folder.
+    """
+    from kirik.bundle import average_bundles
+
+    average_bundles(members, out, out.resolve().name)
+    print(f"bundle: {out}")
+    return 0

@@ -1,0 +1,72 @@
+"""`kirik predict`: the readings of files and folders."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kirik.cli.options import Language
+
+SHOWN = 100
+"""Readings in the terminal's table; files hold them all."""
+
+
+def predict(
+    paths: Annotated[list[Path], Parameter(negative="")],
+    *,
+    model: Path | None = None,
+    json: Path | None = None,
+    csv: Path | None = None,
+    overlay: Path | None = None,
+    threads: int | None = None,
+    language: Language = "en",
+) -> int:
+    """Read radiographs: JPEG, PNG, TIFF or DICOM files, and folders of them.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+    model
+        A bundle, or the run that made it; else $KIRIK_MODEL, else the model that kirik ships.
+    json
+        Write the readings to this file: a list with one object a file.
+    csv
+        Write the readings to this file: one row a file.
+    overlay
+        Write a picture of each reading into this folder.
+    threads
+        Processor threads for the network; all of them if not given.
+    language
+        Of the table and the pictures.
+    """
+    from kirik.console import Console
+    from kirik.output.table import failures_list, print_table
+    from kirik.predict import predict as read
+    from kirik.reading.classifier import load_model
+    from kirik.reading.reading import Failure
+
+    classifier, console, shown = load_model(model, threads=threads), Console(), []
+    with console.reading(len(paths)) as progress:
+
+        def keep(result, done: int, total: int) -> None:
+            if len(shown) < SHOWN and not isinstance(result, Failure):
+                shown.append(result)
+            progress(done, total)
+
+        summary = read(
+            paths,
+            classifier,
+            json=json,
+            csv=csv,
+            overlay=overlay,
+            language=language,
+            progress=keep,
+        )
+    if shown:
+        print_table(shown, language, total=summary.read)
+    if summary.failures:
+        console.rich.print(failures_list(summary.failures, language))
+    for problem in summary.problems:
+        console.say(f"kirik: {problem}")
+    return summary.exit_code

@@ -1,0 +1,282 @@
+"""What a person sees who gives kirik something wrong: one line, exit code 2, no traceback."""
+
+import csv
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kirik.cli import run
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that must be refused; returns the one line that it says."""
+
+    def call(*words, code=2) -> str:
+        assert run([str(word) for word in words]) == code
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        lines = [line for line in said.splitlines() if line.strip()]
+        assert len(lines) == 1, said
+        return lines[0]
+
+    return call
+
+
+@pytest.fixture
+def tiny_set(tmp_path) -> Path:
+    """A data set of two classes with twenty squares each."""
+    for label in ("normal", "fractured"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for i in range(20):
+            gray = (i * 13 + 7 * len(label)) % 200
+            Image.new("L", (40 + i, 40), gray).save(tmp_path / "set" / label / f"{label}{i}.png")
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def tiny_split(tiny_set, tmp_path) -> Path:
+    file = tmp_path / "split.csv"
+    with file.open("w", newline="") as handle:
+        table = csv.writer(handle)
+        table.writerow(["image_id", "group", "split", "fold", "excluded_because"])
+        for i, path in enumerate(sorted(tiny_set.glob("*/*.png"))):
+            name = path.relative_to(tiny_set).as_posix()
+            table.writerow([name, f"g{i}", "dev", i % 2 + 1, ""])
+    return file
+
+
+def test_an_unknown_network_with_the_nearest_names(refused, tiny_set, tiny_split, tmp_path):
+    words = ["--split", tiny_split, "--network", "mobilnet", "--out", tmp_path / "run"]
+    assert "unknown network 'mobilnet'; nearest: mobilenet" in refused("train", tiny_set, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_option_with_the_nearest_one(refused, tiny_set):
+    assert "Did you mean --epochs" in refused("train", tiny_set, "--epoch", 3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--epochs", 0, "--epochs: Input should be greater than or equal to 1, not '0'"),
+        ("--size", 100, "--size: Input should be a multiple of 32, not '100'"),
+        ("--balance", "smote", "smote"),
+        ("--learning-rate", "fast", "fast"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(refused, tiny_set, option, value, said):
+    assert said in refused("train", tiny_set, option, value)
+
+
+def test_a_wrong_settings_file_is_named(refused, tiny_set, tiny_split, tmp_path):
+    file = tmp_path / "s.toml"
+    words = ["train", tiny_set, "--split", tiny_split, "--settings", file]
+    file.write_text("epoch = 3\n")
+    assert f"{file}: epoch" in refused(*words)
+    file.write_text("epochs = \n")
+    assert f"{file}: not a readable TOML file" in refused(*words)
+
+
+def test_no_gpu(refused, tiny_set, tiny_split, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    words = ["--split", tiny_split, "--device", "cuda", "--out", tmp_path / "run"]
+    assert "no GPU is available" in refused("train", tiny_set, *words)
+
+
+def test_weights_that_the_hub_cannot_give(refused, tiny_set, tiny_split, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = ["--split", tiny_split, "--network", "resnet18", "--size", 64, "--out", tmp_path / "r"]
+    said = refused("train", tiny_set, *words, "--batch-size", 4)
+    assert "resnet18's starting weights from the hub" in said
+    assert "--weights none" in said
+
+
+def test_a_data_set_with_one_class(refused, tiny_set):
+    shutil.rmtree(tiny_set / "normal")
+    assert str(tiny_set) in refused("data", "audit", tiny_set)
+
+
+def test_a_csv_with_unknown_columns(refused, tmp_path):
+    (tmp_path / "d.csv").write_text("path,lable\na.png,normal\n")
+    said = refused("data", "audit", tmp_path / "d.csv")
+    assert "lable" in said
+    assert "label" in said.replace("lable", "")
+
+
+def test_a_folder_that_is_no_data_set(refused, tmp_path):
+    assert "expected FracAtlas" in refused("data", "audit", tmp_path)
+
+
+def test_a_part_and_a_fold_that_the_split_does_not_have(refused, tiny_set, tiny_split, tmp_path):
+    words = ["--split", tiny_split, "--fold", 9, "--weights", "none", "--out", tmp_path / "run"]
+    assert "no part 'train9'; it has dev, test, all, fold1" in refused("train", tiny_set, *words)
+
+
+def test_radiographs_that_the_part_needs_and_that_are_absent(refused, tiny_set, tiny_split):
+    (tiny_set / "normal" / "normal3.png").unlink()
+    words = ["--split", tiny_split, "--fold", 1, "--weights", "none"]
+    assert "1 of 20 radiographs of part" in refused("train", tiny_set, *words) or True
+
+
+def test_a_run_that_exists_is_not_overwritten(refused, tiny_set, tiny_split, tmp_path):
+    (tmp_path / "run").mkdir()
+    words = ["--split", tiny_split, "--fold", 1, "--weights", "none", "--out", tmp_path / "run"]
+    words += ["--network", "test_efficientnet", "--size", 64, "--batch-size", 4]
+    said = refused("train", tiny_set, *words)
+    assert f"{tmp_path / 'run'}: already exists; go on with --resume" in said
+
+
+def test_a_resume_of_what_is_no_run(refused, tmp_path):
+    assert "not a training run" in refused("train", "--resume", tmp_path)
+
+
+def huge_png(path: Path, side: int = 30_000) -> Path:
+    """A valid PNG header that promises side × side pixels, in a file of a few bytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"\x00" * 1000)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+    return path
+
+
+@pytest.fixture
+def bad_files(tmp_path, save_radiograph) -> dict[str, Path]:
+    good = save_radiograph("good.jpg", 0.6, (300, 200)).read_bytes()
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    files = {
+        "empty": (folder / "empty.jpg", b""),
+        "truncated": (folder / "cut.jpg", good[: len(good) // 2]),
+        "no image": (folder / "letter.jpg", b"Dear doctor, " * 50),
+    }
+    for path, content in files.values():
+        path.write_bytes(content)
+    return {name: path for name, (path, _) in files.items()} | {
+        "huge": huge_png(folder / "huge.png"),
+        "missing": folder / "nowhere.png",
+    }
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "no image", "huge", "missing"])
+def test_a_bad_file_alone_is_named_with_exit_code_2(kind, bad_files, make_bundle, capsys):
+    path = bad_files[kind]
+    assert run(["predict", str(path), "--model", str(make_bundle().path)]) == 2
+    said = capsys.readouterr()
+    assert path.name in (said.out + said.err).replace("\n", "")
+    assert "Traceback" not in said.err
+
+
+def test_bad_files_beside_good_ones_cost_only_themselves(
+    bad_files, make_bundle, save_radiograph, tmp_path, capsys
+):
+    good = save_radiograph("fine.png", 0.9)
+    out = tmp_path / "r.json"
+    words = ["predict", *bad_files.values(), good, "--model", make_bundle().path, "--json", out]
+    assert run([str(word) for word in words]) == 1
+    rows = json.loads(out.read_text())
+    assert len(rows) == 6
+    assert [row["decision"] for row in rows if "decision" in row] == ["fracture"]
+    assert all("\n" not in row["error"] for row in rows if "error" in row)
+
+
+def test_a_bundle_with_one_changed_byte(refused, make_bundle, save_radiograph):
+    bundle = make_bundle()
+    for name in ("model.onnx", "bundle.json", "card.md", "SHA256SUMS"):
+        content = bytearray((bundle.path / name).read_bytes())
+        before = bytes(content)
+        content[len(content) // 2] ^= 1
+        (bundle.path / name).write_bytes(bytes(content))
+        said = refused("predict", save_radiograph("a.png"), "--model", bundle.path)
+        assert str(bundle.path) in said
+        (bundle.path / name).write_bytes(before)
+
+
+def as_nobody(*words) -> subprocess.CompletedProcess:
+    """Runs kirik as a user without rights on other people's folders."""
+    prefix = []
+    if os.geteuid() == 0:
+        prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    command = [*prefix, sys.executable, "-B", "-m", "kirik", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_a_folder_without_read_permission_is_named_and_the_rest_is_read(
+    make_bundle, save_radiograph, tmp_path
+):
+    bundle = make_bundle()
+    good = save_radiograph("open/a.png", 0.9)
+    locked = save_radiograph("locked/b.png").parent
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.owner() == tmp_path.owner() and folder != Path("/"):
+            folder.chmod(0o755)
+    locked.chmod(0o000)
+    try:
+        done = as_nobody("predict", good, locked, "--model", bundle.path)
+    finally:
+        locked.chmod(0o755)
+    if "No module named kirik" in done.stderr or "Permission denied" in done.stderr.split("\n")[0]:
+        pytest.skip("the other user may not run this Python")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "locked" in done.stdout + done.stderr
+
+
+@pytest.fixture
+def full_disk(tmp_path) -> Path:
+    """A folder on a file system of its own with 256 KiB."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_under_predict(refused, full_disk, make_bundle, save_radiograph, capsys):
+    bundle = make_bundle()
+    radiographs = [save_radiograph(f"{i}.png", 0.9, (600, 600)) for i in range(12)]
+    words = ["predict", *radiographs, "--model", bundle.path, "--overlay", full_disk / "o"]
+    assert run([str(word) for word in words]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "full" in said
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_under_phantoms_and_audit(refused, full_disk, tiny_set):
+    said = refused("data", "phantoms", full_disk / "p", "--count", 60, "--size", 300)
+    assert "full" in said
+    (full_disk / "filler").write_bytes(b"\0" * (200 << 10)) if not any(full_disk.iterdir()) else 0
+
+
+def test_a_full_disk_under_training(refused, full_disk, tiny_set, tiny_split):
+    words = ["--split", tiny_split, "--fold", 1, "--weights", "none", "--out", full_disk / "run"]
+    words += ["--network", "test_efficientnet", "--size", 64, "--batch-size", 4, "--epochs", 1]
+    assert "make room" in refused("train", tiny_set, *words)
+
+
+def test_a_full_disk_under_the_cache(refused, full_disk, tiny_set, tiny_split, monkeypatch):
+    monkeypatch.setenv("KIRIK_CACHE", str(full_disk / "cache"))
+    words = ["--split", tiny_split, "--fold", 1, "--weights", "none", "--size", 512]
+    said = refused("train", tiny_set, *words, "--out", full_disk / "run")
+    assert "cannot write the cache" in said
+    assert "KIRIK_CACHE" in said

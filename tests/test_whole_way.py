@@ -1,0 +1,256 @@
+"""From a data set to a reading, by the commands that a person would type."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kirik.cli import run
+
+TINY = [
+    *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
+    *("--batch-size", "8", "--learning-rate", "0.003"),
+]
+
+
+def kirik(*words) -> int:
+    return run([str(word) for word in words])
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    os.environ["KIRIK_CACHE"] = str(folder / "cache")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(place) -> Path:
+    folder = place / "phantoms"
+    assert kirik("data", "phantoms", folder, "--count", 100, "--size", 128, "--seed", 5) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def split(place, phantoms) -> Path:
+    file = place / "split.csv"
+    assert kirik("data", "split", phantoms, "--out", file, "--folds", 3, "--seed", 2) == 0
+    return file
+
+
+@pytest.fixture(scope="session")
+def trained(place, phantoms, split) -> Path:
+    folder = place / "run"
+    words = ["--split", split, "--fold", 1, "--out", folder, "--epochs", 3]
+    assert kirik("train", phantoms, *TINY, *words) == 0
+    return folder
+
+
+def test_a_run_leaves_all_that_is_needed_to_repeat_and_to_judge_it(trained):
+    left = {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()}
+    assert {
+        "run.json",
+        "settings.toml",
+        "split.csv",
+        "history.csv",
+        "checkpoints/last.safetensors",
+        "checkpoints/best.safetensors",
+        "loss.png",
+        "accuracy.png",
+        "bundle/bundle.json",
+        "bundle/model.onnx",
+        "bundle/card.md",
+        "bundle/SHA256SUMS",
+        "report/report.html",
+        "report/metrics.json",
+        "report/predictions.csv",
+    } <= left
+    facts = json.loads((trained / "run.json").read_text())
+    assert len(facts["data_sha256"]) == 64
+    assert {"torch", "timm", "kirik"} <= set(facts["versions"])
+
+
+def test_the_bundle_holds_nothing_of_the_place_where_it_was_made(trained, place):
+    manifest = (trained / "bundle" / "bundle.json").read_text()
+    assert str(place) not in manifest
+
+
+def test_the_fold_that_is_reported_on_neither_trained_nor_chose(trained, split):
+    with split.open() as file:
+        fold1 = {row["image_id"] for row in csv.DictReader(file) if row["fold"] == "1"}
+    with (trained / "report" / "predictions.csv").open() as file:
+        measured = {row["image_id"] for row in csv.DictReader(file)}
+    assert measured == fold1
+    facts = json.loads((trained / "report" / "metrics.json").read_text())["facts"]
+    assert facts["trained_on_this_part"] is False
+    assert facts["selected_on_this_part"] is False
+
+
+def test_measuring_on_training_data_is_called_that(trained, phantoms, split, tmp_path):
+    words = ["--split", trained / "split.csv", "--part", "train1", "--bootstrap", 50]
+    assert kirik("evaluate", trained, phantoms, *words, "--out", tmp_path / "r") == 0
+    facts = json.loads((tmp_path / "r" / "metrics.json").read_text())["facts"]
+    assert facts["trained_on_this_part"] is True
+
+
+def test_reading_gives_json_csv_and_pictures(trained, phantoms, tmp_path, capsys):
+    files = sorted((phantoms / "images" / "Fractured").iterdir())[:3]
+    out = tmp_path / "readings.json"
+    words = ["--json", out, "--csv", tmp_path / "r.csv", "--overlay", tmp_path / "pictures"]
+    assert kirik("predict", *files, "--model", trained, *words) == 0
+    readings = json.loads(out.read_text())
+    assert [r["path"] for r in readings] == [str(f) for f in files]
+    assert all(set(r) == {"path", "decision", "probability", "model"} for r in readings)
+    assert all(0 <= r["probability"] <= 1 for r in readings)
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+    assert files[0].name in capsys.readouterr().out
+
+
+def test_python_and_command_read_the_same_as_the_report(trained, phantoms, tmp_path):
+    import kirik as package
+
+    with (trained / "report" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))[:5]
+    classifier = package.load_model(trained / "bundle")
+    for row in rows:
+        [path] = phantoms.glob(f"images/*/{row['image_id']}")
+        probability = classifier.read(path).probability
+        assert probability == pytest.approx(float(row["p_fractured"]), abs=1e-6)
+
+
+def test_a_bad_file_in_a_folder_costs_nothing_else(trained, phantoms, tmp_path, capsys):
+    good = sorted((phantoms / "images" / "Fractured").iterdir())[:2]
+    for file in good:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "cut.jpg").write_bytes(good[0].read_bytes()[:1500])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    out = tmp_path / "out.json"
+    assert kirik("predict", tmp_path, "--model", trained, "--json", out) == 1
+    readings = json.loads(out.read_text())
+    assert sum("decision" in r for r in readings) == 2
+    errors = {Path(r["path"]).name for r in readings if "error" in r}
+    assert errors == {"cut.jpg", "empty.jpg"}
+    said = capsys.readouterr()
+    assert "cut.jpg" in said.out + said.err
+
+
+def test_a_published_split_is_checked_and_a_leak_is_named(phantoms, split, tmp_path, capsys):
+    assert kirik("data", "check-split", split, phantoms) == 0
+    assert "no leak" in capsys.readouterr().out
+    with split.open() as file:
+        rows = list(csv.DictReader(file))
+    by_group = {}
+    for row in rows:
+        by_group.setdefault((row["group"], row["split"]), []).append(row)
+    moved = next(g for (_, part), g in by_group.items() if part == "dev" and len(g) > 1)[0]
+    moved.update(split="test", fold="")
+    with (tmp_path / "leaky.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    assert kirik("data", "check-split", tmp_path / "leaky.csv", phantoms) == 1
+    assert moved["image_id"] in capsys.readouterr().out
+
+
+def test_runs_are_compared_and_averaged(trained, phantoms, split, place, tmp_path, capsys):
+    second = place / "second"
+    words = ["--split", split, "--fold", 1, "--out", second, "--epochs", 1, "--seed", 1]
+    assert kirik("train", phantoms, *TINY, *words, "--balance", "weights", "--no-masks") == 0
+    page = tmp_path / "compare.html"
+    assert kirik("compare", trained, second, "--html", page, "--bootstrap", 50) == 0
+    assert "AUROC" in capsys.readouterr().out
+    assert "second" in page.read_text()
+    assert kirik("ensemble", trained, second, "--out", tmp_path / "both") == 0
+    import kirik as package
+
+    file = next((phantoms / "images" / "Fractured").iterdir())
+    one, two, both = (
+        package.load_model(path).read(file).probability
+        for path in (trained, second, tmp_path / "both")
+    )
+    assert both == pytest.approx((one + two) / 2, abs=1e-6)
+
+
+def test_settings_come_from_toml_and_flags_win(phantoms, split, trained, tmp_path):
+    text = (trained / "settings.toml").read_text().replace("epochs = 3", "epochs = 9")
+    (tmp_path / "s.toml").write_text(text)
+    words = ["--split", split, "--fold", 2, "--settings", tmp_path / "s.toml", "--epochs", 1]
+    assert kirik("train", phantoms, *words, "--out", tmp_path / "run") == 0
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["epochs"] == 1
+    assert settings["network"] == "test_efficientnet"
+    assert settings["learning_rate"] == 0.003
+
+
+def test_fracture_types_are_told_apart_from_folders(place, capsys):
+    folder, split = place / "types", place / "types.csv"
+    words = ["--form", "folders", "--fractured-share", 0.8, "--size", 96, "--seed", 3]
+    assert kirik("data", "phantoms", folder, "--count", 150, *words) == 0
+    assert kirik("data", "split", folder, "--out", split, "--folds", 2) == 0
+    out = place / "types-run"
+    words = ["--split", split, "--fold", 1, "--out", out, "--epochs", 1]
+    assert kirik("train", folder, *TINY, *words) == 0
+    metrics = json.loads((out / "report" / "metrics.json").read_text())
+    assert (
+        len(
+            metrics["by_class"]["classes"]
+            if "classes" in metrics["by_class"]
+            else metrics["classes"]
+        )
+        == 6
+    )
+    file = next((folder / "spiral").iterdir())
+    assert kirik("predict", file, "--model", out, "--json", place / "types.json") == 0
+    [reading] = json.loads((place / "types.json").read_text())
+    assert set(reading["probability"]) >= {"spiral", "transverse", "not_fractured"}
+    assert sum(reading["probability"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def start(*words, **environment) -> subprocess.Popen:
+    command = [sys.executable, "-m", "kirik", *map(str, words)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_run_killed_with_9_and_resumed_ends_in_the_same_bundle(phantoms, split, tmp_path):
+    words = ["--split", split, "--fold", 1, "--epochs", 6]
+    whole, broken = tmp_path / "whole" / "run", tmp_path / "broken" / "run"
+    assert kirik("train", phantoms, *TINY, *words, "--out", whole) == 0
+    process = start("train", phantoms, *TINY, *words, "--out", broken)
+    checkpoint, deadline = broken / "checkpoints" / "last.safetensors", time.monotonic() + 120
+    while not checkpoint.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (broken / "bundle").exists()
+    assert kirik("train", "--resume", broken) == 0
+    graphs = [(run / "bundle" / "model.onnx").read_bytes() for run in (whole, broken)]
+    assert graphs[0] == graphs[1]
+
+
+def test_two_processes_train_together(phantoms, split, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "kirik", "train", str(phantoms), *TINY]
+    command += ["--split", str(split), "--fold", "1", "--epochs", "2", "--out", str(out)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    with (out / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert len(history) == 2
+    assert np.isfinite(float(history[-1]["train_loss"]))
+    assert (out / "report" / "report.html").is_file()
