@@ -1,12 +1,13 @@
 # make demo            the whole job on phantoms: data, training, report, readings
-# make demo DATA=DIR   the same on FracAtlas (or any data set) in DIR
+# make demo DATA=DIR   the same on FracAtlas in DIR
 # make test            set up everything and run all tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DATA ?=
-WEIGHTS ?=
-LANGUAGE ?= en
+DATA :=
+WEIGHTS :=
+# Not ?=: desktops set LANGUAGE for gettext.
+LANGUAGE := en
 
 .PHONY: demo test lint clean
 .DELETE_ON_ERROR:

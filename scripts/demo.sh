@@ -1,57 +1,63 @@
 #!/bin/sh
 # The whole job, each step a command of kirik's that is printed before it runs.
-# DATA: a data set (phantoms are made where it is empty); WEIGHTS: see `kirik train --help`.
+# DATA: a folder of FracAtlas (phantoms are made where it is empty); WEIGHTS: see `kirik train`.
 set -eu
 
 out=demo
+case $(realpath -m "${DATA:-.}")/ in
+"$(realpath -m "$out")"/*)
+    echo "DATA=$DATA lies in ./$out, which every demo makes anew; move it first" >&2
+    exit 2
+    ;;
+esac
 rm -rf "$out"
 mkdir -p "$out"
-export KIRIK_CACHE="$out/cache" HF_HUB_DISABLE_TELEMETRY=1
+export KIRIK_CACHE="$out/cache"
 
 step() {
-    printf '\n$ kirik %s\n' "$*"
+    printf '\n$ kirik'
+    printf ' %s' "$@"
+    printf '\n'
     kirik "$@"
 }
 
 if [ -n "${DATA:-}" ]; then
     data=$DATA
-    weights=${WEIGHTS:-hub}
-    quick=
+    split=fracatlas-v1
 else
     data=$out/phantoms
-    weights=${WEIGHTS:-none}
-    # Phantoms are easy and few: a small input and a fast rate are enough.
-    quick="--size 224 --epochs 12 --learning-rate 0.002 --patience 12"
+    split=$out/split.csv
     step data phantoms "$data" --count 480 --seed 1
 fi
 
 step data audit "$data" --json "$out/audit.json" --html "$out/audit.html" --language "$LANGUAGE"
-if [ -f "$data/dataset.csv" ] && [ -n "${DATA:-}" ]; then
-    split=fracatlas-v1
-else
-    split=$out/split.csv
-    step data split "$data" --out "$split" --seed 1
-fi
+[ -n "${DATA:-}" ] || step data split "$data" --out "$split" --seed 1
 step data check-split "$split" "$data"
 step data augment-preview "$data" --out "$out/augment.png"
-# shellcheck disable=SC2086
-step train "$data" --network mobilenet --weights "$weights" --split "$split" --fold 1 \
-    --balance autoaugment --out "$out/run" --language "$LANGUAGE" $quick
+
+set -- train "$data" --network mobilenet --split "$split" --fold 1 --balance autoaugment \
+    --out "$out/run" --language "$LANGUAGE"
 if [ -n "${DATA:-}" ]; then
-    new=$(find "$data/images/Fractured" -type f | sort | head -n 3)
+    step "$@" --weights "${WEIGHTS:-hub}"
+    # Three radiographs that the run neither trained on nor chose with: of the fold left out.
+    set -- predict
+    for id in $(sed -n '2p;3p;4p' "$out/run/report/predictions.csv" | cut -d, -f1); do
+        set -- "$@" "$(find "$data/images" -name "$id")"
+    done
 else
+    # Phantoms are few and look alike: a small input, a fast rate and many short epochs do.
+    step "$@" --weights "${WEIGHTS:-none}" --size 192 --epochs 16 --learning-rate 0.003 \
+        --patience 16
     step data phantoms "$out/new" --count 3 --seed 99 --fractured-share 0.67 --image-format mixed
-    new=$out/new/images
+    set -- predict "$out/new/images"
 fi
-# shellcheck disable=SC2086
-step predict $new --model "$out/run" --json "$out/readings.json" --csv "$out/readings.csv" \
+step "$@" --model "$out/run" --json "$out/readings.json" --csv "$out/readings.csv" \
     --overlay "$out/overlays" --language "$LANGUAGE"
 
 cat <<END
 
 What was made:
   $out/audit.html              what is in the data set, and what is wrong with it
-  $split               who trains, who measures
   $out/augment.png             radiographs beside their AutoAugment copies
   $out/run/report/report.html  how good the classifier is, with intervals
   $out/run/bundle              the classifier

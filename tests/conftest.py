@@ -12,6 +12,15 @@ from kirik.bundle import Bundle, Evidence, Manifest, write_bundle
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
 
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test touches the user's cache of decoded radiographs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIRIK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 SIZE, STRIDE, GAIN = 64, 8, 12.0
 
 

@@ -125,13 +125,15 @@ def test_a_part_and_a_fold_that_the_split_does_not_have(refused, tiny_set, tiny_
 
 
 def test_radiographs_that_the_part_needs_and_that_are_absent(refused, tiny_set, tiny_split):
-    (tiny_set / "normal" / "normal3.png").unlink()
-    words = ["--split", tiny_split, "--fold", 1, "--weights", "none"]
-    assert "1 of 20 radiographs of part" in refused("train", tiny_set, *words) or True
+    names = sorted(path for path in tiny_set.glob("*/*.png"))
+    names[0].unlink()  # of fold 1, on which training without fold 2 needs
+    words = ["--split", tiny_split, "--fold", 2, "--weights", "none"]
+    assert "1 of 20 radiographs of part train2" in refused("train", tiny_set, *words)
 
 
 def test_a_run_that_exists_is_not_overwritten(refused, tiny_set, tiny_split, tmp_path):
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
     words = ["--split", tiny_split, "--fold", 1, "--weights", "none", "--out", tmp_path / "run"]
     words += ["--network", "test_efficientnet", "--size", 64, "--batch-size", 4]
     said = refused("train", tiny_set, *words)
@@ -140,6 +142,27 @@ def test_a_run_that_exists_is_not_overwritten(refused, tiny_set, tiny_split, tmp
 
 def test_a_resume_of_what_is_no_run(refused, tmp_path):
     assert "not a training run" in refused("train", "--resume", tmp_path)
+    (tmp_path / "run.json").write_text('{"settings": {}}')
+    assert "not a training run of this kirik" in refused("train", "--resume", tmp_path)
+
+
+def test_a_resumed_run_takes_no_other_settings(refused, tmp_path):
+    said = refused("train", "--resume", tmp_path, "--epochs", 9)
+    assert "keeps its own settings" in said
+
+
+def test_a_run_that_failed_early_leaves_its_name_free(refused, tiny_set, tiny_split, tmp_path):
+    words = ["--split", tiny_split, "--fold", 1, "--network", "test_efficientnet", "--size", 64]
+    words += ["--batch-size", 4, "--epochs", 1, "--out", tmp_path / "run", "--device", "cpu"]
+    assert "no such starting weights" in refused("train", tiny_set, *words, "--weights", "no.st")
+    assert run(["train", str(tiny_set), *map(str, words), "--weights", "none"]) == 0
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "coat_lite_tiny"])
+def test_a_network_that_does_not_fit_is_refused_or_built(name, refused, tiny_set, tiny_split):
+    words = ["--split", tiny_split, "--fold", 1, "--weights", "none", "--network", name]
+    said = refused("train", tiny_set, *words, "--size", 64, "--out", tiny_set.parent / "run")
+    assert "cannot be used at 64 pixels" in said
 
 
 def huge_png(path: Path, side: int = 30_000) -> Path:
@@ -262,10 +285,15 @@ def test_a_full_disk_under_predict(refused, full_disk, make_bundle, save_radiogr
     assert "Traceback" not in said
 
 
-def test_a_full_disk_under_phantoms_and_audit(refused, full_disk, tiny_set):
+def test_a_full_disk_under_phantoms(refused, full_disk):
     said = refused("data", "phantoms", full_disk / "p", "--count", 60, "--size", 300)
     assert "full" in said
-    (full_disk / "filler").write_bytes(b"\0" * (200 << 10)) if not any(full_disk.iterdir()) else 0
+
+
+def test_a_full_disk_under_an_audits_page(refused, full_disk, tiny_set):
+    (full_disk / "filler").write_bytes(b"x" * (244 << 10))
+    assert "full" in refused("data", "audit", tiny_set, "--html", full_disk / "audit.html")
+    assert not (full_disk / "audit.html").exists()
 
 
 def test_a_full_disk_under_training(refused, full_disk, tiny_set, tiny_split):

@@ -26,9 +26,7 @@ def kirik(*words) -> int:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    os.environ["KIRIK_CACHE"] = str(folder / "cache")
-    return folder
+    return tmp_path_factory.mktemp("whole")
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +75,11 @@ def test_a_run_leaves_all_that_is_needed_to_repeat_and_to_judge_it(trained):
     assert {"torch", "timm", "kirik"} <= set(facts["versions"])
 
 
-def test_the_bundle_holds_nothing_of_the_place_where_it_was_made(trained, place):
-    manifest = (trained / "bundle" / "bundle.json").read_text()
-    assert str(place) not in manifest
+def test_bundle_and_report_hold_nothing_of_the_place_where_they_were_made(trained, place):
+    private = [str(place), str(Path.home()), "site-packages", str(Path(__file__).parents[1])]
+    for file in [*(trained / "bundle").iterdir(), *(trained / "report").iterdir()]:
+        content = file.read_bytes()
+        assert not [word for word in private if word.encode() in content], file
 
 
 def test_the_fold_that_is_reported_on_neither_trained_nor_chose(trained, split):
@@ -88,6 +88,10 @@ def test_the_fold_that_is_reported_on_neither_trained_nor_chose(trained, split):
     with (trained / "report" / "predictions.csv").open() as file:
         measured = {row["image_id"] for row in csv.DictReader(file)}
     assert measured == fold1
+    with split.open() as file:
+        others = [r for r in csv.DictReader(file) if r["split"] == "dev" and r["fold"] != "1"]
+    run_facts = json.loads((trained / "run.json").read_text())
+    assert run_facts["trained_on"] + run_facts["chosen_on"] == len(others)
     facts = json.loads((trained / "report" / "metrics.json").read_text())["facts"]
     assert facts["trained_on_this_part"] is False
     assert facts["selected_on_this_part"] is False

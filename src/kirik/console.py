@@ -1,7 +1,7 @@
 """What the terminal shows while kirik works: bars with rate and time left, lines where none fit."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console as RichConsole
@@ -15,7 +15,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from kirik.reading.reading import Failure
 from kirik.training.settings import TrainingSettings
 
 
@@ -37,12 +36,12 @@ class Console:
         """One line."""
         self.rich.print(text, markup=False)
 
-    def failures(self, failures: Sequence[Failure]) -> None:
-        """Files that could not be read, one line each."""
-        if failures:
-            self.say(f"{len(failures)} files could not be read:")
-        for failure in failures:
-            self.say(f"  {failure.error}")
+    def unreadable(self, reasons: Mapping[str, str]) -> None:
+        """Radiographs that could not be read, one line each."""
+        if reasons:
+            self.say(f"{len(reasons)} radiographs could not be read and were left out:")
+        for reason in reasons.values():
+            self.say(f"  {reason}")
 
     @contextmanager
     def _bar(self, label: str, total: int | None, each: int = 1) -> Iterator[tuple]:
@@ -82,15 +81,20 @@ class TrainingProgress:
         self.started = time.monotonic()
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        if step == 1:
-            self.progress.reset(self.bar, total=steps)
+        """After a step: the bar is the whole run's, so that the time left is, too."""
+        done, epochs = (epoch - 1) * steps + step, self.settings.epochs
         self.progress.update(
-            self.bar, completed=step, description=f"epoch {epoch}", note=f"loss {loss:.3f}"
+            self.bar,
+            total=steps * epochs,
+            completed=done,
+            description=f"epoch {epoch}/{epochs}",
+            note=f"loss {loss:.3f}",
         )
 
     def epoch(self, state) -> None:
+        """After an epoch: a line that stays."""
         row = state.history[-1]
-        best = " (best)" if state.best_epoch == state.epoch else ""
+        best = " (kept)" if state.best_epoch == state.epoch else ""
         minutes = (time.monotonic() - self.started) / 60
         self.console.say(
             f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f} → {row['validation_loss']:.3f}"

@@ -26,7 +26,12 @@ def write_page(path: Path, template: str, language: str, **values) -> None:
     """Fill `template` (a file in kirik/templates) and write it as UTF-8."""
     text = _environment.get_template(template).render(language=language, **values)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -7,6 +7,7 @@ become `train`, `evaluate`, `audit` and `split`, as the command line and a scrip
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,18 @@ from kirik.reading.reading import Failure, Reading
 from kirik.training.settings import TrainingSettings
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training run came to.
+
+    bundle: its folder; None in all but the first process of several.
+    unreadable: id → why a radiograph was left out, of those to train or to report on.
+    """
+
+    bundle: Path | None
+    unreadable: dict[str, str]
+
+
 def train(
     data: Path,
     settings: TrainingSettings,
@@ -48,16 +61,15 @@ def train(
     resume: bool = False,
     language: str = "en",
     console: Console | None = None,
-) -> Path | None:
+) -> Trained:
     """Train on a split's development part, bundle the best network, and report on `fold`.
 
     fold: left out of training and reported on; None trains on all of dev and reports nothing.
-    Returns the bundle's folder; None in all but the first process of several.
     Raises KirikError's kinds; the run's folder keeps what was done.
     """
     from kirik.training.run import resolve, train_network
 
-    console = console or Console()
+    console, settings = console or Console(), resolve(settings)
     index = load_index(data)
     records = select(index, split, "dev" if fold is None else f"train{fold}")
     with console.decoding("decoding") as decoding, console.training(settings) as progress:
@@ -65,7 +77,7 @@ def train(
             index,
             records,
             split,
-            resolve(settings),
+            settings,
             directory,
             fold=fold,
             resume=resume,
@@ -73,14 +85,16 @@ def train(
             report=progress.step,
             after_epoch=progress.epoch,
         )
-    if machine.first:
-        _draw_curves(directory, language)
-        bundle = bundle_of(trained, index, directory)
-        if fold is not None:
-            out = directory / "report"
-            report_on(bundle, index, split, f"fold{fold}", out, language=language, console=console)
-    machine.wait()
-    return directory / "bundle" if machine.first else None
+    if not machine.first:
+        return Trained(None, {})
+    unreadable = dict(trained.unreadable)
+    _draw_curves(directory, language)
+    bundle = bundle_of(trained, index, directory)
+    if fold is not None:
+        out, part = directory / "report", f"fold{fold}"
+        _, failures = report_on(bundle, index, split, part, out, language=language, console=console)
+        unreadable |= failures
+    return Trained(bundle, unreadable)
 
 
 def _draw_curves(run: Path, language: str) -> None:
@@ -109,16 +123,19 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
         stride = trained.preprocessing.size // trained.evidence.shape[-1]
         threshold = choose_evidence_threshold(trained.evidence, trained.masks, trained.marked)
         evidence = Evidence(stride=stride, threshold=threshold)
+    settings = trained.provenance["settings"]
+    # The starting weights' place is this machine's own affair; their file's name is not.
+    settings = settings | {"weights": Path(settings["weights"]).name}
     manifest = Manifest(
-        name=directory.resolve().name,
+        name=directory.resolve().name[:100],
         classes=index.classes,
         negative=index.negative,
         preprocessing=trained.preprocessing,
         temperature=temperature,
         operating_points=points,
         evidence=evidence,
-        network=trained.provenance["settings"]["network"],
-        provenance=trained.provenance,
+        network=settings["network"],
+        provenance=trained.provenance | {"settings": settings},
     )
     files = {
         "model.onnx": graph,
@@ -141,17 +158,17 @@ def report_on(
     seed: int = 0,
     language: str = "en",
     console: Console | None = None,
-) -> dict:
+) -> tuple[dict, dict[str, str]]:
     """Read a part with a bundle (or a run's), measure, and write report, metrics, predictions.
 
-    Radiographs that cannot be read are left out and listed in the report. Returns the metrics.
+    Returns the metrics, and why radiographs could not be read, by id; those are left out and
+    listed in the report.
     """
     classifier = load_model(model)
     records = select(index, split, part)
     console = console or Console()
     with console.reading(len(records)) as progress:
         readings, failures = _read_all(classifier, records, progress)
-    console.failures(failures)
     predictions = predictions_of(readings, index, split, classifier)
     points = classifier.manifest.operating_points
     metrics = measure(
@@ -169,7 +186,7 @@ def report_on(
         "bootstrap_seed": seed,
         "trained_on_this_part": seen,
         "selected_on_this_part": seen,
-        "unreadable": [failure.error for failure in failures],
+        "unreadable": list(failures.values()),
         "versions": provenance.get("versions", {}),
         "data_sha256": provenance.get("data_sha256"),
     }
@@ -183,7 +200,7 @@ def report_on(
         facts=facts,
         language=language,
     )
-    return metrics
+    return metrics, failures
 
 
 def _seen(provenance: dict, split: Split, part: str) -> bool | None:
@@ -192,7 +209,7 @@ def _seen(provenance: dict, split: Split, part: str) -> bool | None:
     What chooses epoch, calibration and thresholds is held out of the part that trains, so both
     come from the same radiographs.
     """
-    if provenance.get("split") != split.name:
+    if provenance.get("split_sha256") != split.digest:
         return None
     fold = provenance.get("fold")
     trained_on = {a.image_id for a in split.part("dev" if fold is None else f"train{fold}")}
@@ -201,18 +218,20 @@ def _seen(provenance: dict, split: Split, part: str) -> bool | None:
 
 def _read_all(
     classifier: Classifier, records: Sequence[Record], progress
-) -> tuple[list[tuple[Record, Reading]], list[Failure]]:
-    readings, failures = [], []
+) -> tuple[list[tuple[Record, Reading]], dict[str, str]]:
+    """Readings with their records, and by id why others failed, without the files' places."""
+    readings, failures = [], {}
     results = classifier.read_many([record.path for record in records])
     for record, result in zip(records, results, strict=True):
         if isinstance(result, Failure):
-            failures.append(result)
+            failures[record.id] = result.error.replace(str(record.path), record.id)
         else:
             readings.append((record, result))
         progress(len(readings) + len(failures), len(records))
     if not readings:
         raise DataSetError(
-            f"none of the {len(records)} radiographs can be read; first: {failures[0].error}"
+            f"none of the {len(records)} radiographs can be read; "
+            f"first: {next(iter(failures.values()))}"
         )
     return readings, failures
 
@@ -289,8 +308,8 @@ def evaluate(
     part: str,
     out: Path,
     **options,
-) -> dict:
-    """`report_on` for a data set's folder and a split's name or file; returns the metrics."""
+) -> tuple[dict, dict[str, str]]:
+    """`report_on` for a data set's folder and a split's name or file."""
     return report_on(find_bundle(model), load_index(data), load_split(split), part, out, **options)
 
 
@@ -359,22 +378,30 @@ def _duplicates(index: Index, console: Console):
     return facts, find_duplicates(facts, {record.id: record.label for record in index.records})
 
 
-def resume(run: Path, data: Path | None, language: str, console: Console) -> Path | None:
-    """Go on with a run that was stopped, with its own settings, split and fold."""
+def resume(run: Path, data: Path | None, language: str, console: Console) -> Trained:
+    """Go on with a run that was stopped, with its own settings, split and fold.
+
+    data: where the data set is now, if it was moved.
+    Raises TrainingError if there is no such run, or it is finished.
+    """
     try:
         before = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{run}: not a training run (no readable run.json in it)") from error
-    if (run / "bundle").is_dir() and (before["fold"] is None or (run / "report").is_dir()):
+        fold, settings = before["fold"], before["settings"]
+        name, place = before["split"], Path(before["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{run}: not a training run of this kirik (no usable run.json in it)"
+        ) from error
+    reported = fold is None or (run / "report" / "report.html").is_file()
+    if (run / "bundle").is_dir() and reported:
         raise TrainingError(f"{run}: this run is finished; its bundle is {run / 'bundle'}")
-    settings = TrainingSettings(**before["settings"])
     shutil.rmtree(run / "bundle", ignore_errors=True)
     return train(
-        data or Path(before["data"]),
-        settings,
+        data or place,
+        TrainingSettings.parse(settings, where=str(run / "run.json")),
         run,
-        split=Split(before["split"], load_split(run / "split.csv").assignments),
-        fold=before["fold"],
+        split=Split(name, load_split(run / "split.csv").assignments),
+        fold=fold,
         resume=True,
         language=language,
         console=console,

@@ -1,12 +1,14 @@
 """The loop: it learns, stops early, and a killed and resumed run ends in the same weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from kirik.errors import TrainingError
+from kirik.errors import DataSetError, TrainingError
 from kirik.training.data import hold_out
-from kirik.training.loop import Trainer
+from kirik.training.loop import State, Trainer
 from kirik.training.machine import find_machine
 from kirik.training.weights import build_network
 
@@ -56,19 +58,21 @@ def test_a_killed_and_resumed_run_ends_in_the_same_weights(part, settings, tmp_p
     assert rows[0] == rows[1]
 
 
-def test_another_seed_gives_other_weights(part, settings, tmp_path):
-    first = trainer(part, settings, tmp_path / "a")
+def test_another_seed_shows_the_radiographs_otherwise(part, settings, tmp_path):
+    once = settings.model_copy(update={"epochs": 1})
+    first = trainer(part, once, tmp_path / "a")
+    second = trainer(part, once.model_copy(update={"seed": 1}), tmp_path / "b")
+    second.network.load_state_dict(first.network.state_dict())
     first.fit(quiet, quiet)
-    second = trainer(part, settings.model_copy(update={"seed": 1}), tmp_path / "b")
     second.fit(quiet, quiet)
-    assert any(not torch.equal(weights(first)[n], weights(second)[n]) for n in weights(first))
+    assert first.state.history[0]["train_loss"] != second.state.history[0]["train_loss"]
 
 
 def test_it_learns_what_there_is_to_learn(part, settings, tmp_path):
     longer = settings.model_copy(update={"epochs": 12, "learning_rate": 4e-3})
     trained = trainer(part, longer, tmp_path)
     trained.fit(quiet, quiet)
-    assert trained.validate()["validation_auroc"] > 0.95
+    assert trained.validate()[0]["validation_auroc"] > 0.95
 
 
 def test_it_stops_when_nothing_gets_better(part, settings, tmp_path):
@@ -79,11 +83,38 @@ def test_it_stops_when_nothing_gets_better(part, settings, tmp_path):
     assert trained.state.epoch - trained.state.best_epoch == 2
 
 
-def test_the_best_epoch_is_kept_not_the_last(part, settings, tmp_path):
+def test_the_weights_of_the_kept_epoch_come_out(part, settings, tmp_path):
     trained = trainer(part, settings, tmp_path)
     trained.fit(quiet, quiet)
-    best = max(row["validation_auroc"] for row in trained.state.history)
-    assert trained.validate()["validation_auroc"] == pytest.approx(best, abs=1e-6)
+    kept = trained.state.history[trained.state.best_epoch - 1]
+    assert trained.validate()[0]["validation_loss"] == pytest.approx(
+        kept["validation_loss"], abs=1e-5
+    )
+
+
+def judged(*epochs):
+    state, kept = State(), []
+    for losses in epochs:
+        state.epoch += 1
+        kept.append(state.judge(losses))
+    return state, kept
+
+
+def test_a_later_epoch_within_the_noise_of_the_best_is_kept():
+    state, kept = judged([0.2, 0.3, 0.1, 0.4], [0.3, 0.1, 0.3, 0.31])
+    assert kept == [True, True]
+    assert state.lowest == [0.2, 0.3, 0.1, 0.4]
+
+
+def test_an_epoch_that_is_surely_worse_is_not_kept():
+    state, kept = judged([0.2, 0.3, 0.1, 0.4], [0.4, 0.5, 0.31, 0.6])
+    assert kept == [True, False]
+    assert state.best_epoch == 1
+
+
+def test_small_losses_do_not_creep_away_from_the_best():
+    epochs = [[0.1 + 0.02 * i, 0.1 + 0.02 * i, 0.1 + 0.02 * i + 0.001] for i in range(6)]
+    assert judged(*epochs)[1] == [True] + [False] * 5
 
 
 @pytest.mark.parametrize("balance", ["autoaugment", "weights", "sampler", "none"])
@@ -121,6 +152,8 @@ def test_a_diverging_run_says_so(part, settings, tmp_path):
         trained.network.head[-1].weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match="smaller --learning-rate"):
         trained.fit(quiet, quiet)
+    with pytest.raises(TrainingError, match="smaller --learning-rate"):
+        trained.validate()
 
 
 def test_a_damaged_or_absent_checkpoint_is_named(part, settings, tmp_path):
@@ -131,8 +164,24 @@ def test_a_damaged_or_absent_checkpoint_is_named(part, settings, tmp_path):
         trainer(part, settings, tmp_path).resume()
 
 
-def test_what_chooses_shares_no_group_with_what_trains(part):
-    train, chosen = hold_out(part, 0.25, seed=0)
+@pytest.mark.parametrize("seed", range(4))
+def test_what_chooses_shares_no_group_with_what_trains(part, seed):
+    train, chosen = hold_out(part, 0.25, seed)
     assert not set(train.groups) & set(chosen.groups)
     assert len(train) + len(chosen) == len(part)
     assert set(chosen.labels) == {0, 1}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_class_of_two_groups_takes_no_more_than_its_share_away(part, seed):
+    rare = np.isin(part.groups, ["g0", "g5"])
+    few = replace(part, labels=rare.astype(int))
+    train, chosen = hold_out(few, 0.1, seed)
+    assert {0, 1} == set(train.labels) == set(chosen.labels)
+    assert len(chosen) <= 0.25 * len(part)
+
+
+def test_a_class_of_one_group_is_refused_by_its_name(part):
+    few = replace(part, labels=(part.groups == "g3").astype(int))
+    with pytest.raises(DataSetError, match="class greenstick has too few groups"):
+        hold_out(few, 0.1, 0, ("normal", "greenstick"))

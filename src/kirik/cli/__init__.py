@@ -46,10 +46,8 @@ def run(arguments: list[str]) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in _EXPLAINED:
-            raise
         where = f"{error.filename}: " if error.filename else ""
-        return _refuse(f"{where}{_EXPLAINED[error.errno]}")
+        return _refuse(where + _EXPLAINED.get(error.errno, str(error.strerror or error)))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _TRAINING_PACKAGES:
             raise

@@ -47,8 +47,13 @@ def train(
 
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
     if resume:
+        if settings.model_fields_set or split or fold is not None or out or settings_file:
+            raise SettingsError(
+                f"{resume}: a resumed run keeps its own settings, split and folder; "
+                "leave the other options out, or start a new run"
+            )
         moved = directory if directory != Path() else None
-        return _trained(workflow.resume(resume, moved, language, console))
+        return _trained(workflow.resume(resume, moved, language, console), console)
     if split is None:
         raise SettingsError(
             "no split; name one with --split (kirik data split makes it; fracatlas-v1 is published)"
@@ -65,7 +70,8 @@ def train(
             fold=fold,
             language=language,
             console=console,
-        )
+        ),
+        console,
     )
 
 
@@ -83,14 +89,15 @@ def _merged(settings: TrainingSettings, file: Path | None) -> TrainingSettings:
     return TrainingSettings.parse(values | given, where=str(file))
 
 
-def _trained(bundle: Path | None) -> int:
-    if bundle is None:
+def _trained(trained, console) -> int:
+    if trained.bundle is None:
         return 0
-    report = bundle.parent / "report" / "report.html"
-    print(f"bundle: {bundle}")
+    console.unreadable(trained.unreadable)
+    report = trained.bundle.parent / "report" / "report.html"
+    print(f"bundle: {trained.bundle}")
     if report.is_file():
         print(f"report: {report}")
-    return 0
+    return 1 if trained.unreadable else 0
 
 
 def evaluate(
@@ -128,10 +135,12 @@ def evaluate(
     language
         Of the report.
     """
+    from kirik.console import Console
     from kirik.evaluation.metrics import headline
     from kirik.workflow import evaluate as measure
 
-    metrics = measure(
+    console = Console()
+    metrics, unreadable = measure(
         model,
         directory,
         split=split,
@@ -141,10 +150,12 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
         language=language,
+        console=console,
     )
-    print(headline(metrics))
+    console.unreadable(unreadable)
+    print(headline(metrics, language))
     print(f"report: {out / 'report.html'}")
-    return 0
+    return 1 if unreadable else 0
 
 
 def compare(

@@ -100,20 +100,24 @@ def _key(records: Sequence[Record], preprocessing: Preprocessing) -> str:
 
 def _build(records, preprocessing, target: Path, workers: int | None, progress) -> None:
     """Decode into a temporary folder beside `target` and rename it when it is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+    work = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
         _decode_all(records, preprocessing, work, workers, progress)
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
+        try:
+            work.rename(target)
+        except OSError:
+            if not (target / "cache.json").is_file():  # else another process was faster
+                raise
     except OSError as error:
         raise DataSetError(
             f"{target.parent}: cannot write the cache ({error.strerror}); "
             "make room, or name another folder in KIRIK_CACHE"
         ) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _decode_all(records, preprocessing, work: Path, workers: int | None, progress) -> None:
@@ -157,7 +161,12 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        else:
+            file.seek(array.offset)
+            for _ in range(shape[0]):
+                file.write(bytes(shape[1] * shape[2]))
     return array
 
 
@@ -199,7 +208,10 @@ def box_corners(box: tuple[float, float, float, float]) -> np.ndarray:
     return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
 
 
-def data_hash(cache: Cache, labels: Sequence[str]) -> str:
-    """One SHA-256 for the data: ids, labels and the bytes of each file, in any order."""
-    lines = sorted(map(" ".join, zip(cache.ids, labels, cache.hashes, strict=True)))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def data_hash(cache: Cache, rows: Sequence[int], labels: Sequence[str]) -> str:
+    """One SHA-256 for these rows of a cache: ids, labels, the files' bytes, what is outlined."""
+    lines = []
+    for row, label in zip(rows, labels, strict=True):
+        outlined = hashlib.sha256(cache.masks[row]).hexdigest()
+        lines.append(f"{cache.ids[row]} {label} {cache.hashes[row]} {outlined}")
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -4,10 +4,12 @@ A split is a CSV `image_id,group,split,fold,excluded_because`, and its parts are
 `dev`, `test`, `all` (dev and test), `fold1` … (one fold of dev) and `train1` … (dev without it).
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kirik.dataset.check import check_split, torn_groups
@@ -38,6 +40,12 @@ class Split:
 
     name: str
     assignments: dict[str, Assignment]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of who is where, by which a split is known whatever its file is called."""
+        rows = sorted(f"{a.image_id} {a.split} {a.fold}" for a in self.assignments.values())
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     @property
     def folds(self) -> tuple[int, ...]:

@@ -41,6 +41,7 @@ class RadiographAutoAugment(AutoAugment):
 
     def __init__(self, policy: str):
         super().__init__(POLICIES[policy], interpolation=InterpolationMode.BILINEAR, fill=0)
+        self._moves = []
 
     def _get_policies(self, policy):
         return _RADIOGRAPH if policy == "radiograph" else super()._get_policies(policy)

@@ -1,5 +1,7 @@
 """What the loop reads: arrays of a part, and the batches of an epoch."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from kirik.errors import DataSetError
 from kirik.training.augment import RadiographAutoAugment
 from kirik.training.balance import EpochPlan
+from kirik.training.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,36 @@ class Part:
         )
 
 
-def hold_out(part: Part, share: float, seed: int) -> tuple[Part, Part]:
+def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -> tuple[Part, Part]:
     """Split a part into what trains and what chooses, whole groups only, classes in proportion.
 
-    Raises DataSetError if a class has too few groups to be on both sides.
+    A class with too few groups for its share still has one group on each side.
+    classes: their names, for the error.
+    Raises DataSetError if a class has fewer than two groups, or cannot be on both sides.
     """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(part), bool)
     folds = max(2, round(1 / share))
+    if len(np.unique(part.groups)) >= folds:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of classes smaller than the folds
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+            chosen[next(splitter.split(part.rows, part.labels, part.groups))[1]] = True
     for label in np.unique(part.labels):
-        if len(np.unique(part.groups[part.labels == label])) < 2:
+        own = part.labels == label
+        for lacking in (chosen, ~chosen):
+            if not (own & lacking).any():
+                moved = part.groups == rng.choice(np.unique(part.groups[own]))
+                chosen = np.where(moved, ~chosen, chosen)
+    for label in np.unique(part.labels):
+        own = part.labels == label
+        if not (own & chosen).any() or not (own & ~chosen).any():
+            name = classes[label] if classes else label
             raise DataSetError(
-                "a class has fewer than two groups of radiographs to train on; "
-                "add radiographs of it, or leave the class out"
+                f"class {name} has too few groups of radiographs (exams, patients) to both train "
+                "and choose; add radiographs of it, or leave the class out"
             )
-    smallest = min(
-        len(np.unique(part.groups[part.labels == label])) for label in np.unique(part.labels)
-    )
-    splitter = StratifiedGroupKFold(min(folds, smallest), shuffle=True, random_state=seed)
-    rest, chosen = next(splitter.split(part.rows, part.labels, part.groups))
-    return part.select(rest), part.select(chosen)
+    return part.select(np.flatnonzero(~chosen)), part.select(np.flatnonzero(chosen))
 
 
 class Epoch(Dataset):
@@ -95,15 +110,15 @@ def step_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def batches(epoch: Epoch, batch_size: int, rank: int, world: int, workers: int) -> DataLoader:
+def batches(epoch: Epoch, batch_size: int, machine: Machine, workers: int) -> DataLoader:
     """This process's share of each batch; the last, incomplete batch is left out."""
     whole = len(epoch) // batch_size * batch_size
-    order = np.arange(whole).reshape(-1, batch_size)[:, rank::world]
+    order = np.arange(whole).reshape(-1, batch_size)[:, machine.rank :: machine.world]
     return DataLoader(
         epoch,
         batch_sampler=order.tolist(),
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=machine.device.type == "cuda",
     )
 
 

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
@@ -43,8 +44,23 @@ def export_onnx(network: FractureNetwork, radiographs: np.ndarray, temperature: 
     graph = _Graph(network.cpu().float()).eval()
     names = ["logits", "embedding"] + (["evidence"] if network.pyramid is not None else [])
     example = torch.from_numpy(np.repeat(radiographs[:1], 2, axis=0))
-    with tempfile.TemporaryDirectory() as folder, _quietly():
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
+        try:
+            _write(graph, example, names, path)
+        except (RuntimeError, torch.onnx.OnnxExporterError) as error:
+            cause = str(error).strip().splitlines()[0]
+            raise TrainingError(
+                f"this network cannot be exported to ONNX ({cause}); "
+                "no bundle was written, the checkpoints are kept"
+            ) from error
+        content = _without_traces(onnx.load(path)).SerializeToString()
+    check_parity(graph, content, radiographs, temperature)
+    return content
+
+
+def _write(graph: nn.Module, example: torch.Tensor, names: list[str], path: Path) -> None:
+    with _quietly():
         torch.onnx.export(
             graph,
             (example,),
@@ -56,9 +72,18 @@ def export_onnx(network: FractureNetwork, radiographs: np.ndarray, temperature: 
             dynamo=True,
             external_data=False,
         )
-        content = path.read_bytes()
-    check_parity(graph, content, radiographs, temperature)
-    return content
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without what the exporter notes of its making: stack traces with local paths."""
+    graph = model.graph
+    noted = [model, graph, *graph.node, *graph.initializer, *graph.value_info]
+    noted += [*graph.input, *graph.output, *model.functions]
+    noted += [node for function in model.functions for node in function.node]
+    for part in noted:
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    return model
 
 
 def check_parity(

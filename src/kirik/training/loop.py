@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from kirik.errors import TrainingError
+from kirik.evaluation.calibration import fit_temperature
 from kirik.training.augment import augment_batch
 from kirik.training.balance import class_weights, plan_epoch, real_shares, trained_shares
 from kirik.training.checkpoint import load_checkpoint, save_checkpoint
@@ -33,15 +34,35 @@ StepReport = Callable[[int, int, int, float], None]
 
 @dataclass
 class State:
-    """Where a run stands after `epoch` whole epochs; `history` has one row per epoch."""
+    """Where a run stands after `epoch` whole epochs; `history` has one row per epoch.
+
+    best_epoch: whose weights are kept. lowest: the losses of the validation radiographs in the
+        epoch in which their mean was lowest.
+    """
 
     epoch: int = 0
     best_epoch: int = 0
-    best_score: float = -1.0
+    lowest: list[float] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
 
     def finished(self, settings: TrainingSettings) -> bool:
+        """Whether all epochs are done, or the patience is at its end."""
         return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
+
+    def judge(self, losses: list[float]) -> bool:
+        """Whether the epoch just ended, with these losses, is the one to keep so far.
+
+        It is, unless it is worse than the lowest by more than the standard error of their paired
+        difference: a few dozen fractures choose, and a difference within their noise must not
+        overrule the schedule, whose later weights are the better annealed ones.
+        """
+        difference = np.subtract(losses, self.lowest) if self.lowest else np.zeros(1)
+        if not self.lowest or difference.mean() < 0:
+            self.lowest = losses
+        if difference.mean() > difference.std() / np.sqrt(len(difference)):
+            return False
+        self.best_epoch = self.epoch
+        return True
 
 
 class Trainer:
@@ -85,11 +106,12 @@ class Trainer:
                 "use a smaller --batch-size"
             )
         total = self.steps * settings.epochs
+        warmup = min(self.steps, total // 10)
         self.schedule = CosineLRScheduler(
             self.optimizer,
-            t_initial=total,
+            t_initial=total - warmup,
             lr_min=settings.learning_rate / 100,
-            warmup_t=min(self.steps, total // 10),
+            warmup_t=warmup,
             warmup_lr_init=settings.learning_rate / 20,
             warmup_prefix=True,
             t_in_epochs=False,
@@ -116,30 +138,39 @@ class Trainer:
         while not self.state.finished(self.settings):
             started = time.monotonic()
             row = self._epoch(model, report)
-            row |= self.validate()
-            row["seconds"] = round(time.monotonic() - started, 2)
-            self._conclude(row)
+            measured, losses = self.validate()
+            row |= measured | {"seconds": round(time.monotonic() - started, 2)}
+            # Each process's batch norms saw its own share, so that only one may judge the epoch.
+            self._conclude(*self.machine.agree((row, losses)))
             after_epoch(self.state)
-        self.machine.wait()
-        load_checkpoint(self.directory / "best.safetensors", {"network": self.averaged})
+        if self.machine.first:
+            load_checkpoint(self.directory / "best.safetensors", {"network": self.averaged})
 
-    def validate(self) -> dict:
-        """Loss, accuracy and the score that chooses the epoch, of the averaged network."""
+    def validate(self) -> tuple[dict, list[float]]:
+        """The averaged network on the validation part: a row for the history, and losses.
+
+        The losses are each radiograph's log loss after the calibration that reading will apply,
+        without which a later, surer epoch would look worse than it is.
+        """
         logits = predict_logits(self.averaged, self.validation, self.machine)
+        if not torch.isfinite(logits).all():
+            raise TrainingError("the weights became infinite; use a smaller --learning-rate")
         labels = torch.from_numpy(self.validation.labels)
+        temperature = fit_temperature(logits.numpy(), labels.numpy(), probabilities=False)
+        losses = functional.cross_entropy(logits / temperature, labels, reduction="none")
         probabilities = logits.softmax(dim=1).numpy()
-        auroc = _auroc(self.validation.labels, probabilities)
-        accuracy = float((logits.argmax(dim=1) == labels).float().mean())
-        return {
+        row = {
             "validation_loss": float(functional.cross_entropy(logits, labels)),
-            "validation_accuracy": accuracy,
-            "validation_auroc": auroc,
+            "validation_accuracy": float((logits.argmax(dim=1) == labels).float().mean()),
+            "validation_auroc": _auroc(self.validation.labels, probabilities),
+            "calibrated_loss": float(losses.mean()),
         }
+        return row, [round(loss, 5) for loss in losses.tolist()]
 
     def _epoch(self, model, report: StepReport) -> dict:
         settings, machine, epoch = self.settings, self.machine, self.state.epoch
         data = Epoch(self.train_part, self._plan(epoch), settings.policy, settings.seed, epoch)
-        loader = batches(data, settings.batch_size, machine.rank, machine.world, settings.workers)
+        loader = batches(data, settings.batch_size, machine, settings.workers)
         self.network.train()
         losses, right, seen = [], 0, 0
         for step, batch in enumerate(loader):
@@ -149,10 +180,6 @@ class Trainer:
             right, seen = right + correct, seen + len(batch[2])
             if machine.first:
                 report(epoch + 1, step + 1, self.steps, loss)
-        if not np.isfinite(losses).all():
-            raise TrainingError(
-                f"the loss became infinite in epoch {epoch + 1}; use a smaller --learning-rate"
-            )
         rate = self.optimizer.param_groups[0]["lr"]
         return {
             "epoch": epoch + 1,
@@ -173,6 +200,8 @@ class Trainer:
         loss = training_loss(
             output, labels, masks, marked, self.weights, self.settings.label_smoothing
         )
+        if not torch.isfinite(loss):
+            raise TrainingError("the loss became infinite; use a smaller --learning-rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -181,16 +210,12 @@ class Trainer:
             self.ema.update(self.network, step=number)
         return float(loss.detach()), int((output.logits.argmax(dim=1) == labels).sum())
 
-    def _conclude(self, row: dict) -> None:
-        """Enter an epoch's row, keep the best weights, save where the run stands."""
+    def _conclude(self, row: dict, losses: list[float]) -> None:
+        """Enter an epoch's row, keep its weights if they are best, save where the run stands."""
         state = self.state
         state.epoch += 1
         state.history.append({k: round(v, 6) for k, v in row.items()})
-        # The loss breaks ties of a small validation part, on which AUROC soon reaches 1.
-        score = row["validation_auroc"] - 1e-3 * min(row["validation_loss"], 10)
-        better = score > state.best_score
-        if better:
-            state.best_score, state.best_epoch = score, state.epoch
+        better = state.judge(losses)
         if self.machine.first:
             if better:
                 best = self.directory / "best.safetensors"

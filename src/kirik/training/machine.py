@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -36,6 +37,19 @@ class Machine:
         if self.world > 1:
             distributed.barrier()
 
+    def agree(self, value):
+        """The first process's value, in all of them."""
+        if self.world == 1:
+            return value
+        held = [value]
+        distributed.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def leave(self) -> None:
+        """Part from the other processes: the rest is the first one's work."""
+        if self.world > 1:
+            distributed.destroy_process_group()
+
 
 def find_machine(settings: TrainingSettings) -> Machine:
     """The device and process group that the settings and `torchrun`'s environment ask for."""
@@ -54,9 +68,11 @@ def find_machine(settings: TrainingSettings) -> Machine:
         device = torch.device("cpu")
         keep_freed_memory()
     if world > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if gpu else "gloo")
+        # The others wait while the first one decodes the data set, however long that takes.
+        distributed.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=1))
     wanted = settings.precision
-    half = wanted == "bfloat16" or (wanted == "auto" and gpu)
+    fast = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    half = wanted == "bfloat16" or (wanted == "auto" and fast)
     return Machine(device, rank, world, torch.bfloat16 if half else torch.float32)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import timm
 import torch
+from timm.models import PretrainedCfg
 from torch import nn
 from torch.nn import functional
 
@@ -27,12 +28,13 @@ class Network:
     members: timm names; more than one are concatenated by their pooled features.
     arguments: for timm, with starting weights from a local file. timm's own weights of the same
         name were made with timm's defaults, so `hub` leaves these out.
-    normalization: mean and standard deviation that the local starting weights expect.
+    normalization: mean and standard deviation that the local starting weights expect; None for
+        what timm's own weights of that name expect.
     """
 
     members: tuple[str, ...]
     arguments: dict = field(default_factory=dict)
-    normalization: tuple[float, float] = IMAGENET
+    normalization: tuple[float, float] | None = None
     size: int = 320
     epochs: int = 12
     learning_rate: float = 5e-4
@@ -44,8 +46,8 @@ _TENSORFLOW = {"pad_type": "same", "bn_eps": 1e-3}
 NETWORKS: dict[str, Network] = {
     "mobilenetv1": Network(("mobilenetv1_100",), _TENSORFLOW, CENTRED, size=256, epochs=8),
     "mobilenetv2": Network(("mobilenetv2_100",), _TENSORFLOW, CENTRED, size=256, epochs=8),
-    "densenet121": Network(("densenet121",)),
-    "densenet169": Network(("densenet169",)),
+    "densenet121": Network(("densenet121",), normalization=IMAGENET),
+    "densenet169": Network(("densenet169",), normalization=IMAGENET),
     "xception": Network(("legacy_xception",), normalization=CENTRED),
     "vit": Network(("vit_tiny_patch16_224",), {}, CENTRED, size=224, learning_rate=2e-4),
     "ensemble": Network(
@@ -61,7 +63,8 @@ def find_network(name: str) -> Network:
     if name in NETWORKS:
         return NETWORKS[name]
     if timm.is_model(name):
-        return Network((name,))
+        trained_at = (timm.get_pretrained_cfg(name) or PretrainedCfg()).input_size[-1]
+        return Network((name,), size=max(64, trained_at // 32 * 32))
     known = [*NETWORKS, *ALIASES, *timm.list_models()]
     near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join([*ALIASES, *NETWORKS])}"
@@ -107,7 +110,7 @@ class FractureNetwork(nn.Module):
         self.backbones = nn.ModuleDict(backbones)
         self.negative, self.size = negative, size
         scales = torch.tensor([(255 * mean, 255 * deviation) for mean, deviation in normalizations])
-        self.register_buffer("scales", scales, persistent=False)
+        self.register_buffer("scales", scales)
         # Logit of each class's share in reality minus that in training: see `set_priors`.
         self.register_buffer("prior_shift", torch.zeros(classes))
         with torch.no_grad():
@@ -157,7 +160,7 @@ class FractureNetwork(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """An evidence map at a quarter of the input's sides or the finest coarser one there is.
+    """An evidence map of cells of 8 pixels, or of the finest coarser ones that the backbone has.
 
     intermediates: feature maps of the backbone for a blank input; the last of each size counts.
     """
@@ -181,8 +184,9 @@ class FeaturePyramid(nn.Module):
         )
         self.score = nn.Conv2d(width, 1, 1)
         nn.init.constant_(self.score.bias, -4.0)  # A fracture covers about one cell in fifty.
-        # A network of one scale (ViT) has coarse cells only: half of them is the least for a box.
-        self.finer = 2 if intermediates[self.levels[0]].shape[-1] < size // 12 else 1
+        # A network of one scale (ViT) has coarse cells only, and others' do not divide the input.
+        finest = intermediates[self.levels[0]].shape[-1]
+        self.side = finest if size % finest == 0 and finest >= size // 12 else size // 8
 
     def forward(self, intermediates: list[torch.Tensor]) -> torch.Tensor:
         features = None
@@ -191,8 +195,10 @@ class FeaturePyramid(nn.Module):
             if features is not None:
                 here = here + functional.interpolate(features, size=here.shape[-2:], mode="nearest")
             features = here
-        if self.finer > 1:
-            features = functional.interpolate(features, scale_factor=2.0, mode="bilinear")
+        if features.shape[-1] != self.side:
+            features = functional.interpolate(
+                features, size=(self.side, self.side), mode="bilinear"
+            )
         return self.score(self.smooth(features))
 
 

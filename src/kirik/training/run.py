@@ -12,7 +12,7 @@ import io
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -31,7 +31,10 @@ from kirik.training.networks import FractureNetwork, find_network
 from kirik.training.settings import TrainingSettings
 from kirik.training.weights import build_network
 
-PACKAGES = ("kirik", "torch", "torchvision", "timm", "numpy", "pillow", "onnx", "onnxruntime")
+PACKAGES = (
+    *("kirik", "torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "safetensors"),
+    *("numpy", "scipy", "scikit-learn", "pillow", "pydicom"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class TrainedNetwork:
         points are chosen. evidence: their maps in 0…1 [n, s, s], or None; masks: the truth,
         uint8 [n, size / 4, size / 4]; marked: bool [n], where the truth is known.
     radiographs: uint8 [m, 1, size, size], some of them, to check the export.
+    unreadable: id → why a radiograph of the training part was left out.
     """
 
     network: FractureNetwork
@@ -52,8 +56,8 @@ class TrainedNetwork:
     masks: np.ndarray
     marked: np.ndarray
     radiographs: np.ndarray
-    state: State
     provenance: dict
+    unreadable: dict[str, str]
 
 
 def resolve(settings: TrainingSettings) -> TrainingSettings:
@@ -84,31 +88,32 @@ def train_network(
     Raises DataSetError, SettingsError or TrainingError in the user's words.
     """
     machine = find_machine(settings)
-    preprocessing = Preprocessing(size=settings.size)
-    if machine.first:
-        cache = open_cache(records, preprocessing, progress=decoding)
-    machine.wait()
-    if not machine.first:
-        cache = open_cache(records, preprocessing)
+    if machine.first and not resume:
+        _refuse_existing(directory)
+    cache = _shared_cache(index.records, Preprocessing(size=settings.size), machine, decoding)
     part = _part(index, records, split, cache)
-    train, validation = hold_out(part, settings.validation, settings.seed)
-    facts = _facts(index, cache, split, fold, settings, len(train), len(validation))
-    if machine.first:
-        _prepare(directory, index.root, facts, split, settings, resume)
-    machine.wait()
+    train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
+    unreadable = {r.id: cache.failures[r.id] for r in records if r.id in cache.failures}
+    facts = _facts(index, cache, part, split, fold, settings)
+    facts |= {"trained_on": len(train), "chosen_on": len(validation), "unreadable": len(unreadable)}
+    checkpoints = directory / "checkpoints"
+    resuming = resume and (checkpoints / "last.safetensors").is_file()
     torch.manual_seed(settings.seed)
     network = build_network(
         settings.network,
         classes=len(index.classes),
         negative=index.negative,
         size=settings.size,
+        weights=settings.weights,
         # A resumed run's weights are in its checkpoint: the starting ones may be gone by then.
-        weights="none" if resume else settings.weights,
+        load=not resuming,
         dropout=settings.dropout,
         evidence=settings.masks and bool((part.marked & (part.labels != index.negative)).any()),
     )
-    trainer = Trainer(network, train, validation, settings, machine, directory / "checkpoints")
-    if resume:
+    trainer = Trainer(network, train, validation, settings, machine, checkpoints)
+    if machine.first:
+        _prepare(directory, index.root, facts, split, settings, resume)
+    if resuming:
         trainer.resume()
 
     def conclude(state: State) -> None:
@@ -116,16 +121,29 @@ def train_network(
             write_history(directory / "history.csv", state.history)
             after_epoch(state)
 
+    if trainer.state.history:
+        conclude(trainer.state)
     trainer.fit(report, conclude)
-    if not machine.first:
-        return None, machine
-    return _trained(trainer, validation, preprocessing, facts), machine
+    machine.leave()
+    return (_trained(trainer, validation, facts, unreadable) if machine.first else None), machine
+
+
+def _shared_cache(
+    records: Sequence[Record], preprocessing: Preprocessing, machine: Machine, decoding
+) -> Cache:
+    """The cache of the whole data set, so that all folds share it; the first process makes it."""
+    if machine.first:
+        open_cache(records, preprocessing, progress=decoding)
+    machine.wait()
+    return open_cache(records, preprocessing)
 
 
 def _part(index: Index, records: Sequence[Record], split: Split, cache: Cache) -> Part:
-    """The cached records as arrays. A fracture without box or polygon teaches no map."""
-    by_id = {record.id: record for record in records}
-    chosen = [by_id[image_id] for image_id in cache.ids]
+    """The records that could be read, as arrays. A fracture without an outline teaches no map."""
+    rows = cache.rows([record.id for record in records])
+    chosen = [index.by_id[cache.ids[row]] for row in rows]
+    if not chosen:
+        raise DataSetError(f"{index.root}: none of the radiographs to train on can be read")
     labels = np.array([record.label for record in chosen])
     if len(np.unique(labels)) < 2:
         raise DataSetError(
@@ -135,21 +153,23 @@ def _part(index: Index, records: Sequence[Record], split: Split, cache: Cache) -
     outlined = np.array([bool(record.boxes or record.polygons) for record in chosen])
     negative = -1 if index.negative is None else index.negative
     groups = np.array([split.assignments[record.id].group for record in chosen])
-    rows = np.arange(len(chosen))
     return Part(cache.images, cache.masks, rows, labels, groups, outlined | (labels == negative))
 
 
-def _facts(index, cache, split, fold, settings, trained_on: int, chosen_on: int) -> dict:
-    labels = [index.classes[index.by_id[image_id].label] for image_id in cache.ids]
+def _facts(
+    index: Index, cache: Cache, part: Part, split: Split, fold: int | None, settings
+) -> dict:
+    """What a run is repeated from; it goes into the bundle, so no path is in it but the weights'
+    file name."""
+    chosen = [index.by_id[cache.ids[row]] for row in part.rows]
+    labels = [index.classes[record.label] for record in chosen]
     return {
         "settings": settings.model_dump(),
         "split": split.name,
+        "split_sha256": split.digest,
         "fold": fold,
         "classes": list(index.classes),
-        "data_sha256": data_hash(cache, labels),
-        "trained_on": trained_on,
-        "chosen_on": chosen_on,
-        "unreadable": len(cache.failures),
+        "data_sha256": data_hash(cache, part.rows, labels),
         "versions": versions(),
     }
 
@@ -165,31 +185,46 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _refuse_existing(directory: Path) -> None:
+    try:
+        taken = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+    except OSError as error:
+        raise SettingsError(f"{directory}: cannot be looked into ({error.strerror})") from error
+    if taken:
+        raise SettingsError(
+            f"{directory}: already exists; go on with --resume {directory}, "
+            "or name another folder with --out"
+        )
+
+
 def _prepare(
-    directory: Path, root: Path, facts: dict, split: Split, settings: TrainingSettings, resume: bool
+    directory: Path,
+    root: Path,
+    facts: dict,
+    split: Split,
+    settings: TrainingSettings,
+    resume: bool,
 ) -> None:
     """Make the run's folder, or check that a resumed run goes on with the same data."""
     record = directory / "run.json"
     if resume:
         before = json.loads(record.read_text(encoding="utf-8"))
-        if before["data_sha256"] != facts["data_sha256"]:
+        if before.get("data_sha256") != facts["data_sha256"]:
             raise TrainingError(
                 f"{directory}: the data set has changed since the run began; start a new run"
             )
         return
     try:
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         (directory / "settings.toml").write_text(to_toml(settings), encoding="utf-8")
         write_split(split, directory / "split.csv")
         where = {"data": str(root.absolute())}
-        record.write_text(json.dumps(where | facts, indent=2) + "\n", encoding="utf-8")
-    except FileExistsError as error:
-        raise SettingsError(
-            f"{directory}: already exists; go on with --resume {directory}, "
-            "or name another folder with --out"
-        ) from error
+        replace_file(record, json.dumps(where | facts, indent=2) + "\n")
     except OSError as error:
-        raise SettingsError(f"{directory}: cannot write the run ({error.strerror})") from error
+        raise SettingsError(
+            f"{directory}: cannot write the run ({error.strerror}); make room, or name another "
+            "folder with --out"
+        ) from error
 
 
 def to_toml(settings: TrainingSettings) -> str:
@@ -204,29 +239,39 @@ def write_history(path: Path, history: list[dict]) -> None:
     table = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(history)
+    try:
+        replace_file(path, text.getvalue())
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); make room, then go on with --resume"
+        ) from error
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     partial = path.with_suffix(".partial")
-    partial.write_text(text.getvalue(), encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
-def _trained(trainer: Trainer, validation: Part, preprocessing, facts: dict) -> TrainedNetwork:
-    machine = trainer.machine
-    network = trainer.averaged
-    logits = predict_logits(network, validation, machine).numpy()
-    masks = np.array(validation.masks[validation.rows])
-    evidence = _evidence_maps(network, validation, machine)
+def _trained(
+    trainer: Trainer, validation: Part, facts: dict, unreadable: dict[str, str]
+) -> TrainedNetwork:
+    # What is chosen on these is used with the exported graph, which computes in float32.
+    machine = replace(trainer.machine, precision=torch.float32)
+    network, state = trainer.averaged, trainer.state
     some = np.array(validation.images[validation.rows[:32]])[:, None]
     return TrainedNetwork(
         network,
-        preprocessing,
-        logits,
+        Preprocessing(size=network.size),
+        predict_logits(network, validation, machine).numpy(),
         validation.labels,
-        evidence,
-        masks,
+        _evidence_maps(network, validation, machine),
+        np.array(validation.masks[validation.rows]),
         validation.marked,
         some,
-        trainer.state,
-        {**facts, "best_epoch": trainer.state.best_epoch, "epochs": trainer.state.epoch},
+        {**facts, "best_epoch": state.best_epoch, "epochs": state.epoch},
+        unreadable,
     )
 
 

@@ -25,17 +25,42 @@ def build_network(
     negative: int | None,
     size: int,
     weights: str = "none",
+    load: bool = True,
     dropout: float = 0.0,
     evidence: bool = False,
 ) -> FractureNetwork:
     """A network by name with its starting weights, for `classes` classes at `size` pixels.
 
-    Raises SettingsError if the name or the weights are unknown or do not fit each other.
+    load: False builds the same network without reading or fetching the weights, for a run that
+        is resumed from its checkpoint.
+
+    Raises SettingsError if the name or the weights are unknown, do not fit each other, or the
+    network cannot be built at that size.
     """
     network = find_network(name)
+    try:
+        return _assemble(network, classes, negative, size, weights, load, dropout, evidence)
+    except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(
+            f"network {name!r} cannot be used at {size} pixels ({cause}); "
+            "try another --size or --network"
+        ) from error
+
+
+def _assemble(
+    network: Network,
+    classes: int,
+    negative: int | None,
+    size: int,
+    weights: str,
+    load: bool,
+    dropout: float,
+    evidence: bool,
+) -> FractureNetwork:
     backbones, normalizations = OrderedDict(), []
     for member in network.members:
-        backbone, normalization = _backbone(member, network, size, weights)
+        backbone, normalization = _backbone(member, network, size, weights, load)
         backbones[member] = backbone
         normalizations.append(normalization)
     return FractureNetwork(
@@ -49,30 +74,45 @@ def build_network(
     )
 
 
-def _backbone(member: str, network: Network, size: int, weights: str):
+def _backbone(member: str, network: Network, size: int, weights: str, load: bool):
     """One timm network without head for grayscale, and the normalization its weights expect."""
-    own = find_network(_entry_of(member)) if len(network.members) > 1 else network
+    own = network if len(network.members) == 1 else _entry_of(member)
     arguments = {"in_chans": 1, "num_classes": 0}
-    if "vit" in member or "deit" in member:
+    if _takes_size(member):
         arguments["img_size"] = size
     if weights == "hub":
-        backbone = _from_hub(member, arguments)
-        mean, deviation = (backbone.pretrained_cfg[key] for key in ("mean", "std"))
-        return backbone, (sum(mean) / len(mean), sum(deviation) / len(deviation))
+        backbone = _from_hub(member, arguments, load)
+        return backbone, _expected(backbone)
     backbone = timm.create_model(member, **arguments, **own.arguments)
-    if weights != "none":
+    if weights != "none" and load:
         load_weights(backbone, _weights_file(weights, member))
-    return backbone, own.normalization
+    return backbone, own.normalization or _expected(backbone)
 
 
-def _entry_of(member: str) -> str:
-    """The name under which a member of an ensemble is a network of its own."""
-    return next((name for name, n in NETWORKS.items() if n.members == (member,)), member)
+def _takes_size(member: str) -> bool:
+    """Whether a network is built for one size of input, as transformers with positions are."""
+    module = timm.model_entrypoint(member).__module__
+    return module.rsplit(".", 1)[-1] in _SIZED
 
 
-def _from_hub(member: str, arguments: dict) -> nn.Module:
+_SIZED = {"vision_transformer", "deit", "swin_transformer", "swin_transformer_v2", "beit", "eva"}
+
+
+def _expected(backbone: nn.Module) -> tuple[float, float]:
+    """Mean and standard deviation for grayscale of what timm's own weights were trained on."""
+    mean, deviation = (backbone.pretrained_cfg[key] for key in ("mean", "std"))
+    return sum(mean) / len(mean), sum(deviation) / len(deviation)
+
+
+def _entry_of(member: str) -> Network:
+    """A member of an ensemble as the network of its own that it is in NETWORKS, if it is."""
+    entries = (entry for entry in NETWORKS.values() if entry.members == (member,))
+    return next(entries, None) or find_network(member)
+
+
+def _from_hub(member: str, arguments: dict, load: bool) -> nn.Module:
     try:
-        return timm.create_model(member, pretrained=True, **arguments)
+        return timm.create_model(member, pretrained=load, **arguments)
     except (OSError, RuntimeError) as error:
         cause = str(error).strip().splitlines()[0]
         raise SettingsError(
