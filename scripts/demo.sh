@@ -1,6 +1,7 @@
 #!/bin/sh
 # The whole job, each step a command of kirik's that is printed before it runs.
-# DATA: a folder of FracAtlas (phantoms are made where it is empty); WEIGHTS: see `kirik train`.
+# DATA: a folder of FracAtlas (phantoms are made where it is empty). WEIGHTS: as for `kirik train`;
+# where it is empty, a folder ../shared/weights; else FracAtlas takes the hub, phantoms nothing.
 set -eu
 
 out=demo
@@ -27,7 +28,7 @@ if [ -n "${DATA:-}" ]; then
 else
     data=$out/phantoms
     split=$out/split.csv
-    step data phantoms "$data" --count 480 --seed 1
+    step data phantoms "$data" --count 800 --size 300 --seed 1 --fractured-share 0.4
 fi
 
 step data audit "$data" --json "$out/audit.json" --html "$out/audit.html" --language "$LANGUAGE"
@@ -35,20 +36,28 @@ step data audit "$data" --json "$out/audit.json" --html "$out/audit.html" --lang
 step data check-split "$split" "$data"
 step data augment-preview "$data" --out "$out/augment.png"
 
-set -- train "$data" --network mobilenet --split "$split" --fold 1 --balance autoaugment \
-    --out "$out/run" --language "$LANGUAGE"
+weights=${WEIGHTS:-}
+[ -n "$weights" ] || [ ! -d ../shared/weights ] || weights=../shared/weights
+set -- train "$data" --split "$split" --fold 1 --balance autoaugment --out "$out/run" \
+    --language "$LANGUAGE"
 if [ -n "${DATA:-}" ]; then
-    step "$@" --weights "${WEIGHTS:-hub}"
+    step "$@" --network mobilenet --weights "${weights:-hub}"
     # Three radiographs that the run neither trained on nor chose with: of the fold left out.
     set -- predict
     for id in $(sed -n '2p;3p;4p' "$out/run/report/predictions.csv" | cut -d, -f1); do
         set -- "$@" "$(find "$data/images" -name "$id")"
     done
 else
-    # Phantoms are few and look alike: a small input, a fast rate and many short epochs do.
-    step "$@" --weights "${WEIGHTS:-none}" --size 192 --epochs 16 --learning-rate 0.003 \
-        --patience 16
-    step data phantoms "$out/new" --count 3 --seed 99 --fractured-share 0.67 --image-format mixed
+    if [ -n "$weights" ]; then
+        step "$@" --network mobilenet --weights "$weights" --size 224 --epochs 5
+    else
+        # From nothing, a MobileNet of half the width and many short epochs: it sees what there
+        # is to see, but five times the epochs would see it better.
+        step "$@" --network mobilenetv2_050 --weights none --size 224 --epochs 16 \
+            --batch-size 16 --learning-rate 0.003 --ema 0.9 --patience 16
+    fi
+    step data phantoms "$out/new" --count 3 --seed 99 --size 300 --fractured-share 0.67 \
+        --image-format mixed
     set -- predict "$out/new/images"
 fi
 step "$@" --model "$out/run" --json "$out/readings.json" --csv "$out/readings.csv" \

@@ -153,7 +153,7 @@ def report_on(
     part: str,
     out: Path,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
     language: str = "en",
@@ -161,6 +161,8 @@ def report_on(
 ) -> tuple[dict, dict[str, str]]:
     """Read a part with a bundle (or a run's), measure, and write report, metrics, predictions.
 
+    threshold: from it on, a radiograph counts as called fractured; None takes the bundle's upper
+        operating point, from which a reading says "fracture", and 0.5 where it has none.
     Returns the metrics, and why radiographs could not be read, by id; those are left out and
     listed in the report.
     """
@@ -171,6 +173,8 @@ def report_on(
         readings, failures = _read_all(classifier, records, progress)
     predictions = predictions_of(readings, index, split, classifier)
     points = classifier.manifest.operating_points
+    if threshold is None:
+        threshold = points.high if points else 0.5
     metrics = measure(
         predictions, threshold=threshold, operating_points=points, bootstrap=bootstrap, seed=seed
     )

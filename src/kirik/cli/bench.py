@@ -107,7 +107,7 @@ def evaluate(
     split: str,
     part: str,
     out: Path,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
     language: Language = "en",
@@ -127,7 +127,8 @@ def evaluate(
     out
         Folder of the report.
     threshold
-        From this probability on, a radiograph counts as called fractured.
+        From this probability on, a radiograph counts as called fractured; the bundle's upper
+        operating point if not given.
     bootstrap
         Replicates for the confidence intervals.
     seed
