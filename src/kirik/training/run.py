@@ -90,26 +90,17 @@ def train_network(
     machine = find_machine(settings)
     if machine.first and not resume:
         _refuse_existing(directory)
+    checkpoints = directory / "checkpoints"
+    resuming = resume and (checkpoints / "last.safetensors").is_file()
+    # Before anything is decoded, so that wrong weights are refused at once. A resumed run's are
+    # in its checkpoint: the starting ones may be gone by then.
+    network = _network(index, records, settings, load=not resuming)
     cache = _shared_cache(index.records, Preprocessing(size=settings.size), machine, decoding)
     part = _part(index, records, split, cache)
     train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
     unreadable = {r.id: cache.failures[r.id] for r in records if r.id in cache.failures}
     facts = _facts(index, cache, part, split, fold, settings)
     facts |= {"trained_on": len(train), "chosen_on": len(validation), "unreadable": len(unreadable)}
-    checkpoints = directory / "checkpoints"
-    resuming = resume and (checkpoints / "last.safetensors").is_file()
-    torch.manual_seed(settings.seed)
-    network = build_network(
-        settings.network,
-        classes=len(index.classes),
-        negative=index.negative,
-        size=settings.size,
-        weights=settings.weights,
-        # A resumed run's weights are in its checkpoint: the starting ones may be gone by then.
-        load=not resuming,
-        dropout=settings.dropout,
-        evidence=settings.masks and bool((part.marked & (part.labels != index.negative)).any()),
-    )
     trainer = Trainer(network, train, validation, settings, machine, checkpoints)
     if machine.first:
         _prepare(directory, index.root, facts, split, settings, resume)
@@ -126,6 +117,22 @@ def train_network(
     trainer.fit(report, conclude)
     machine.leave()
     return (_trained(trainer, validation, facts, unreadable) if machine.first else None), machine
+
+
+def _network(
+    index: Index, records: Sequence[Record], settings: TrainingSettings, *, load: bool
+) -> FractureNetwork:
+    torch.manual_seed(settings.seed)
+    return build_network(
+        settings.network,
+        classes=len(index.classes),
+        negative=index.negative,
+        size=settings.size,
+        weights=settings.weights,
+        load=load,
+        dropout=settings.dropout,
+        evidence=settings.masks and any(record.boxes or record.polygons for record in records),
+    )
 
 
 def _shared_cache(
