@@ -111,8 +111,8 @@ def test_fracture_is_visible_in_its_box_and_changes_nothing_but_its_bone(kind):
             here = change[int(y) : int(np.ceil(y + height)), int(x) : int(np.ceil(x + width))]
             assert here.max() > 0.1
         assert (change[boxes] ** 2).mean() > 4 * (change[~boxes] ** 2).mean()
-        # Beyond the broken bone every pixel, noise and marker too, is the very same.
-        assert (change[~boxes] == 0).mean() > 0.7
+        # Beyond the broken bone every pixel, noise and marker too, is the same.
+        assert (change[~boxes] < 1e-6).mean() > 0.7
 
 
 def test_fracture_changes_neither_facts_nor_exposure_nor_border_of_its_scene():

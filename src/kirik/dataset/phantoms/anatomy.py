@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kirik.dataset.phantoms.bones import Bone, Flesh
+from kirik.dataset.phantoms.bones import Bone, End, Flesh, Point
 from kirik.dataset.phantoms.limbs import arm, leg
+from kirik.dataset.phantoms.pose import moved, posed
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Part:
     """What one exam shows of a limb.
 
     region: FracAtlas's word. centre: of the field, x and y in mm. height: of the field in mm.
-    slack: how far up or down the limb the field may be moved, in mm.
+    slack: how far up or down the limb the field may be moved, in mm. aside: how far across it, as
+    a share of the field's height. upturned: how often the limb lies with its tip up.
     breakable: bones that may be fractured here, and how often each is.
     views: name and angle in degrees.
     """
@@ -23,6 +25,8 @@ class Part:
     centre: tuple[float, float]
     height: tuple[float, float]
     slack: float
+    aside: float
+    upturned: float
     breakable: dict[str, float]
     views: tuple[tuple[str, float], ...]
 
@@ -31,18 +35,28 @@ ALL_VIEWS = (("frontal", 0.0), ("lateral", 90.0), ("oblique", 40.0))
 FLAT_VIEWS = (("frontal", 0.0), ("oblique", 35.0))
 PARTS = {
     "lower leg": Part(
-        "leg", "leg", (0, 190), (280, 400), 70, {"tibia": 0.8, "fibula": 0.2}, ALL_VIEWS
+        "leg", "leg", (0, 190), (235, 400), 85, 0.1, 0.08, {"tibia": 0.8, "fibula": 0.2}, ALL_VIEWS
     ),
-    "thigh": Part("leg", "leg", (0, -110), (270, 340), 35, {"femur": 1.0}, ALL_VIEWS),
+    "thigh": Part("leg", "leg", (0, -110), (230, 350), 45, 0.08, 0.08, {"femur": 1.0}, ALL_VIEWS),
     "forearm": Part(
-        "arm", "hand", (3, 125), (230, 300), 40, {"radius": 0.55, "ulna": 0.45}, ALL_VIEWS
+        "arm",
+        "hand",
+        (3, 125),
+        (185, 310),
+        50,
+        0.12,
+        0.35,
+        {"radius": 0.55, "ulna": 0.45},
+        ALL_VIEWS,
     ),
     "hand": Part(
         "arm",
         "hand",
         (5, 345),
-        (205, 240),
-        5,
+        (170, 265),
+        14,
+        0.05,
+        0.6,
         {
             "metacarpal index": 0.18,
             "metacarpal middle": 0.18,
@@ -54,7 +68,9 @@ PARTS = {
         },
         FLAT_VIEWS,
     ),
-    "upper arm": Part("arm", "shoulder", (-25, -175), (300, 350), 35, {"humerus": 1.0}, FLAT_VIEWS),
+    "upper arm": Part(
+        "arm", "shoulder", (-25, -175), (250, 370), 45, 0.08, 0.08, {"humerus": 1.0}, FLAT_VIEWS
+    ),
 }
 SHARES = {"lower leg": 0.32, "thigh": 0.12, "forearm": 0.26, "hand": 0.2, "upper arm": 0.1}
 
@@ -74,21 +90,16 @@ class Patient:
 def make_patient(rng: np.random.Generator, name: str) -> Patient:
     """A patient whose exam shows the part of this name."""
     part = PARTS[name]
-    bones, flesh = arm(rng, torso=name == "upper arm") if part.limb == "arm" else leg(rng)
-    sturdy = rng.uniform(0.88, 1.12)
-    cortex = rng.uniform(0.82, 1.1)
-    # Limbs are symmetric: a left one is a right one's mirror image.
-    side = "LR"[rng.integers(2)]
-    mirror = 1 if side == "R" else -1
+    chain = arm(rng, torso=name == "upper arm") if part.limb == "arm" else leg(rng)
+    chain = posed(rng, chain, name)
+    build = _draw_build(rng)
     height = rng.uniform(*part.height)
     slack = rng.uniform(-part.slack, part.slack)
-    centre = (part.centre[0] * mirror, part.centre[1] + slack)
-    bowed = rng.normal(0, 0.006, len(bones))
-    bones = [_individual(b, sturdy, cortex, mirror, w) for b, w in zip(bones, bowed, strict=True)]
-    flesh = [
-        replace(f, start=_mirrored(f.start, mirror), end=_mirrored(f.end, mirror)) for f in flesh
-    ]
-    return Patient(part, side, tuple(bones), tuple(flesh), centre, height)
+    centre = build.placed((part.centre[0], part.centre[1] + slack, 0))
+    bones = [_individual(rng, bone, build) for segment in chain for bone in segment.bones]
+    flesh = [moved(flesh, build.placed) for segment in chain for flesh in segment.flesh]
+    side = "R" if build.mirror == 1 else "L"
+    return Patient(part, side, tuple(bones), tuple(flesh), centre[:2], height)
 
 
 def visible_range(bone: Bone, patient: Patient) -> tuple[float, float]:
@@ -99,21 +110,50 @@ def visible_range(bone: Bone, patient: Patient) -> tuple[float, float]:
     return max(0.16, low), min(0.84, high)
 
 
-def _mirrored(point: tuple[float, float, float], mirror: int) -> tuple[float, float, float]:
-    return (point[0] * mirror, point[1], point[2])
+@dataclass(frozen=True)
+class _Build:
+    """How one patient's limb differs from the usual: factors of length, breadth and so on."""
+
+    tall: float
+    broad: float
+    sturdy: float
+    cortex: float
+    mirror: int
+
+    def placed(self, point: Point) -> Point:
+        """A point of the usual limb in the patient's; limbs are symmetric, so a left one is a right
+        one's mirror image."""
+        return (point[0] * self.broad * self.mirror, point[1] * self.tall, point[2] * self.broad)
 
 
-def _individual(bone: Bone, sturdy: float, cortex: float, mirror: int, bowed: float) -> Bone:
-    # A tube's left hand is fixed to its axis, so that its own shifts to the side turn their sign.
-    first = replace(bone.first, width=bone.first.width * sturdy, lean=-bone.first.lean * mirror)
-    last = replace(bone.last, width=bone.last.width * sturdy, lean=-bone.last.lean * mirror)
+def _draw_build(rng: np.random.Generator) -> _Build:
+    sturdy = rng.uniform(0.84, 1.18)
+    return _Build(
+        tall=rng.uniform(0.9, 1.1),
+        broad=sturdy * rng.uniform(0.9, 1.12),
+        sturdy=sturdy,
+        cortex=rng.uniform(0.8, 1.12),
+        mirror=int(rng.choice([-1, 1])),
+    )
+
+
+def _individual(rng: np.random.Generator, bone: Bone, build: _Build) -> Bone:
+    bowed = rng.normal(0, 0.009, 2) * bone.length
     return replace(
-        bone,
-        start=_mirrored(bone.start, mirror),
-        end=_mirrored(bone.end, mirror),
-        shaft=bone.shaft * sturdy,
-        cortex=bone.cortex * sturdy * cortex,
-        bow=(bowed * bone.length - bone.bow[0] * mirror, bone.bow[1]),
-        first=first,
-        last=last,
+        moved(bone, build.placed),
+        shaft=bone.shaft * build.sturdy * rng.normal(1, 0.04),
+        cortex=bone.cortex * build.sturdy * build.cortex,
+        bow=(bowed[0] - bone.bow[0] * build.mirror, bone.bow[1] + bowed[1]),
+        first=_individual_end(rng, bone.first, build),
+        last=_individual_end(rng, bone.last, build),
+    )
+
+
+def _individual_end(rng: np.random.Generator, end: End, build: _Build) -> End:
+    # A tube's left hand is fixed to its axis, so that its own shifts to the side turn their sign.
+    return replace(
+        end,
+        width=end.width * build.sturdy * rng.normal(1, 0.04),
+        flare=end.flare * rng.uniform(0.85, 1.15),
+        lean=-end.lean * build.mirror + rng.normal(0, 0.04) * end.width,
     )

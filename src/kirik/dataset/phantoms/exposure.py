@@ -30,7 +30,9 @@ class Exposure:
     the signal. blur: standard deviation of focal spot and detector, in mm. base: gray of air,
     0…1. gamma: curve of the display. edges: strength of the edge enhancement. margins: of the
     collimated field, shares of the image's sides (top, bottom, left, right). shutter: how the
-    unexposed border is shown. marker: whether a side marker is seen. streaks: detector lines.
+    unexposed border is shown. softness: of the beam, a factor of what flesh absorbs.
+    heel: how the tube's output changes across the field (heel effect), in exponents along x and y.
+    marker: whether a side marker is seen. streaks: detector lines.
     """
 
     quanta: float
@@ -43,6 +45,8 @@ class Exposure:
     margins: tuple[float, float, float, float]
     shutter: Literal["white", "black"]
     blade: float
+    softness: float
+    heel: tuple[float, float]
     marker: bool
     marker_size: float
     streaks: float
@@ -50,18 +54,20 @@ class Exposure:
 
 def draw_exposure(rng: np.random.Generator) -> Exposure:
     """Settings as they vary from exam to exam."""
-    margins = rng.uniform(0, 0.075, 4) * (rng.random(4) < 0.45)
+    margins = rng.uniform(0, 0.1, 4) * (rng.random(4) < 0.5)
     return Exposure(
         quanta=float(np.exp(rng.uniform(np.log(4e3), np.log(4e4)))),
         scatter=float(rng.uniform(0.05, 0.2)),
         blur=float(rng.uniform(0.2, 0.42)),
         base=float(rng.uniform(0.02, 0.13)),
-        gamma=float(rng.uniform(1.15, 1.6)),
+        gamma=float(rng.uniform(1.15, 1.65)),
         peak=float(rng.uniform(0.84, 0.99)),
         edges=float(rng.uniform(0.1, 0.7)),
         margins=tuple(margins.tolist()),
         shutter="white" if rng.random() < 0.5 else "black",
-        blade=float(np.deg2rad(rng.normal(0, 0.7))),
+        blade=float(np.deg2rad(rng.normal(0, 2))),
+        softness=float(rng.uniform(0.8, 1.1)),
+        heel=tuple(rng.normal(0, 0.1, 2).tolist()),
         marker=bool(rng.random() < 0.65),
         marker_size=float(rng.uniform(0.04, 0.06)),
         streaks=float(rng.uniform(0, 0.006)),
@@ -107,6 +113,12 @@ def marker(exposure: Exposure, side: str, flesh: np.ndarray, corners: np.ndarray
     return np.asarray(canvas, np.float32) / 255
 
 
+def _fall(heel: tuple[float, float], rows: int, columns: int) -> np.ndarray:
+    """Exponents [rows, columns] by which the tube's output falls off from the field's middle."""
+    x, y = np.linspace(-0.5, 0.5, columns), np.linspace(-0.5, 0.5, rows)[:, None]
+    return (heel[0] * x + heel[1] * y).astype(np.float32)
+
+
 def _haze(primary: np.ndarray) -> np.ndarray:
     """Scatter: the image, blurred over about a sixth of its side."""
     rows, columns = primary.shape
@@ -129,6 +141,8 @@ def expose(
     absorption: Beer–Lambert exponents; unbroken: the same with no fracture, which sets scatter
     and display range; overlays: 0…1, where lead lies on the detector. noise: its own generator.
     """
+    fall = _fall(exposure.heel, *absorption.shape)
+    absorption, unbroken = absorption + fall, unbroken + fall
     scattered = _haze(np.exp(-unbroken))
     primary = np.exp(-(absorption + LEAD * overlays))
     primary = gaussian_filter(primary, exposure.blur / spacing, truncate=3)
@@ -142,7 +156,7 @@ def expose(
     )
     depth = -np.log(np.maximum(signal, np.float32(1e-3)))
     densest = -np.log((1 - share) * np.exp(-unbroken[::3, ::3]) + share * scattered[::3, ::3])
-    return _display(depth, float(np.percentile(densest, 99.3)), exposure, spacing)
+    return _display(depth, float(np.percentile(densest, 98.8)), exposure, spacing)
 
 
 def _display(depth: np.ndarray, full: float, exposure: Exposure, spacing: float) -> np.ndarray:

@@ -6,6 +6,7 @@ Lengths and widths are an adult's, rounded, in millimetres.
 import numpy as np
 
 from kirik.dataset.phantoms.bones import Bone, End, Flesh
+from kirik.dataset.phantoms.pose import Joint, Segment
 
 FINGERS = {
     # name: (base x, base y, fan angle in degrees, metacarpal, phalanges from near to far)
@@ -92,48 +93,48 @@ ARM = (
         bow=(-1.5, -2),
     ),
 )
-LEG = (
-    Bone(
-        "femur",
-        (8, -400, 0),
-        (0, -3, 0),
-        14,
-        5.8,
-        End(20, 40, 12),
-        End(41, 85, 20, notch=9, depth=0.8),
-        bow=(0, 8),
-    ),
-    Bone(
-        "tibia",
-        (0, 3, 0),
-        (2, 350, 0),
-        12.5,
-        5.2,
-        End(38, 75, 9, notch=-3, depth=0.68),
-        End(23, 52, 8, depth=0.8, lean=-2),
-        bow=(0, 4),
-    ),
-    Bone(
-        "fibula",
-        (31, 22, -16),
-        (25, 370, -6),
-        6.0,
-        2.7,
-        End(10.5, 30, 9),
-        End(10, 50, 14),
-        bow=(-2, 0),
-    ),
-    Bone(
-        "patella",
-        (0, -52, 36),
-        (0, -8, 36),
-        21,
-        1.2,
-        End(17, 20, 20, depth=0.45),
-        End(13, 24, 22, depth=0.45),
-        marrow=0.9,
-        depth=0.5,
-    ),
+FEMUR = Bone(
+    "femur",
+    (8, -400, 0),
+    (0, -3, 0),
+    14,
+    5.8,
+    End(20, 40, 12),
+    End(41, 85, 20, notch=9, depth=0.8),
+    bow=(0, 8),
+)
+TIBIA = Bone(
+    "tibia",
+    (0, 3, 0),
+    (2, 350, 0),
+    12.5,
+    5.2,
+    End(38, 75, 9, notch=-3, depth=0.68),
+    End(23, 52, 8, depth=0.8, lean=-2),
+    bow=(0, 4),
+)
+FIBULA = Bone(
+    "fibula",
+    (31, 22, -16),
+    (25, 370, -6),
+    6.0,
+    2.7,
+    End(10.5, 30, 9),
+    End(10, 50, 14),
+    bow=(-2, 0),
+)
+PATELLA = Bone(
+    "patella",
+    (0, -52, 36),
+    (0, -8, 36),
+    21,
+    1.2,
+    End(17, 20, 20, depth=0.45),
+    End(13, 24, 22, depth=0.45),
+    marrow=0.9,
+    depth=0.5,
+)
+TARSALS = (
     Bone(
         "calcaneus",
         (1, 386, -52),
@@ -256,35 +257,65 @@ def _shoulder() -> tuple[list[Bone], list[Flesh]]:
     return bones, flesh
 
 
-def arm(rng: np.random.Generator, *, torso: bool) -> tuple[list[Bone], list[Flesh]]:
+def _muscle(rng: np.random.Generator, heavy: float, widths: tuple[float, ...]) -> tuple:
+    """Widths of one patient's flesh: heavy or slim throughout, and shaped in its own way."""
+    return tuple((np.array(widths) * heavy * rng.normal(1, 0.06, len(widths))).tolist())
+
+
+def arm(rng: np.random.Generator, *, torso: bool) -> list[Segment]:
     """An arm that hangs straight beside the torso (if that is in the field).
 
     y is 0 at the elbow, the hand points down, the thumb to the right.
     """
-    bones = list(ARM)
-    bones += [
+    carpals = [
         _short(name, (x, y, rng.normal(0, 1.5)), width, half, tilt, 1.0)
         for name, (x, y, width, half, tilt) in CARPALS.items()
     ]
     fingers, finger_flesh = _fingers(rng)
     shoulder, chest = _shoulder() if torso else ([], [])
-    heavy = rng.uniform(0.85, 1.25)
-    upper = tuple(w * heavy for w in (52, 50, 48, 46, 44))
-    lower = tuple(w * heavy for w in (45, 46, 40, 32, 28))
-    flesh = [
-        Flesh((-4, -375, 0), (0, 25, 0), upper, 1.0, 6 * heavy),
-        Flesh((0, -30, 0), (2, 275, 0), lower, 0.85, 5 * heavy),
-        Flesh((3, 232, 0), (1, 350, 4), (27, 35, 40, 40), 0.36, 3),
-        *finger_flesh,
-        *chest,
+    heavy = float(np.exp(rng.uniform(np.log(0.8), np.log(1.28))))
+    round_arm = rng.uniform(0.85, 1.15)
+    upper = _muscle(rng, heavy, (52, 50, 48, 46, 44))
+    lower = _muscle(rng, heavy, (45, 46, 40, 32, 28))
+    palm = _muscle(rng, rng.uniform(0.93, 1.15), (27, 35, 40, 40))
+    aside, front = rng.normal(0, 3, 2)
+    upper_flesh = Flesh((-4, -375, 0), (aside, 25, front), upper, round_arm, 6 * heavy)
+    lower_flesh = Flesh((aside, -30, front), (2, 275, 0), lower, 0.85 * round_arm, 5 * heavy)
+    palm_flesh = Flesh((3, 232, 0), (1, 350, 4), palm, 0.36, 3)
+    return [
+        Segment("torso", tuple(shoulder), tuple(chest)),
+        Segment("upper arm", ARM[:1], (upper_flesh,), Joint((-6, -312, 0), (-25, 8), (-10, 20))),
+        Segment("forearm", ARM[1:], (lower_flesh,), Joint((0, -14, 0), (-14, 10), (0, 65))),
+        Segment(
+            "hand",
+            (*carpals, *fingers),
+            (palm_flesh, *finger_flesh),
+            Joint((3, 250, 0), (-20, 25), (-30, 30)),
+        ),
     ]
-    return bones + fingers + shoulder, flesh
 
 
-def leg(rng: np.random.Generator) -> tuple[list[Bone], list[Flesh]]:
+def leg(rng: np.random.Generator) -> list[Segment]:
     """A straight leg: y is 0 at the knee, the foot points to the front (z)."""
-    bones = [*LEG, _short("talus", (2, 366, 6), 21, 13, 0, 1.2)]
-    bones += [
+    heavy = float(np.exp(rng.uniform(np.log(0.82), np.log(1.22))))
+    round_leg = rng.uniform(0.87, 1.13)
+    thigh = _muscle(rng, heavy, (84, 78, 70, 60, 56))
+    calf = _muscle(rng, heavy, (56, 55, 60, 54, 43, 35, 34))
+    aside, front = rng.normal(0, 4, 2)
+    thigh_flesh = Flesh((4, -440, 0), (aside, 45, front), thigh, round_leg, 8 * heavy)
+    calf_flesh = Flesh((4 + aside, -45, front - 6), (6, 400, -2), calf, round_leg, 6 * heavy)
+    foot_flesh = Flesh((2, 388, -62), (2, 400, 150), (28, 34, 38, 36, 26), 0.8, 5)
+    return [
+        Segment("thigh", (FEMUR, PATELLA), (thigh_flesh,)),
+        Segment(
+            "lower leg", (TIBIA, FIBULA), (calf_flesh,), Joint((0, -20, -4), (-8, 8), (-55, 3))
+        ),
+        Segment("foot", _foot(), (foot_flesh,), Joint((2, 362, 0), (-15, 15), (-35, 15))),
+    ]
+
+
+def _foot() -> tuple[Bone, ...]:
+    toes = (
         Bone(
             f"metatarsal {k}",
             (-14 + 8 * k, 383 + 4 * k, 50),
@@ -296,13 +327,5 @@ def leg(rng: np.random.Generator) -> tuple[list[Bone], list[Flesh]]:
             marrow=0.3,
         )
         for k in range(5)
-    ]
-    heavy = rng.uniform(0.85, 1.2)
-    thigh = tuple(w * heavy for w in (84, 78, 70, 60, 56))
-    calf = tuple(w * heavy for w in (56, 55, 60, 54, 43, 35, 34))
-    flesh = [
-        Flesh((4, -440, 0), (0, 45, 0), thigh, 1.0, 8 * heavy),
-        Flesh((4, -45, -6), (6, 400, -2), calf, 1.0, 6 * heavy),
-        Flesh((2, 388, -62), (2, 400, 150), (28, 34, 38, 36, 26), 0.8, 5),
-    ]
-    return bones, flesh
+    )
+    return (*TARSALS, _short("talus", (2, 366, 6), 21, 13, 0, 1.2), *toes)

@@ -26,6 +26,8 @@ from kirik.errors import SettingsError
 
 ASPECT = 0.82
 """Short side over long side: FracAtlas's 373 × 454."""
+TILT = 8.0
+"""How far a limb is turned on the film, as a standard deviation in degrees."""
 SMALLEST, LARGEST = 96, 3000
 
 
@@ -86,12 +88,19 @@ class Exam:
         self.hardware = draw_hardware(generator(seed, 3), self.patient)
         order = rng.permutation(len(self.patient.part.views))
         self.views = tuple(self.patient.part.views[i] for i in order)
-        self.landscape = bool(rng.random() < 0.15)
+        self.landscape = bool(rng.random() < 0.2)
+        self.quarters = self._quarters(rng)
         drawn_fractured = bool(rng.random() < 0.5)
         self.fractured = drawn_fractured if fractured is None else fractured
         if fractured is None and fracture_type is not None:
             self.fractured = True
         self.fractures = self._break(fracture_type) if self.fractured else ()
+
+    def _quarters(self, rng: np.random.Generator) -> int:
+        """Quarter turns of the limb on the film."""
+        if self.landscape:
+            return int(rng.choice([1, 3]))
+        return 2 if rng.random() < self.patient.part.upturned else 0
 
     def _break(self, kind: str | None) -> tuple[Fracture, ...]:
         rng = generator(self.seed, 4)
@@ -113,12 +122,12 @@ class Exam:
         """The exam's view of this number, counted from 0; views repeat after the last."""
         name, degrees = self.views[number % len(self.views)]
         rng = generator(self.seed, 5, number)
-        angle = float(np.deg2rad(degrees + rng.normal(0, 4)))
+        angle = float(np.deg2rad(degrees + rng.normal(0, 7)))
         exposure = draw_exposure(rng)
         frame = self._frame(rng)
         corners = rng.permutation(6)
         flesh = project_flesh(frame, [view_of_flesh(f, angle) for f in self.patient.flesh])
-        flesh = np.maximum(flesh, 0)
+        flesh = np.maximum(flesh, 0) * np.float32(exposure.softness)
         unbroken, absorption, outlines = self._bones(frame, flesh, angle)
         overlays = collimation(exposure, frame.rows, frame.columns)
         letter = marker(exposure, self.patient.side, flesh, corners)
@@ -143,9 +152,9 @@ class Exam:
     def _frame(self, rng: np.random.Generator) -> Frame:
         long, short = self.size, round(self.size * ASPECT)
         rows, columns = (short, long) if self.landscape else (long, short)
-        turn = np.deg2rad(rng.normal(0, 3.5)) + (np.pi / 2 if self.landscape else 0)
-        shift = rng.uniform(-0.02, 0.02, 2) * self.patient.height
-        centre = tuple((np.array(self.patient.centre) + shift).tolist())
+        turn = np.deg2rad(TILT * np.clip(rng.normal(), -2, 2)) + self.quarters * np.pi / 2
+        reach = np.array([self.patient.part.aside, 0.03]) * self.patient.height
+        centre = tuple((np.array(self.patient.centre) + rng.uniform(-reach, reach)).tolist())
         return Frame(rows, columns, self.patient.height / long, centre, float(turn))
 
     def _bones(
@@ -178,7 +187,7 @@ class Exam:
 
     def _in_field(self, bone: Bone) -> bool:
         """Whether any of it can lie in the field; most bones of a limb do not, which saves time."""
-        reach = 0.56 * self.patient.height + 30
+        reach = 0.65 * self.patient.height + 30
         heights = sorted((bone.start[1], bone.end[1]))
         y = self.patient.centre[1]
         return heights[0] < y + reach and heights[1] > y - reach
