@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 from scipy.stats import fisher_exact
 
+from kirik.dataset.duplicates import find_duplicates
+from kirik.dataset.inspect import inspect_files
 from kirik.dataset.phantoms import FRACTURE_TYPES, write_phantoms
+from kirik.dataset.sources import load_index
 from kirik.errors import DataSetError
 
 HEADER = (
@@ -183,12 +186,25 @@ def test_views_of_one_exam_share_a_dicom_study_and_exams_do_not(tmp_path):
     assert len(set(studies)) == len(studies) > 1
 
 
-def test_mixed_formats_are_named_by_their_own_suffix(tmp_path):
-    write_phantoms(tmp_path / "d", count=25, size=96, image_format="mixed")
+def test_mixed_formats_are_named_by_their_own_suffix_in_equal_numbers(tmp_path):
+    for count in (3, 24):
+        folder = tmp_path / str(count)
+        write_phantoms(folder, count=count, size=96, image_format="mixed")
+        with (folder / "dataset.csv").open(newline="") as file:
+            names = [row["image_id"] for row in csv.DictReader(file)]
+        suffixes = Counter(name.rpartition(".")[2] for name in names)
+        assert suffixes == dict.fromkeys(("jpg", "png", "dcm"), count // 3)
+        assert {p.name for p in (folder / "images").rglob("*.*")} == set(names)
+
+
+def test_no_two_exams_of_a_set_are_taken_for_the_same_radiograph(tmp_path):
+    write_phantoms(tmp_path / "d", count=200, seed=2, size=96, fractured_share=0.4)
     with (tmp_path / "d" / "dataset.csv").open(newline="") as file:
-        names = [row["image_id"] for row in csv.DictReader(file)]
-    assert {name.rpartition(".")[2] for name in names} == {"jpg", "png", "dcm"}
-    assert {p.name for p in (tmp_path / "d" / "images").rglob("*.*")} == set(names)
+        runs = [list(run) for _, run in itertools.groupby(csv.DictReader(file), key=region_of)]
+    exams = {row["image_id"]: number for number, run in enumerate(runs) for row in run}
+    found = find_duplicates(inspect_files(load_index(tmp_path / "d"), workers=0))
+    assert len(exams) == 200
+    assert [ids for ids in found.pairs() if len({exams[i] for i in ids}) > 1] == []
 
 
 def test_progress_counts_every_file(tmp_path):

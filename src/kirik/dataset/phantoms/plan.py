@@ -26,15 +26,12 @@ class Plan:
     views: int
     fracture: str | None
     kind: str
-    image_format: str
 
 
-def plan_exams(
-    count: int, seed: int, share: float, image_formats: tuple[str, ...], *, single: bool
-) -> list[Plan]:
+def plan_exams(count: int, seed: int, share: float, *, single: bool) -> list[Plan]:
     """Exams whose views add up to `count`, round(share × count) of them fractured.
 
-    image_formats: drawn from for each exam. single: whether each exam has one view only.
+    single: whether each exam has one view only.
     """
     rng = generator(seed, 11)
     fractured = round(count * share)
@@ -44,15 +41,20 @@ def plan_exams(
         for number, kind in enumerate(types):
             own = views[number :: len(types)]
             exams += [
-                Plan(0, seen, kind, part, image_formats[0])
+                Plan(0, seen, kind, part)
                 for seen, part in zip(own, _parts(rng, len(own)), strict=True)
             ]
-    ordered = _apart(rng, exams)
-    formats = generator(seed, 13).choice(image_formats, len(ordered))
     return [
-        replace(exam, seed=int(generator(seed, 12, i).integers(2**62)), image_format=str(form))
-        for i, (exam, form) in enumerate(zip(ordered, formats, strict=True))
+        replace(exam, seed=int(generator(seed, 12, i).integers(2**62)))
+        for i, exam in enumerate(_apart(rng, exams))
     ]
+
+
+def plan_formats(count: int, seed: int, image_formats: tuple[str, ...]) -> list[str]:
+    """A format for each of `count` files: each once in every run of them, in random order."""
+    rng = generator(seed, 13)
+    runs = range(-(-count // len(image_formats)))
+    return [str(form) for _ in runs for form in rng.permutation(image_formats)][:count]
 
 
 def _views(rng: np.random.Generator, wanted: int, single: bool) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kirik.dataset.phantoms.files import SUFFIXES, save_phantom
 from kirik.dataset.phantoms.phantom import LARGEST, SMALLEST, Exam, Phantom
-from kirik.dataset.phantoms.plan import Plan, plan_exams
+from kirik.dataset.phantoms.plan import Plan, plan_exams, plan_formats
 from kirik.errors import DataSetError
 
 Form = Literal["fracatlas", "folders"]
@@ -57,22 +57,23 @@ def write_phantoms(
 
     size: of the longer side, in pixels. form: `fracatlas` (images, dataset.csv, COCO masks) or
     `folders` (not_fractured and one folder per fracture type; one view a patient, so that no
-    two files show the same one). image_format: of the files; `mixed` changes it from exam to
-    exam. fractured_share: 0…1; the number of fractured ones is exact. progress: called with
+    two files show the same one). image_format: of the files; `mixed` has all three in equal
+    numbers. fractured_share: 0…1; the number of fractured ones is exact. progress: called with
     files done and in all, after each. Raises DataSetError before anything is written.
     """
     directory = Path(directory)
     _refuse(directory, count, size, form, image_format, fractured_share)
     formats = tuple(SUFFIXES) if image_format == "mixed" else (image_format,)
-    plans = plan_exams(count, seed, fractured_share, formats, single=form == "folders")
+    plans = plan_exams(count, seed, fractured_share, single=form == "folders")
+    files = zip(plan_formats(count, seed, formats), _phantoms(plans, size), strict=True)
     places = _fracatlas_place if form == "fracatlas" else _folder_place
     directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for done, (plan, view, phantom) in enumerate(_phantoms(plans, size)):
-        name = f"IMG{done:07d}{SUFFIXES[plan.image_format]}"
+    for done, (own, (plan, view, phantom)) in enumerate(files):
+        name = f"IMG{done:07d}{SUFFIXES[own]}"
         path = directory / places(phantom) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_phantom(phantom, path, plan.image_format, exam=plan.seed, view=view)
+        save_phantom(phantom, path, own, exam=plan.seed, view=view)
         rows, columns = phantom.pixels.shape
         written.append(_Written(name, rows, columns, _without_pixels(phantom)))
         if progress is not None:
