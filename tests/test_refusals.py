@@ -308,3 +308,17 @@ def test_a_full_disk_under_the_cache(refused, full_disk, tiny_set, tiny_split, m
     said = refused("train", tiny_set, *words, "--out", full_disk / "run")
     assert "cannot write the cache" in said
     assert "KIRIK_CACHE" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--bootstrap", "0"), ("--bootstrap", "-5"), ("--threshold", "1.5")]
+)
+def test_a_figure_out_of_range_is_named_before_anything_is_read(refused, tmp_path, option, value):
+    words = ["model", tmp_path, "--split", "s.csv", "--part", "test", "--out", tmp_path / "report"]
+    assert option in refused("evaluate", *words, option, value)
+
+
+def test_a_preview_of_no_radiograph(refused, tiny_set, tmp_path):
+    out = tmp_path / "preview.png"
+    assert "--count" in refused("data", "augment-preview", tiny_set, "--out", out, "--count", "0")
+    assert not out.exists()

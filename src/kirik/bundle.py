@@ -396,7 +396,7 @@ def _check_place(target: Path, replace: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
     if not replace:
-        raise BundleError(f"{target}: already exists; name another folder, or say replace")
+        raise BundleError(f"{target}: already exists; name another folder, or remove it first")
     if not (target / MANIFEST).is_file():
         raise BundleError(f"{target}: not a bundle, so it is not replaced; name another folder")
 

@@ -7,7 +7,7 @@ import pytest
 import kirik
 from conftest import GAIN, brightness_graph
 from kirik.bundle import Evidence, average_bundles
-from kirik.errors import BundleError, KirikError, SettingsError
+from kirik.errors import BundleError, KirikError, RadiographError, SettingsError
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import load_model
 
@@ -49,6 +49,12 @@ def test_a_file_its_path_as_text_its_array_and_its_radiograph_read_the_same(make
     assert classifier.read(array).probability == pytest.approx(reading.probability, abs=1e-6)
     assert classifier.read(array).path is None
     assert reading.path == str(path)
+
+
+@pytest.mark.parametrize("source", [None, [1, 2], b"bytes"])
+def test_what_is_neither_a_path_nor_an_array_is_refused(make_bundle, source):
+    with pytest.raises(RadiographError, match="no radiograph; give a path or a numpy array"):
+        load_model(make_bundle().path).read(source)
 
 
 def test_without_a_negative_class_the_likeliest_class_is_the_decision(make_bundle, square):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kirik.cli.options import DEFAULTS, Language, Settings
+from kirik.cli.options import DEFAULTS, Count, Language, Probability, Settings
 from kirik.errors import SettingsError
 from kirik.training.settings import TrainingSettings
 
@@ -107,8 +107,8 @@ def evaluate(
     split: str,
     part: str,
     out: Path,
-    threshold: float | None = None,
-    bootstrap: int = 2000,
+    threshold: Probability | None = None,
+    bootstrap: Count = 2000,
     seed: int = 0,
     language: Language = "en",
 ) -> int:
@@ -163,7 +163,7 @@ def compare(
     runs: Annotated[list[Path], Parameter(negative="")],
     *,
     html: Path | None = None,
-    bootstrap: int = 2000,
+    bootstrap: Count = 2000,
     seed: int = 0,
     language: Language = "en",
 ) -> int:

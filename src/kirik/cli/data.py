@@ -5,7 +5,7 @@ from typing import Literal
 
 from cyclopts import App
 
-from kirik.cli.options import Language
+from kirik.cli.options import Count, Language
 from kirik.training.settings import Policy
 
 app = App(name="data", help="Look at a data set, split it, download it, or make phantoms.")
@@ -176,7 +176,7 @@ def phantoms(
 
 @app.command
 def augment_preview(
-    directory: Path, *, out: Path, policy: Policy = "radiograph", count: int = 6, seed: int = 0
+    directory: Path, *, out: Path, policy: Policy = "radiograph", count: Count = 6, seed: int = 0
 ) -> int:
     """Draw radiographs beside their AutoAugment copies, as training would see them.
 

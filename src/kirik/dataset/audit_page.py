@@ -120,7 +120,7 @@ def _verdict(audit: Audit, words: _Words) -> str:
     if not audit.decodable or "one_class" in kinds:
         return words.text("unusable")
     grave = audit.of("must")
-    return words.text("not_ready", count=len(grave)) if grave else words.text("ready")
+    return words.count("not_ready", len(grave)) if grave else words.text("ready")
 
 
 def _tiles(audit: Audit, words: _Words) -> list[tuple[str, str]]:

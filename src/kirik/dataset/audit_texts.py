@@ -16,8 +16,9 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "opposite_labels": (
             "The same radiograph with opposite labels",
-            "These are copies of one radiograph, and their labels contradict each other. At least "
-            "one is wrong: in training it teaches noise, in a test it cannot be answered.",
+            "These are copies of one radiograph, or so alike that they may be (the details say "
+            "which), and their labels contradict each other. Of true copies at least one is wrong: "
+            "in training it teaches noise, in a test it cannot be answered.",
             "Have a radiologist decide, or exclude all copies. Never keep one at random.",
         ),
         "truncated": (
@@ -173,8 +174,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
     "tr": {
         "nothing_decodes": (
             "Hiçbir dosya açılamıyor",
-            "Bu veri setinin hiçbir radyografisi okunamadı.",
-            "Veri setini yeniden indirin veya dışa aktarın; biçimleri (JPEG, PNG, TIFF, DICOM) "
+            "Bu veri kümesinin hiçbir radyografisi okunamadı.",
+            "Veri kümesini yeniden indirin veya dışa aktarın; biçimleri (JPEG, PNG, TIFF, DICOM) "
             "denetleyin.",
         ),
         "one_class": (
@@ -184,8 +185,9 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "opposite_labels": (
             "Aynı radyografi, karşıt etiketler",
-            "Bunlar bir radyografinin kopyalarıdır ve etiketleri çelişiyor. En az biri yanlıştır: "
-            "eğitimde gürültü öğretir, testte doğru yanıtı yoktur.",
+            "Bunlar bir radyografinin kopyalarıdır ya da kopya denecek kadar benzerler (hangisi "
+            "olduğu ayrıntılarda yazar) ve etiketleri çelişiyor. Gerçek kopyaların en az biri "
+            "yanlıştır: eğitimde gürültü öğretir, testte doğru yanıtı yoktur.",
             "Kararı bir radyolog versin ya da bütün kopyaları dışlayın. Rastgele birini tutmayın.",
         ),
         "truncated": (
@@ -219,7 +221,7 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         "missing_file": (
             "Listede olup yerinde olmayan dosyalar",
             "Tablo, klasörde bulunmayan radyografiler sayıyor.",
-            "Veri setini tamamlayın. Bilerek çıkarıldılarsa satırlarını silin.",
+            "Veri kümesini tamamlayın. Bilerek çıkarıldılarsa satırlarını silin.",
         ),
         "not_an_image": (
             "Listede olup görüntü olmayan dosyalar",
@@ -280,8 +282,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "annotation_of_unknown_image": (
             "Bilinmeyen görüntülerin işaretlemeleri",
-            "İşaretleme dosyası, veri setinde olmayan görüntüler sayıyor.",
-            "Veri setini tamamlayın veya işaretlemeleri kaldırın.",
+            "İşaretleme dosyası, veri kümesinde olmayan görüntüler sayıyor.",
+            "Veri kümesini tamamlayın veya işaretlemeleri kaldırın.",
         ),
         "unlisted_file": (
             "Hiçbir yerde listelenmeyen dosyalar",
@@ -311,7 +313,7 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "kirik içinde bir şey gerekmez. Başka araçlar için dik kaydedin, kutuları da döndürün.",
         ),
         "missing_table": (
-            "Veri setinin tablosu yok",
+            "Veri kümesinin tablosu yok",
             "Bölge, projeksiyon ve implant bilinmiyor; bunlarla ilgili sızıntı ve kestirmeler "
             "görülemez.",
             "dataset.csv dosyasını ekleyin.",
@@ -336,14 +338,14 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Etiketleri sınıf klasörleri verdiğinden tablo bir yana bırakıldı.",
             "Kastedilen tabloysa onun yolunu verin.",
         ),
-        "other": ("Başka notlar", "Veri seti okunurken bulundu.", "Ayrıntılara bakın."),
+        "other": ("Başka notlar", "Veri kümesi okunurken bulundu.", "Ayrıntılara bakın."),
     },
 }
 
 # What may be said if a kind was not found.
 CLEAN: dict[str, dict[str, str]] = {
     "en": {
-        "undecodable": "every file that is not truncated decodes",
+        "undecodable": "every whole file decodes",
         "truncated": "no file is truncated",
         "opposite_labels": "no copies with opposite labels",
         "label_disagreement": "all sources agree on the labels",
@@ -355,7 +357,7 @@ CLEAN: dict[str, dict[str, str]] = {
         "confounder": "no shortcut found among the facts that were tested",
     },
     "tr": {
-        "undecodable": "yarım kalmamış her dosya açılıyor",
+        "undecodable": "tam olan her dosya açılıyor",
         "truncated": "yarım kalmış dosya yok",
         "opposite_labels": "karşıt etiketli kopya yok",
         "label_disagreement": "bütün kaynaklar etiketlerde anlaşıyor",

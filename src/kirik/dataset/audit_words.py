@@ -85,6 +85,7 @@ WORDS: dict[str, dict[str, str]] = {
         "good_heading": "What is good",
         "ready": "Nothing has to be mended before training.",
         "not_ready": "Not ready for training: {count} kinds of defects come first.",
+        "one_not_ready": "Not ready for training: one kind of defect comes first.",
         "unusable": "This data set cannot be used as it is.",
         "summary": "Summary",
         "what_to_do": "What to do",
@@ -129,7 +130,7 @@ WORDS: dict[str, dict[str, str]] = {
         "disclaimer": "kirik is a tool for research and decision support, not a medical device.",
     },
     "tr": {
-        "title": "{name} veri setinin denetimi",
+        "title": "{name} veri kümesinin denetimi",
         "radiographs": "radyografi",
         "decodable": "okunabiliyor",
         "must": "eğitimden önce düzeltilecek",
@@ -141,7 +142,8 @@ WORDS: dict[str, dict[str, str]] = {
         "good_heading": "İyi olanlar",
         "ready": "Eğitimden önce düzeltilmesi gereken bir şey yok.",
         "not_ready": "Eğitime hazır değil: önce {count} tür kusur giderilmeli.",
-        "unusable": "Bu veri seti olduğu gibi kullanılamaz.",
+        "one_not_ready": "Eğitime hazır değil: önce bir tür kusur giderilmeli.",
+        "unusable": "Bu veri kümesi olduğu gibi kullanılamaz.",
         "summary": "Özet",
         "what_to_do": "Ne yapmalı",
         "show": "{count} durumu göster",
@@ -157,11 +159,11 @@ WORDS: dict[str, dict[str, str]] = {
         "boxes": "Kırık kutuları",
         "boxes_text": "{radiographs} radyografide {boxes} kutu; kırık olanların {without} "
         "tanesinde kutu yok. Ortanca kutu, görüntü kenarının {share} kadarı.",
-        "boxes_none": "Veri setinde kutu yok: yer belirleme ölçülemez.",
+        "boxes_none": "Veri kümesinde kutu yok: yer belirleme ölçülemez.",
         "groups": "Gruplar",
         "groups_text": "{groups} grupta {radiographs} radyografi var, en büyüğünde {largest}; "
         "{mixed} grupta birden çok sınıf bulunuyor.",
-        "groups_none": "Veri seti hasta veya inceleme belirtmiyor; kirik'in bölmesi, kopyalardan "
+        "groups_none": "Veri kümesi hasta veya inceleme belirtmiyor; kirik'in bölmesi, kopyalardan "
         "ve komşu dosya numaralarından gruplar kurar.",
         "defects": "Bulgular",
         "samples": "Örnekler",

@@ -35,7 +35,7 @@ TEXTS = {
         "probability": "Kırık olasılığı",
         "probability_class": "Sınıfın olasılığı",
         "model": "Model",
-        "evidence": "Kırık bulgusu",
+        "evidence": "Kırık lehine kanıt",
         "decide": "belirsiz: kararı bir insan vermeli",
         "read": "{read} radyografi okundu",
         "not_read": "{failed} dosya okunamadı",

@@ -77,8 +77,13 @@ class Classifier:
             radiograph = read_radiograph(Path(path))
         elif isinstance(source, np.ndarray):
             radiograph = radiograph_from_array(source)
-        else:
+        elif isinstance(source, Radiograph):
             radiograph = source
+        else:
+            raise RadiographError(
+                f"{type(source).__name__} is no radiograph; give a path or a numpy array",
+                reason="not_an_image",
+            )
         inputs = {setting: setting.apply(radiograph) for setting in self._model.wants}
         stride = self.manifest.evidence.stride if self.manifest.evidence else 1
         frame = maps.Frame.of(radiograph, self.manifest.preprocessing, stride)
