@@ -290,7 +290,7 @@ def arm(rng: np.random.Generator, *, torso: bool) -> list[Segment]:
             "hand",
             (*carpals, *fingers),
             (palm_flesh, *finger_flesh),
-            Joint((3, 250, 0), (-20, 25), (-30, 30)),
+            Joint((3, 250, 0), (-20, 25), (-20, 20)),
         ),
     ]
 

@@ -171,7 +171,9 @@ def _notched(tube: Tube, along: np.ndarray, aside: np.ndarray, scale: np.float32
     shift = np.zeros_like(along)
     for depth, towards, at in ((first, -1, 0.0), (last, 1, tube.length)):
         if depth:
-            size = np.float32(0.28 * np.interp(at + (-towards) * 12, tube.at, tube.width))
+            # A short bone seen nearly end-on has no width so far from its end.
+            wide = max(float(np.interp(at - towards * 12, tube.at, tube.width)), 1.0)
+            size = np.float32(0.28 * wide)
             near = np.clip(1 - np.abs(along - np.float32(at)) / np.float32(30), 0, 1)
             shift += np.float32(towards * depth) * near * np.exp(-((aside / size) ** 2))
     return np.clip((along + shift) * scale, 0, len(tube.width) - 1).astype(np.intp)
