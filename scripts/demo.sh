@@ -38,13 +38,13 @@ step data augment-preview "$data" --out "$out/augment.png"
 
 weights=${WEIGHTS:-}
 [ -n "$weights" ] || [ ! -d ../shared/weights ] || weights=../shared/weights
-set -- train "$data" --split "$split" --fold 1 --balance autoaugment --out "$out/run" \
+set -- train "$data" --split "$split" --fold 1 --balance autoaugment --out "$out/mobilenet" \
     --language "$LANGUAGE"
 if [ -n "${DATA:-}" ]; then
     step "$@" --network mobilenet --weights "${weights:-hub}"
     # Three radiographs that the run neither trained on nor chose with: of the fold left out.
     set -- predict
-    for id in $(sed -n '2p;3p;4p' "$out/run/report/predictions.csv" | cut -d, -f1); do
+    for id in $(sed -n '2p;3p;4p' "$out/mobilenet/report/predictions.csv" | cut -d, -f1); do
         set -- "$@" "$(find "$data/images" -name "$id")"
     done
 else
@@ -60,7 +60,7 @@ else
         --image-format mixed
     set -- predict "$out/new/images"
 fi
-step "$@" --model "$out/run" --json "$out/readings.json" --csv "$out/readings.csv" \
+step "$@" --model "$out/mobilenet" --json "$out/readings.json" --csv "$out/readings.csv" \
     --overlay "$out/overlays" --language "$LANGUAGE"
 
 cat <<END
@@ -68,7 +68,7 @@ cat <<END
 What was made:
   $out/audit.html              what is in the data set, and what is wrong with it
   $out/augment.png             radiographs beside their AutoAugment copies
-  $out/run/report/report.html  how good the classifier is, with intervals
-  $out/run/bundle              the classifier
+  $out/mobilenet/report/report.html  how good the classifier is, with intervals
+  $out/mobilenet/bundle        the classifier
   $out/readings.json, .csv     the readings of new radiographs; pictures in $out/overlays
 END

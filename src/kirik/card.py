@@ -53,9 +53,12 @@ def _decisions(manifest: Manifest) -> list[str]:
     points = manifest.operating_points
     if points:
         lines += [
-            f"below {points.low:.3f}: no_fracture (sensitivity {points.sensitivity:.3f} there)",
-            f"from {points.high:.3f}: fracture (specificity {points.specificity:.3f} there)",
-            f"between: uncertain, for a person to decide ({points.uncertain:.0%} there)",
+            f"below {points.low:.3f}: no_fracture; from {points.high:.3f}: fracture; between: "
+            "uncertain, for a person to decide",
+            f"the points were chosen on {points.fractured} fractured and {points.not_fractured} "
+            f"other radiographs, for a sensitivity of {points.wanted_sensitivity:.2f} and a "
+            f"specificity of {points.wanted_specificity:.2f} there; so few make them uncertain, "
+            "and what they hold on other radiographs is in the report of an evaluation",
         ]
     if manifest.evidence:
         lines.append("the evidence map was trained on outlined fractures and gives the findings")
@@ -67,6 +70,8 @@ def _limits(facts: dict) -> list[str]:
         "Measured on radiographs like those it was trained on alone; other hospitals, devices and "
         "patients may give other results.",
         "It knows nothing of the patient, of other views, or of earlier radiographs.",
+        "It was trained on radiographs as they are filed, upright or nearly so; one that lies "
+        "sideways by a quarter turn is likely to be misread.",
         "Anything but a plain radiograph (a photograph, CT, MR) gives a number without meaning.",
     ]
     if str(facts.get("split", "")).startswith("fracatlas"):
