@@ -94,15 +94,25 @@ def make_bundle(tmp_path):
     return make
 
 
+def two_tone(level: float, shape: tuple[int, int] = (128, 128)) -> np.ndarray:
+    """A film, uint8, of two grays beside each other whose mean is round(level · 255)."""
+    middle, columns = round(level * 255), shape[1]
+    apart = min(16, middle, 255 - middle)
+    pixels = np.full(shape, middle, np.uint8)
+    pixels[:, : columns // 2] -= apart
+    pixels[:, -(columns // 2) :] += apart
+    return pixels
+
+
 @pytest.fixture
 def save_radiograph(tmp_path):
-    """Saves a gray PNG or JPEG: save_radiograph("a/b.png", level or uint8 array) → Path."""
+    """Saves a PNG or JPEG: save_radiograph("a/b.png", mean level or uint8 array) → Path."""
 
     def save(name: str, pixels: float | np.ndarray = 0.5, shape=(96, 64), **options) -> Path:
         path = tmp_path / "films" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not isinstance(pixels, np.ndarray):
-            pixels = np.full(shape, round(pixels * 255), np.uint8)
+            pixels = two_tone(pixels, shape)
         Image.fromarray(pixels).save(path, **options)
         return path
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kirik
-from conftest import GAIN, brightness_graph
+from conftest import GAIN, brightness_graph, two_tone
 from kirik.bundle import Evidence, average_bundles
 from kirik.errors import BundleError, KirikError, RadiographError, SettingsError
 from kirik.preprocessing import Preprocessing
@@ -18,7 +18,7 @@ def sigmoid(logit: float) -> float:
 
 @pytest.fixture
 def square(save_radiograph):
-    """A square film of one gray, which fills the input: its mean brightness is its level."""
+    """A square film, which fills the input: its mean brightness is its level."""
     return lambda level: save_radiograph(f"{level}.png", level, shape=(128, 128))
 
 
@@ -30,7 +30,7 @@ def test_the_probability_is_the_calibrated_softmax_of_the_graphs_logits(make_bun
     assert reading.probability == pytest.approx(expected, abs=1e-5)
     assert sum(reading.probabilities.values()) == pytest.approx(1)
     assert reading.probabilities["fractured"] == pytest.approx(reading.probability)
-    assert reading.model == "bright 1"
+    assert reading.model == "bright"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_file_its_path_as_text_its_array_and_its_radiograph_read_the_same(make
     classifier = load_model(make_bundle().path)
     path = square(0.6)
     reading = classifier.read(path)
-    array = np.full((128, 128), round(0.6 * 255), np.uint8)
+    array = two_tone(0.6)
     assert classifier.read(str(path)).probability == reading.probability
     assert classifier.read(array).probability == pytest.approx(reading.probability, abs=1e-6)
     assert classifier.read(array).path is None
@@ -156,17 +156,52 @@ def test_a_provider_that_is_not_there_is_refused_with_those_that_are(make_bundle
 
 
 def test_what_makes_a_reading_doubtful_is_said(make_bundle, save_radiograph):
-    classifier = load_model(make_bundle().path)
+    classifier = load_model(make_bundle(preprocessing=Preprocessing(size=128)).path)
     ramp = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (200, 1))
     assert classifier.read(save_radiograph("good.png", ramp)).warnings == ()
-    small = save_radiograph("small.png", ramp[:20, ::10])
+    small = save_radiograph("small.png", ramp[:40, ::5])
     assert classifier.read(small).warnings == ("low_resolution",)
-    assert classifier.read(save_radiograph("flat.png", 0.4)).warnings == ("no_contrast",)
+
+
+BLANK = {
+    "black": np.zeros((90, 70), np.uint8),
+    "white": np.full((90, 70), 255, np.uint8),
+    "gray 16 bits": np.full((90, 70), 30_000, np.uint16),
+    "one hot pixel": np.pad(np.full((1, 1), 255, np.uint8), 40),
+    "nearly alike": np.tile(np.array([100, 104], np.uint8), (90, 35)),
+    "large": np.zeros((2000, 1500), np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", BLANK)
+def test_a_picture_that_shows_nothing_is_refused_and_never_read(make_bundle, save_radiograph, kind):
+    classifier = load_model(make_bundle().path)
+    path = save_radiograph("blank.png", BLANK[kind])
+    with pytest.raises(RadiographError, match="nothing to see in it") as error:
+        classifier.read(path)
+    assert error.value.reason == "blank"
+    assert str(path) in str(error.value)
+    with pytest.raises(RadiographError, match="array: nothing to see in it"):
+        classifier.read(BLANK[kind])
+    assert [failure.reason for failure in classifier.read_many([path])] == ["blank"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (31, 400), (400, 31)])
+def test_a_picture_of_too_few_pixels_is_refused(make_bundle, save_radiograph, shape):
+    path = save_radiograph("small.png", np.zeros(shape, np.uint8))
+    with pytest.raises(RadiographError, match=f"{shape[1]}×{shape[0]} pixels are too few") as error:
+        load_model(make_bundle().path).read(path)
+    assert error.value.reason == "too_small"
+
+
+def test_a_faint_radiograph_is_still_read(make_bundle):
+    faint = np.tile(np.linspace(100, 110, 90).astype(np.uint8), (90, 1))
+    assert load_model(make_bundle().path).read(faint).probability is not None
 
 
 def test_the_environments_model_is_the_default(make_bundle, monkeypatch):
     monkeypatch.setenv("KIRIK_MODEL", str(make_bundle("mine", version="7").path))
-    assert kirik.load_model().name == "mine 7"
+    assert kirik.load_model().name == "mine, version 7"
 
 
 def test_reading_imports_no_torch_no_sklearn_and_no_matplotlib(make_bundle, square):

