@@ -273,3 +273,63 @@ def test_the_headline_tells_the_main_figures_in_one_line(predictions):
     assert "\n" not in line
     assert "Özgüllük %" in headline(metrics, "tr")
     assert "AUROC, mean over classes" in headline(measure(make_types(negative=None), bootstrap=0))
+
+
+def faultless(n=60, groups=20):
+    """Every radiograph told right, the fractured in a quarter of the groups."""
+    part = make_predictions(n=n)
+    fractured = np.arange(n) % groups < groups // 4
+    for name, value in (
+        ("labels", fractured.astype(int)),
+        ("probabilities", np.stack([0.9 - 0.8 * fractured, 0.1 + 0.8 * fractured], axis=1)),
+        ("groups", tuple(f"g{i % groups}" for i in range(n))),
+        ("peaks_on_fracture", np.where(fractured, 0.0, np.nan)),
+    ):
+        object.__setattr__(part, name, value)
+    return part
+
+
+def test_a_share_that_is_whole_or_nothing_has_the_exact_interval_over_groups():
+    points = OperatingPoints(0.3, 0.7)
+    found = measure(faultless(), bootstrap=100, operating_points=points)["fracture"]
+    for figure, groups in (
+        (found["accuracy"], 20),
+        (found["sensitivity"], 5),
+        (found["specificity_at_sensitivity_95"], 15),
+        (found["ppv"], 5),
+        (found["npv"], 15),
+        (found["three_way"]["sensitivity_at_low"], 5),
+    ):
+        assert figure["value"] == figure["high"] == 1
+        assert figure["low"] == pytest.approx(0.025 ** (1 / groups))
+    for figure, groups in (
+        (found["peak_on_fracture"], 5),
+        (found["three_way"]["share_uncertain"], 20),
+        (found["three_way"]["error_in_fracture"], 5),
+        (found["three_way"]["error_in_decided"], 20),
+    ):
+        assert figure["value"] == figure["low"] == 0
+        assert figure["high"] == pytest.approx(1 - 0.025 ** (1 / groups))
+    assert 0 < found["three_way"]["share_fracture"]["low"] < 0.25
+
+
+def test_a_faultless_measure_that_is_no_share_has_no_interval():
+    found = measure(faultless(), bootstrap=100)["fracture"]
+    for name in ("auroc", "auprc", "balanced_accuracy", "f1", "mcc"):
+        assert found[name] == {"value": 1, "low": None, "high": None}
+
+
+def test_faultless_classes_and_subgroups_have_no_false_certainty():
+    part = make_types()
+    object.__setattr__(part, "probabilities", 0.05 + 0.8 * np.eye(4)[part.labels])
+    found = measure(part, bootstrap=50)["by_class"]
+    assert found["accuracy"]["low"] == pytest.approx(0.025 ** (1 / 100))
+    groups = len({part.groups[row] for row in np.flatnonzero(part.labels == 2)})
+    spiral = found["per_class"]["spiral"]["sensitivity"]
+    assert spiral["low"] == pytest.approx(0.025 ** (1 / groups))
+    assert found["macro_auroc"]["low"] is None
+    part = faultless()
+    part.subgroups["region"] = ("hand",) * 60
+    [row] = measure(part, bootstrap=50)["subgroups"]["region"]
+    assert row["specificity"]["low"] == pytest.approx(0.025 ** (1 / 15))
+    assert row["auroc"] == {"value": 1, "low": None, "high": None}

@@ -126,6 +126,19 @@ def test_a_part_of_one_class_has_a_report_that_says_so(tmp_path, fractured):
     assert "AUROC<b>–</b>" in page
 
 
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_a_faultless_auroc_is_shown_without_an_interval(tmp_path, language):
+    part = make_predictions()
+    p = np.where(part.fractured, 0.9, 0.1)
+    object.__setattr__(part, "probabilities", np.stack([1 - p, p], axis=1))
+    page = page_of(tmp_path, part, language=language)
+    one = {"en": "1.000", "tr": "1,000"}[language]
+    assert f'AUROC<b>{one}</b><span class="interval">–</span>' in page
+    assert f"{one} – {one}" not in page
+    assert "Clopper-Pearson" in page
+    assert not re.search(r"%?100[.,]0%? – %?100[.,]0", page)
+
+
 def test_a_single_radiograph_has_a_report(tmp_path):
     part = make_predictions().select([0])
     assert REPORT["en"]["no_intervals"] in page_of(tmp_path, part, points=POINTS)

@@ -5,13 +5,18 @@ the interval is the percentile interval (Efron & Tibshirani, An Introduction to 
 1993).
 A replicate is a row of weights: how often each radiograph was drawn. Measures that take weights
 need no copying of rows, so that thousands of replicates take seconds.
+
+Where every replicate gives the same value, as where all fractures were found, resampling knows
+nothing of what it did not see: an interval of no width would be a false certainty. A proportion
+then has the exact interval of Clopper & Pearson (Biometrika 26, 404–413, 1934), other measures none.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+from scipy.stats import beta
 
 LEVEL = 0.95
 BLOCK = 200
@@ -46,11 +51,16 @@ def bootstrap(
     *,
     replicates: int = 2000,
     seed: int = 0,
+    counted: Mapping[object, np.ndarray] | None = None,
 ) -> Bootstrapped:
     """Each measure on all rows, with its 95 % interval over groups.
 
     values: weights float64 [replicates, n] → measures. labels: int or bool [n]; a replicate without
     each class that the rows have is skipped and counted. With a single group there is no interval.
+    counted: proportion → bool [n], the rows that it counts. Where given, no interval has zero
+    width: a proportion's is then Clopper and Pearson's, with as many trials as groups hold a row
+    that it counts (conservative: a group's radiographs count as one), another measure's is left out.
+    Without it, as for differences, intervals of zero width stay.
     """
     whole = values(np.ones((1, len(labels))))
     blocks, skipped = [], 0
@@ -63,6 +73,10 @@ def bootstrap(
     for name, value in whole.items():
         drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
         estimates[name] = estimate(value[0], drawn)
+        if counted is not None and _has_no_width(estimates[name]):
+            rows = counted.get(name)
+            trials = 0 if rows is None else len(set(np.asarray(groups)[rows]))
+            estimates[name] = _without_false_certainty(value[0], trials)
     return Bootstrapped(estimates, replicates, skipped)
 
 
@@ -95,3 +109,21 @@ def estimate(value: float, drawn: np.ndarray) -> Estimate:
         return Estimate(value=float(value), low=None, high=None)
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value=float(value), low=float(low), high=float(high))
+
+
+def clopper_pearson(share: float, trials: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share of independent trials."""
+    hits, tail = share * trials, (1 - LEVEL) / 2
+    low = 0.0 if share == 0 else beta.ppf(tail, hits, trials - hits + 1)
+    high = 1.0 if share == 1 else beta.ppf(1 - tail, hits + 1, trials - hits)
+    return float(low), float(high)
+
+
+def _has_no_width(figure: Estimate) -> bool:
+    return figure["low"] is not None and figure["high"] - figure["low"] < 1e-9
+
+
+def _without_false_certainty(value: float, trials: int) -> Estimate:
+    """trials: groups that a proportion counts; 0 for a measure that is none."""
+    low, high = clopper_pearson(float(value), trials) if trials else (None, None)
+    return Estimate(value=float(value), low=low, high=high)

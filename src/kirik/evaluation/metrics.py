@@ -43,7 +43,9 @@ def measure(
     The dict: `n`, `groups`, `classes` (name → radiographs), `negative`, `prevalence`, `bootstrap`;
     `fracture` (fractured or not: None without a negative class), `by_class` (None where the only
     classes are fractured and not), `confusion` (rows true, columns called) and `subgroups`. Each
-    figure is {"value", "low", "high"}, None where it does not exist.
+    figure is {"value", "low", "high"}, None where it does not exist. Where resampling gives an
+    interval of no width (all right, or all wrong), a proportion has the exact one of Clopper and
+    Pearson over groups, and another measure, such as an AUROC of 1, has none.
 
     fracture: auroc, auprc (average precision), sensitivity_at_specificity_90,
     specificity_at_sensitivity_90, specificity_at_sensitivity_95 (their thresholds are taken on
@@ -154,7 +156,12 @@ def _by_class(predictions: Predictions, replicates: int, seed: int) -> tuple[Met
 
 def _drawn(question, predictions: Predictions, replicates: int, seed: int) -> Bootstrapped:
     return bootstrap(
-        question.values, question.labels, predictions.groups, replicates=replicates, seed=seed
+        question.values,
+        question.labels,
+        predictions.groups,
+        replicates=replicates,
+        seed=seed,
+        counted=question.counted(),
     )
 
 

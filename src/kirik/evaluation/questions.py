@@ -45,6 +45,35 @@ class FractureQuestion:
             | self._three_way(weights)
         )
 
+    def counted(self) -> dict[object, np.ndarray]:
+        """Each measure that is a proportion → bool [n], the radiographs in its denominator."""
+        everyone = np.ones(len(self.labels), bool)
+        counted = {
+            "accuracy": everyone,
+            **dict.fromkeys(("sensitivity", "sensitivity_at_specificity_90"), self.labels),
+            "specificity": ~self.labels,
+            "specificity_at_sensitivity_90": ~self.labels,
+            "specificity_at_sensitivity_95": ~self.labels,
+            "ppv": self._called,
+            "npv": ~self._called,
+        }
+        if self._peaks is not None:
+            counted["peak_on_fracture"] = ~np.isnan(self._peaks)
+        return counted | self._counted_three_way(everyone)
+
+    def _counted_three_way(self, everyone: np.ndarray) -> dict[object, np.ndarray]:
+        if self._points is None:
+            return {}
+        decided = self._decided()
+        return {
+            **{f"share_{name}": everyone for name in decided},
+            "sensitivity_at_low": self.labels,
+            "specificity_at_high": ~self.labels,
+            "error_in_decided": ~decided["uncertain"],
+            "error_in_fracture": decided["fracture"],
+            "error_in_no_fracture": decided["no_fracture"],
+        }
+
     def confusion(self, weights: np.ndarray) -> tuple[np.ndarray, ...]:
         """True positives, false negatives, false positives, true negatives."""
         cells = [self.labels & self._called, self.labels & ~self._called]
@@ -114,13 +143,15 @@ class FractureQuestion:
 
     def three_way(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Decision → [2, replicates]: how many fractured, how many others."""
-        called = self._probability >= self._points.high
-        cleared = self._probability < self._points.low
-        decided = {"fracture": called, "uncertain": ~called & ~cleared, "no_fracture": cleared}
         return {
             name: np.stack([weights @ (rows & self.labels), weights @ (rows & ~self.labels)])
-            for name, rows in decided.items()
+            for name, rows in self._decided().items()
         }
+
+    def _decided(self) -> dict[str, np.ndarray]:
+        called = self._probability >= self._points.high
+        cleared = self._probability < self._points.low
+        return {"fracture": called, "uncertain": ~called & ~cleared, "no_fracture": cleared}
 
 
 class ClassQuestion:
@@ -135,7 +166,7 @@ class ClassQuestion:
         self._probabilities = predictions.probabilities
         self._count = len(predictions.classes)
         self._present = [c for c in range(self._count) if np.any(self.labels == c)]
-        chosen = predictions.probabilities.argmax(axis=1)
+        self._chosen = chosen = predictions.probabilities.argmax(axis=1)
         self.cells = np.eye(self._count**2)[self.labels * self._count + chosen]
         self.rankings = [
             Ranking(self.labels == c, predictions.probabilities[:, c]) for c in range(self._count)
@@ -159,6 +190,15 @@ class ClassQuestion:
             "ece": self.bins.error(weights),
         }
         return whole | per_class
+
+    def counted(self) -> dict[object, np.ndarray]:
+        """Each measure that is a proportion → bool [n], the radiographs in its denominator."""
+        counted: dict[object, np.ndarray] = {"accuracy": np.ones(len(self.labels), bool)}
+        for c in range(self._count):
+            counted[c, "sensitivity"] = self.labels == c
+            counted[c, "specificity"] = self.labels != c
+            counted[c, "ppv"] = self._chosen == c
+        return counted
 
     def confusion(self, weights: np.ndarray) -> np.ndarray:
         """[replicates, true class, chosen class]."""

@@ -130,10 +130,11 @@ class _Page:
 
     def _figure(self, name: str, figure: dict | None) -> dict[str, str]:
         value = None if figure is None else figure["value"]
+        interval = interval_text(figure, name, self.language)
         return {
             "name": measure_name(name, self.language),
             "value": value_text(value, name, self.language),
-            "interval": interval_text(figure, name, self.language),
+            "interval": "–" if value is not None and not interval else interval,
             "meaning": self.text["meanings"].get(name, ""),
         }
 

@@ -7,7 +7,9 @@ REPORT = {
         "part": "{n} radiographs from {groups} groups",
         "fractured": "{count} fractured ({share})",
         "intervals": "Under each figure stands its 95% interval: whole groups (one exam,"
-        " duplicates) drawn again with replacement, {replicates} times.",
+        " duplicates) drawn again with replacement, {replicates} times; where every draw gives the"
+        " same share, the exact one (Clopper-Pearson, a group counting once), and “–” where none"
+        " can be given.",
         "skipped": "{skipped} draws lacked a class and were left out.",
         "no_intervals": "The figures have no intervals: there is a single group, or none were"
         " drawn.",
@@ -131,7 +133,9 @@ REPORT = {
         "part": "{groups} gruptan {n} radyografi",
         "fractured": "{count} kırıklı ({share})",
         "intervals": "Her değerin altında %95 güven aralığı yer alır: gruplar (aynı inceleme,"
-        " kopyalar) bütün olarak {replicates} kez yeniden örneklenmiştir.",
+        " kopyalar) bütün olarak {replicates} kez yeniden örneklenmiştir; her örneklemde aynı çıkan"
+        " oranlar için kesin aralık (Clopper-Pearson, her grup bir kez sayılır), aralık"
+        " verilemeyen yerde “–” yazılıdır.",
         "skipped": "{skipped} örneklemede sınıflardan biri eksikti; bunlar sayılmadı.",
         "no_intervals": "Değerlerin aralığı yok: tek bir grup var ya da yeniden örnekleme"
         " yapılmadı.",

@@ -85,6 +85,11 @@ def _class_row(part: Predictions, replicates: int, seed: int) -> dict[str, Any]:
 
 def _estimates(question, part: Predictions, replicates: int, seed: int) -> dict[object, Estimate]:
     drawn = bootstrap(
-        question.values, question.labels, part.groups, replicates=replicates, seed=seed
+        question.values,
+        question.labels,
+        part.groups,
+        replicates=replicates,
+        seed=seed,
+        counted=question.counted(),
     )
     return drawn.estimates

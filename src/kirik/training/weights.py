@@ -8,6 +8,7 @@ from pathlib import Path
 
 import timm
 import torch
+from huggingface_hub.utils.logging import set_verbosity_error
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
@@ -111,6 +112,7 @@ def _entry_of(member: str) -> Network:
 
 
 def _from_hub(member: str, arguments: dict, load: bool) -> nn.Module:
+    set_verbosity_error()  # its retries; what they come to is said below
     try:
         return timm.create_model(member, pretrained=load, **arguments)
     except (OSError, RuntimeError) as error:
