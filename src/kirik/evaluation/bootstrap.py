@@ -8,7 +8,7 @@ need no copying of rows, so that thousands of replicates take seconds.
 
 Where every replicate gives the same value, as where all fractures were found, resampling knows
 nothing of what it did not see: an interval of no width would be a false certainty. A proportion
-then has the exact interval of Clopper & Pearson (Biometrika 26, 404–413, 1934), other measures none.
+then has the exact interval of Clopper & Pearson (Biometrika 26, 404–413, 1934), others none.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ def bootstrap(
     each class that the rows have is skipped and counted. With a single group there is no interval.
     counted: proportion → bool [n], the rows that it counts. Where given, no interval has zero
     width: a proportion's is then Clopper and Pearson's, with as many trials as groups hold a row
-    that it counts (conservative: a group's radiographs count as one), another measure's is left out.
+    that it counts (conservative: a group's radiographs count as one), another's is left out.
     Without it, as for differences, intervals of zero width stay.
     """
     whole = values(np.ones((1, len(labels))))
