@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from kirik.errors import OutputError, SettingsError
+from kirik.operating_points import OperatingPoints
 from kirik.output.overlay import draw_overlay, overlay_names, overlay_writer, write_overlay
 from kirik.output.words import TEXTS
 from kirik.radiograph import read_radiograph
@@ -63,6 +64,13 @@ def test_each_language_has_all_words_and_its_own_caption(save_radiograph):
     assert (english != turkish).any()
     with pytest.raises(SettingsError, match="'de'"):
         draw_overlay(film, reading, "de")
+
+
+def test_the_caption_names_the_operating_points_where_there_are_some(save_radiograph):
+    path = save_radiograph("film.png", 0.5)
+    film, points = read_radiograph(path), OperatingPoints(0.1, 0.4)
+    plain = draw_overlay(film, reading_of(path))
+    assert draw_overlay(film, reading_of(path, points=points)).height > plain.height
 
 
 @pytest.mark.parametrize("shape", [(1, 400), (400, 1), (3, 3), (500, 500)])

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,15 @@ def test_a_record_has_what_it_promises_and_nothing_else():
         "error": 'd.png: truncated; "copy" it again',
         "reason": "truncated",
     }
+
+
+def test_what_makes_a_reading_doubtful_is_told_to_programs_too(tmp_path):
+    doubtful = replace(BINARY, warnings=("low_resolution", "odd"))
+    assert record(doubtful) == record(BINARY) | {"warnings": ["low_resolution", "odd"]}
+    with csv_writer(tmp_path / "out.csv", ("not_fractured", "fractured")) as write:
+        write(doubtful)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["warnings"] == "low_resolution odd"
 
 
 def test_json_is_a_list_in_order(tmp_path):
@@ -83,6 +93,7 @@ def test_csv_has_a_row_for_each_file_failures_too(tmp_path):
         "model": "wrist 1",
         "error": "",
         "reason": "",
+        "warnings": "",
     }
     assert (second["path"], second["error"]) == (FAILED.path, FAILED.error)
     assert second["probability"] == second["decision"] == ""

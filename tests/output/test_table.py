@@ -2,6 +2,7 @@ import pytest
 from rich.console import Console
 
 from kirik.errors import SettingsError
+from kirik.operating_points import OperatingPoints
 from kirik.output.table import counts_line, failures_list, print_table, readings_table
 from kirik.reading.reading import Failure, Reading
 
@@ -61,6 +62,20 @@ def test_a_class_of_fracture_is_shown_with_its_own_probability():
     assert "spiral" in shown
     assert "0.800" in shown
     assert "Probability of the class" in shown
+
+
+@pytest.mark.parametrize(
+    ("language", "low", "said"),
+    [
+        ("en", 0.088, "no fracture below 0.088, fracture from 0.186, a person decides between"),
+        ("tr", 0.088, "0.088 altında kırık yok, 0.186 ve üzerinde kırık; arada kararı bir insan"),
+        ("en", 0.186, "no fracture below 0.186, fracture from there on"),
+        ("tr", 0.186, "0.186 altında kırık yok, bu değerde ve üzerinde kırık"),
+    ],
+)
+def test_a_low_probability_that_is_a_fracture_is_explained_once(language, low, said):
+    one = reading(probability=0.2, points=OperatingPoints(low, 0.186))
+    assert text_of(readings_table([one, one, FAILED], language)).count(said) == 1
 
 
 def test_failures_warnings_and_what_is_left_out_are_said():

@@ -37,7 +37,9 @@ def test_the_probability_is_the_calibrated_softmax_of_the_graphs_logits(make_bun
     ("level", "decision"), [(0.1, "no_fracture"), (0.5, "uncertain"), (0.9, "fracture")]
 )
 def test_the_decision_follows_the_operating_points(make_bundle, square, level, decision):
-    assert load_model(make_bundle().path).read(square(level)).decision == decision
+    reading = load_model(make_bundle().path).read(square(level))
+    assert reading.decision == decision
+    assert (reading.points.low, reading.points.high) == (0.3, 0.7)
 
 
 def test_a_file_its_path_as_text_its_array_and_its_radiograph_read_the_same(make_bundle, square):

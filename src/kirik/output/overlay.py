@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
 from kirik.output.records import Write
-from kirik.output.words import decision_words, texts
+from kirik.output.words import decision_words, points_words, texts
 from kirik.radiograph import Radiograph, read_radiograph
 from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Failure, Reading
@@ -176,6 +176,8 @@ def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
         each = (f"{name} {p:.3f}" for name, p in reading.probabilities.items())
         number = " · ".join(each)
     lines = [(decision, 26, colour), (number, 18, _INK)]
+    if reading.points:
+        lines.append((points_words(reading.points, language), 15, _SOFT))
     lines += [(f"! {words[warning]}", 16, _COLOURS["uncertain"]) for warning in reading.warnings]
     note = f"{words['model']}: {reading.model} · {words['disclaimer']}"
     return [*lines, (note, 15, _SOFT)]

@@ -3,6 +3,7 @@
     {"path": …, "decision": …, "probability": …, "model": …}
     {"path": …, "error": …, "reason": …}
 
+A reading that is doubtful has `warnings`, too: a list of stable words, such as low_resolution.
 `probability` is a fracture's where the model tells "no fracture" from one kind of fracture, and
 an object of class → probability where it knows more classes.
 """
@@ -26,12 +27,13 @@ def record(result: Reading | Failure) -> dict:
         return {"path": result.path, "error": result.error, "reason": result.reason}
     simple = result.probability is not None and len(result.probabilities) == 2
     by_class = {name: round(p, 6) for name, p in result.probabilities.items()}
-    return {
+    said = {
         "path": result.path,
         "decision": result.decision,
         "probability": round(result.probability, 6) if simple else by_class,
         "model": result.model,
     }
+    return said | ({"warnings": list(result.warnings)} if result.warnings else {})
 
 
 @contextmanager
@@ -62,10 +64,12 @@ def csv_writer(path: Path | str, classes: Sequence[str]) -> Iterator[Write]:
     """A CSV with a row for each file, those that failed included.
 
     Columns: path, decision, probability (of a fracture), p_CLASS for each class, model, error,
-    reason. The file appears when the block ends well. Raises OutputError if the disk refuses.
+    reason, warnings (parted by spaces). The file appears when the block ends well.
+
+    Raises OutputError if the disk refuses.
     """
     columns = ["path", "decision", "probability", *(f"p_{name}" for name in classes)]
-    columns += ["model", "error", "reason"]
+    columns += ["model", "error", "reason", "warnings"]
     with replacing(Path(path)) as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
@@ -82,4 +86,5 @@ def _row(result: Reading | Failure) -> dict:
         "probability": f"{result.probability:.6f}" if known else "",
         **{f"p_{name}": f"{p:.6f}" for name, p in result.probabilities.items()},
         "model": result.model,
+        "warnings": " ".join(result.warnings),
     }

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kirik.files import shown
-from kirik.output.words import decision_words, texts
+from kirik.output.words import decision_words, points_words, texts
 from kirik.reading.reading import Failure, Reading
 
 _MARKS = {
@@ -41,6 +41,7 @@ def readings_table(
     parts += [_failure(one, words) for one in failures]
     if total is not None and total > len(results):
         parts.append(Text(words["more"].format(count=total - len(results)), style="dim"))
+    parts += [Text(line, style="dim") for line in _points(results, language)]
     return Group(*parts, _footer(results, words))
 
 
@@ -97,6 +98,11 @@ def _bar(reading: Reading) -> Text:
 
 def _failure(failure: Failure, words: dict[str, str]) -> Text:
     return Text(f"✗ {words['failed']}: ", style="red").append(shown(failure.error), "default")
+
+
+def _points(results: Sequence[Reading | Failure], language: str) -> list[str]:
+    points = dict.fromkeys(r.points for r in results if isinstance(r, Reading) and r.points)
+    return [points_words(one, language) for one in points]
 
 
 def _footer(results: Sequence[Reading | Failure], words: dict[str, str]) -> Text:

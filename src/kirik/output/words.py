@@ -1,7 +1,7 @@
 """The words in which a reading is shown, in English and in Turkish."""
 
 from kirik.errors import SettingsError
-from kirik.operating_points import DECISIONS
+from kirik.operating_points import DECISIONS, OperatingPoints
 
 TEXTS = {
     "en": {
@@ -17,6 +17,8 @@ TEXTS = {
         "model": "Model",
         "evidence": "Evidence of a fracture",
         "decide": "uncertain: a person must decide",
+        "points": "no fracture below {low:.3f}, fracture from {high:.3f}, a person decides between",
+        "point": "no fracture below {low:.3f}, fracture from there on",
         "read": "{read} read",
         "not_read": "{failed} not read",
         "more": "and {count} more, not shown",
@@ -35,6 +37,9 @@ TEXTS = {
         "model": "Model",
         "evidence": "Kırık lehine kanıt",
         "decide": "belirsiz: kararı bir insan vermeli",
+        "points": "{low:.3f} altında kırık yok, {high:.3f} ve üzerinde kırık; "
+        "arada kararı bir insan verir",
+        "point": "{low:.3f} altında kırık yok, bu değerde ve üzerinde kırık",
         "read": "{read} radyografi okundu",
         "not_read": "{failed} dosya okunamadı",
         "more": "ve gösterilmeyen {count} dosya daha",
@@ -53,3 +58,9 @@ def texts(language: str) -> dict[str, str]:
 def decision_words(decision: str, language: str) -> str:
     """A decision in words; a class's name, which is the user's own, stays as it is."""
     return texts(language)[decision] if decision in DECISIONS else decision
+
+
+def points_words(points: OperatingPoints, language: str) -> str:
+    """Which probabilities mean what, in one line: 0.2 is a fracture where the points lie low."""
+    key = "point" if points.low == points.high else "points"
+    return texts(language)[key].format(low=points.low, high=points.high)

@@ -134,6 +134,7 @@ class Classifier:
             probability,
             dict(zip(self.classes, probabilities.tolist(), strict=True)),
             self.name,
+            points=self.manifest.operating_points,
             warnings=prepared.warnings,
         )
         if cells is None:

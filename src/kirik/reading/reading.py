@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kirik.operating_points import OperatingPoints
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -41,6 +43,7 @@ class Reading:
     findings: highest score first; none where the decision is no_fracture.
     peak: None where the model gives no evidence map.
     evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
+    points: the operating points by which the probability became the decision; None without.
     warnings: stable words for what makes the reading doubtful: low_resolution.
     """
 
@@ -52,6 +55,7 @@ class Reading:
     findings: tuple[Finding, ...] = ()
     peak: Peak | None = None
     evidence: np.ndarray | None = field(default=None, repr=False)
+    points: OperatingPoints | None = None
     warnings: tuple[str, ...] = ()
 
 
