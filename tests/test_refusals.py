@@ -67,8 +67,8 @@ def test_an_unknown_option_with_the_nearest_one(refused, tiny_set):
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--epochs", 0, "--epochs: Input should be greater than or equal to 1, not '0'"),
-        ("--size", 100, "--size: Input should be a multiple of 32, not '100'"),
+        ("--epochs", 0, "--epochs: must be 1 or more, not '0'"),
+        ("--size", 100, "--size: must be a multiple of 32, not '100'"),
         ("--balance", "smote", "smote"),
         ("--learning-rate", "fast", "fast"),
     ],
@@ -80,10 +80,22 @@ def test_a_setting_out_of_range_is_named(refused, tiny_set, option, value, said)
 def test_a_wrong_settings_file_is_named(refused, tiny_set, tiny_split, tmp_path):
     file = tmp_path / "s.toml"
     words = ["train", tiny_set, "--split", tiny_split, "--settings", file]
-    file.write_text("epoch = 3\n")
-    assert f"{file}: epoch" in refused(*words)
+    assert refused(*words).endswith(f"{file}: no such file")
+    for content, said in (
+        ("netwrok = 'vit'", "unknown setting 'netwrok'; did you mean network?"),
+        ("colour = 3", "unknown setting 'colour'; known: network, weights, size"),
+        ("epochs = 0", "epochs: must be 1 or more, not 0"),
+        ("epochs = 'many'", "epochs: must be a whole number, not 'many'"),
+        ("dropout = 1", "dropout: must be less than 1.0, not 1"),
+        ("masks = 'often'", "masks: must be true or false, not 'often'"),
+        ("network = 3", "network: must be text, not 3"),
+        ("precision = 'int8'", "precision: must be 'auto', 'float32' or 'bfloat16', not 'int8'"),
+    ):
+        file.write_text(content)
+        assert f"{file}: {said}" in refused(*words)
     file.write_text("epochs = \n")
     assert f"{file}: not a readable TOML file" in refused(*words)
+    assert "is a folder; name a TOML file" in refused(*words[:-1], tmp_path)
 
 
 def test_no_gpu(refused, tiny_set, tiny_split, tmp_path):

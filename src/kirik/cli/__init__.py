@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from kirik import __version__
 from kirik.cli import bench, data, reading
 from kirik.errors import KirikError
+from kirik.training.settings import flaw_words
 
 app = App(
     name="kirik",
@@ -75,7 +76,7 @@ def _one_line(error: CycloptsError) -> str:
     if isinstance(error.__cause__, ValidationError):
         flaw = error.__cause__.errors()[0]
         option = "--" + ".".join(map(str, flaw["loc"])).replace("_", "-")
-        return f"{option}: {flaw['msg']}, not {flaw['input']!r}"
+        return f"{option}: {flaw_words(flaw)}"
     return " ".join(str(error).split())
 
 

@@ -83,6 +83,10 @@ def _merged(settings: TrainingSettings, file: Path | None) -> TrainingSettings:
 
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{file}: no such file") from error
+    except IsADirectoryError as error:
+        raise SettingsError(f"{file}: is a folder; name a TOML file") from error
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: not a readable TOML file ({error})") from error
     given = settings.model_dump(include=settings.model_fields_set)

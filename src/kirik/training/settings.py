@@ -1,5 +1,7 @@
 """The settings of a training run: one model gives the flags, the TOML file, checks and help."""
 
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -83,6 +85,35 @@ class TrainingSettings(BaseModel):
         except ValidationError as error:
             flaw = error.errors()[0]
             name = ".".join(map(str, flaw["loc"]))
-            known = ", ".join(cls.model_fields)
-            hint = f"; known: {known}" if flaw["type"] == "extra_forbidden" else ""
-            raise SettingsError(f"{where}: {name}: {flaw['msg']}{hint}") from error
+            if flaw["type"] == "extra_forbidden":
+                raise SettingsError(f"{where}: {_unknown(name, cls.model_fields)}") from error
+            raise SettingsError(f"{where}: {name}: {flaw_words(flaw)}") from error
+
+
+def flaw_words(flaw: Mapping) -> str:
+    """What a value must be and is not, from one of a ValidationError's errors."""
+    limits = flaw.get("ctx", {})
+    wanted = next((words for kind, words in _WANTED.items() if flaw["type"].startswith(kind)), None)
+    said = wanted.format(**limits) if wanted else flaw["msg"]
+    return f"{said}, not {flaw['input']!r}"
+
+
+_WANTED = {
+    "greater_than_equal": "must be {ge} or more",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be {le} or less",
+    "less_than": "must be less than {lt}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "literal_error": "must be {expected}",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+}
+"""By the beginning of pydantic's name of an error; longer beginnings first."""
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    return f"unknown setting {name!r}; {hint}"
