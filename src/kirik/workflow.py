@@ -320,10 +320,11 @@ def evaluate(
 def compare_runs(folders: Sequence[Path], *, bootstrap: int = 2000, seed: int = 0) -> Comparison:
     """Runs, or folders of `evaluate`, side by side; the first one is what the others differ from.
 
-    Raises DataSetError if one has no report, or they answer different questions.
+    Runs of one name are told apart by the folders that they lie in.
+    Raises DataSetError if one has no report or is given twice, or they answer different questions.
     """
-    found = []
-    for folder in folders:
+    found, names = [], _telling_names([folder.resolve() for folder in folders])
+    for folder, name in zip(folders, names, strict=True):
         report = folder / "report" if (folder / "report").is_dir() else folder
         if not (report / "predictions.csv").is_file():
             raise DataSetError(
@@ -333,8 +334,21 @@ def compare_runs(folders: Sequence[Path], *, bootstrap: int = 2000, seed: int = 
             metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataSetError(f"{report}: no readable metrics.json; evaluate it again") from error
-        found.append((folder.resolve().name, read_predictions(report / "predictions.csv"), metrics))
+        found.append((name, read_predictions(report / "predictions.csv"), metrics))
     return compare(found, bootstrap=bootstrap, seed=seed)
+
+
+def _telling_names(folders: Sequence[Path]) -> list[str]:
+    """Each folder's name, with those above it as far as another folder ends alike."""
+    names = []
+    for folder in folders:
+        depth = 1
+        while depth < len(folder.parts) and any(
+            other != folder and other.parts[-depth:] == folder.parts[-depth:] for other in folders
+        ):
+            depth += 1
+        names.append("/".join(folder.parts[-depth:]))
+    return names
 
 
 def split_data(

@@ -9,6 +9,8 @@ from kirik.errors import DataSetError
 from kirik.evaluation.compare import compare
 from kirik.evaluation.compare_page import print_comparison, write_comparison
 from kirik.evaluation.metrics import measure
+from kirik.evaluation.report import write_report
+from kirik.workflow import compare_runs
 
 from .conftest import make_predictions, make_types
 
@@ -125,3 +127,35 @@ def test_console_tables_hold_names_that_look_like_markup():
     assert "[bold]" in out.getvalue()
     assert "[/x]" in out.getvalue()
     assert "Duyarlılık" in out.getvalue()
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_files_of_one_name_in_other_data_sets_are_not_paired(tmp_path, language):
+    part = make_predictions()
+    sets = {"a": "wrists", "b": "hips", "c": "wrists", "d": None}
+    runs = []
+    for name, data_set in sets.items():
+        write_report(
+            tmp_path / name,
+            part,
+            measure(part, bootstrap=0),
+            facts={"data_set": data_set, "split": f"split of {name}"},
+        )
+        runs.append(tmp_path / name)
+    comparison = compare_runs(runs, bootstrap=10)
+    refused = {difference.name: difference.refused for difference in comparison.differences}
+    assert refused == {"b": "other_data", "c": None, "d": None}
+    page = write_comparison(tmp_path / "compare.html", comparison, language).read_text("utf-8")
+    said = {"en": "measured on other data", "tr": "başka bir veri kümesinde ölçülmüş"}
+    assert page.count(said[language]) == 1
+
+
+def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
+    part = make_predictions()
+    folders = [tmp_path / place for place in ("first/run", "second/run", "third/other")]
+    for folder in folders:
+        write_report(folder / "report", part, measure(part, bootstrap=0))
+    comparison = compare_runs(folders, bootstrap=10)
+    assert [name for name, _, _ in comparison.runs] == ["first/run", "second/run", "other"]
+    with pytest.raises(DataSetError, match="two runs are named"):
+        compare_runs([folders[0], folders[0]], bootstrap=10)

@@ -187,6 +187,22 @@ def test_doubtful_examples_lie_between_the_operating_points():
     assert np.abs(part.fracture_probability[rows] - 0.25).max() < 0.05
 
 
+def test_between_the_operating_points_nothing_is_missed_and_nothing_alarms():
+    part = make_predictions()
+    p, fractured = part.fracture_probability, part.fractured
+    points = OperatingPoints(0.25, 0.7)
+    assert np.any(fractured & (p >= 0.25) & (p < 0.5))
+    chosen = choose_examples(part, 300, operating_points=points)
+    for kind, of_kind in (
+        ("missed", fractured & (p < 0.25)),
+        ("cleared", ~fractured & (p < 0.25)),
+        ("false_alarm", ~fractured & (p >= 0.7)),
+        ("found", fractured & (p >= 0.7)),
+    ):
+        assert of_kind[chosen[kind]].all()
+        assert {part.groups[row] for row in chosen[kind]} == set(np.array(part.groups)[of_kind])
+
+
 def test_the_seed_chooses_among_equals():
     part = make_predictions(decimals=0)
     assert choose_examples(part, 3, seed=1) == choose_examples(part, 3, seed=1)

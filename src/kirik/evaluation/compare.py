@@ -40,7 +40,7 @@ CLASS_FIGURES = (
     "ece",
 )
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
-Refusal = Literal["none_common", "labels_differ"]
+Refusal = Literal["other_data", "none_common", "labels_differ"]
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ class Comparison:
 def compare(runs: Sequence[Run], *, bootstrap: int = 2000, seed: int = 0) -> Comparison:
     """Compare runs, the first being the reference of all differences.
 
-    runs: (name, predictions, metrics of `measure`). Each keeps its own threshold.
-    Where two runs have no radiograph in common, or give a common one different labels, their
-    difference is refused, not computed on the rest: they were measured against different truths.
+    runs: (name, predictions, metrics of `measure`, with the `facts` of a report where it has them).
+    Each keeps its own threshold. Where two runs were measured on data sets of different names, have
+    no radiograph in common, or give a common one different labels, their difference is refused, not
+    computed on the rest: they were measured against different truths.
     Raises DataSetError for fewer than two runs, a name used twice, or runs that answer different
     questions.
     """
@@ -114,6 +115,8 @@ def _common_measures(runs: Sequence[Run]) -> tuple[str, ...]:
 def _difference(
     reference: Run, run: Run, measures: tuple[str, ...], replicates: int, seed: int
 ) -> Difference:
+    if _other_data(reference, run):
+        return Difference(run[0], reference[0], 0, refused="other_data")
     base, other = _common(reference[1], run[1])
     found = Difference(run[0], reference[0], len(base.ids))
     if not base.ids:
@@ -137,6 +140,15 @@ def _difference(
 
     drawn = bootstrap(differences, first.labels, base.groups, replicates=replicates, seed=seed)
     return Difference(found.name, found.reference, found.common, figures=drawn.estimates)
+
+
+def _other_data(first: Run, second: Run) -> bool:
+    """Whether both name their data set, and not the same: a common file name says nothing then.
+
+    Splits may differ, for those of one data set name the same radiographs.
+    """
+    names = [(metrics.get("facts") or {}).get("data_set") for _, _, metrics in (first, second)]
+    return all(names) and names[0] != names[1]
 
 
 def _common(first: Predictions, second: Predictions) -> tuple[Predictions, Predictions]:

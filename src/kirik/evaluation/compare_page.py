@@ -38,6 +38,7 @@ TEXTS = {
         " differ by percentage points (pp). Many figures are compared at once, so one mark alone"
         " can be chance.",
         "common": "{count} common radiographs",
+        "other_data": "not compared: measured on other data",
         "none_common": "not compared: no radiograph in common",
         "labels_differ": "not compared: the labels of {count} common radiographs differ",
         "curves": "Curves",
@@ -62,6 +63,7 @@ TEXTS = {
         " daha iyi, ▼ daha kötü. Oranların farkı yüzde puandır. Birçok ölçüt birden"
         " karşılaştırıldığından tek bir işaret rastlantı olabilir.",
         "common": "{count} ortak radyografi",
+        "other_data": "karşılaştırılmadı: başka bir veri kümesinde ölçülmüş",
         "none_common": "karşılaştırılmadı: ortak radyografi yok",
         "labels_differ": "karşılaştırılmadı: {count} ortak radyografinin etiketi farklı",
         "curves": "Eğriler",
@@ -139,7 +141,8 @@ def _figures(comparison: Comparison, language: str) -> list[tuple[str, list[dict
         cells = [
             {
                 "value": value_text(figure["value"], measure, language),
-                "interval": interval_text(figure, measure, language),
+                "interval": interval_text(figure, measure, language)
+                or ("" if figure["value"] is None else "–"),
             }
             for figure in figures
         ]

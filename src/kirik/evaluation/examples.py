@@ -41,35 +41,36 @@ def choose_examples(
 
     Fractured or not: `missed` and `false_alarm` (wrong, surest first), `found` and `cleared`
     (right, surest first), `uncertain` (nearest to the middle of the operating points, or else to
-    the threshold). Without a negative class:
-    `wrong`, `right`, `uncertain`. Kinds without a row are left out. The seed breaks ties.
+    the threshold). With operating points, only what lies below `low` is missed or cleared, and
+    only what lies at or above `high` a false alarm or found: between them nothing was decided.
+    Without a negative class: `wrong`, `right`, `uncertain`. Kinds without a row are left out. The
+    seed breaks ties.
     """
-    sure, kinds = _binary(predictions, threshold) if predictions.binary else _classes(predictions)
-    distance = sure
-    if predictions.binary and operating_points is not None:
-        middle = (operating_points.low + operating_points.high) / 2
-        distance = np.abs(predictions.fracture_probability - middle)
+    low = high = threshold
+    if operating_points is not None:
+        low, high = operating_points.low, operating_points.high
+    sure, kinds = _binary(predictions, low, high) if predictions.binary else _classes(predictions)
     mixed = np.random.default_rng(seed).permutation(len(predictions.ids))
     surest = mixed[np.argsort(-sure[mixed], kind="stable")]
     chosen: dict[str, list[int]] = {}
     for kind, rows in kinds.items():
         chosen[kind] = _one_per_group(surest[rows[surest]], predictions.groups, per_kind)
     taken = {row for rows in chosen.values() for row in rows}
-    nearest = mixed[np.argsort(distance[mixed], kind="stable")]
+    nearest = mixed[np.argsort(sure[mixed], kind="stable")]
     rest = np.array([row for row in nearest if row not in taken], dtype=int)
     chosen["uncertain"] = _one_per_group(rest, predictions.groups, per_kind)
     return {kind: rows for kind, rows in chosen.items() if rows}
 
 
-def _binary(predictions: Predictions, threshold: float) -> tuple[np.ndarray, dict]:
-    """How far each probability lies from the threshold, and which rows are of which kind."""
+def _binary(predictions: Predictions, low: float, high: float) -> tuple[np.ndarray, dict]:
+    """How far each probability lies from the middle, and which rows are of which kind."""
     probability, fractured = predictions.fracture_probability, predictions.fractured
-    called = probability >= threshold
-    return np.abs(probability - threshold), {
-        "missed": fractured & ~called,
+    called, dismissed = probability >= high, probability < low
+    return np.abs(probability - (low + high) / 2), {
+        "missed": fractured & dismissed,
         "false_alarm": ~fractured & called,
         "found": fractured & called,
-        "cleared": ~fractured & ~called,
+        "cleared": ~fractured & dismissed,
     }
 
 
