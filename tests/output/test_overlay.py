@@ -4,7 +4,13 @@ from PIL import Image
 
 from kirik.errors import OutputError, SettingsError
 from kirik.operating_points import OperatingPoints
-from kirik.output.overlay import draw_overlay, overlay_names, overlay_writer, write_overlay
+from kirik.output.overlay import (
+    draw_marked,
+    draw_overlay,
+    overlay_names,
+    overlay_writer,
+    write_overlay,
+)
 from kirik.output.words import TEXTS
 from kirik.radiograph import read_radiograph
 from kirik.reading.reading import Failure, Finding, Reading
@@ -83,6 +89,22 @@ def test_a_film_of_any_shape_is_drawn_with_its_whole_caption(save_radiograph, sh
     ink = np.asarray(picture).max(axis=2) > 60
     assert not ink[:, -8:].any()
     assert not ink[-8:].any()
+
+
+@pytest.mark.parametrize("ground", [0.0, 0.5, 1.0])
+def test_evidence_is_warm_and_has_a_yellow_contour_on_dark_and_on_bright(save_radiograph, ground):
+    path = save_radiograph("film.png", ground)
+    radiograph = read_radiograph(path)
+    marked = draw_marked(radiograph, reading_of(path, findings=())).astype(int)
+    red, green, blue = np.moveaxis(marked, 2, 0)
+    yellow = (red > 200) & (green > 200) & (blue < 100)
+    rows, columns = np.nonzero(yellow)
+    assert (rows.min() / 720, rows.max() / 720) == pytest.approx((0.5, 0.67), abs=0.06)
+    assert (columns.min() / 480, columns.max() / 480) == pytest.approx((0.25, 0.5), abs=0.06)
+    middle = marked[420, 180]
+    assert middle[0] - middle[2] > 80
+    faint = reading_of(path, findings=(), evidence=np.full((12, 8), 0.08, np.float32))
+    assert np.ptp(draw_marked(radiograph, faint), axis=2).max() == 0
 
 
 def test_files_of_one_name_get_pictures_of_their_own():

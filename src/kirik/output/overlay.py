@@ -1,7 +1,7 @@
 """A reading as a picture: the radiograph on the left, the same with its evidence on the right.
 
-The evidence is shown in one warm hue over gray, the findings as light blue boxes on a dark rim:
-colours that people with any colour blindness tell apart (Okabe and Ito, 2008).
+The evidence is shown in warm hues over gray with a yellow contour, the findings as light blue boxes
+on a dark rim: colours that people with any colour blindness tell apart (Okabe and Ito, 2008).
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
@@ -24,6 +24,7 @@ from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Failure, Reading
 
 _HEAT = np.array([230, 120, 0])  # between Okabe and Ito's orange and vermillion
+_CONTOUR, _CONTOUR_AT = np.array([240, 228, 66]), 0.25
 _BOX, _RIM, _GROUND, _INK, _SOFT = "#56b4e9", "#000000", "#10141a", "#f2f4f7", "#a9b4c2"
 _COLOURS = {"fracture": "#ff8c5a", "uncertain": "#f0e442", "no_fracture": "#5ad1a5"}
 _SIDE, _GAP, _NARROWEST = 720, 16, 640
@@ -136,14 +137,28 @@ def _film(radiograph: Radiograph) -> Image.Image:
 
 
 def _with_heat(film: Image.Image, reading: Reading) -> Image.Image:
-    """The film, tinted where there is evidence; it stays visible under the strongest."""
+    """The film, tinted where there is evidence, with a contour around what is more than faint.
+
+    It stays visible under the strongest. The scale is absolute: weak evidence looks weak.
+    """
     if reading.evidence is None:
         return film.copy()
     heat = np.asarray(Image.fromarray(reading.evidence).resize(film.size, Image.Resampling.BICUBIC))
-    # Below 0.1 the tint would only veil the bone.
-    share = 0.6 * np.clip((heat - 0.1) / 0.9, 0, 1)[..., None]
+    # Below 0.1 the tint would only veil the bone; the root lifts what is weak out of the dark.
+    share = 0.6 * np.sqrt(np.clip((heat - 0.1) / 0.9, 0, 1))[..., None]
     mixed = np.asarray(film) * (1 - share) + _HEAT * share
+    mixed[_contour(heat)] = _CONTOUR
     return Image.fromarray(np.round(mixed).astype(np.uint8))
+
+
+def _contour(heat: np.ndarray) -> np.ndarray:
+    """bool [rows, columns]: the rim, three pixels wide, of where the evidence is not faint.
+
+    Wide enough to be seen where the picture is shown at a quarter of its size.
+    """
+    inside = Image.fromarray(np.where(heat >= _CONTOUR_AT, 255, 0).astype(np.uint8))
+    core = inside.filter(ImageFilter.MinFilter(7))
+    return (np.asarray(inside) > 0) & (np.asarray(core) == 0)
 
 
 def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> Image.Image:
@@ -155,7 +170,7 @@ def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> 
         upright = to_upright_box(box, radiograph.orientation, radiograph.stored_size)
         left, top = (upright[:2] * scale).round().astype(int).tolist()
         right, bottom = ((upright[:2] + upright[2:]) * scale).round().astype(int).tolist()
-        for colour, thick in ((_RIM, 5), (_BOX, 2)):
+        for colour, thick in ((_RIM, 7), (_BOX, 4)):
             by = thick // 2
             edges = (left - by, top - by, max(right, left + 1) + by, max(bottom, top + 1) + by)
             draw.rectangle(edges, outline=colour, width=thick)
