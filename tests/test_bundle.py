@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -289,9 +290,21 @@ def test_an_average_holds_whole_bundles_of_its_members(tmp_path, make_bundle):
 
 
 def test_an_average_of_bundles_of_one_name_keeps_them_apart(tmp_path, make_bundle):
-    first = make_bundle("same")
-    average = average_bundles([first.path] * 3, tmp_path / "mean", "mean")
+    paths = []
+    for seed in "123":
+        made = make_bundle("same", provenance={"seed": seed})
+        paths.append(made.path.rename(tmp_path / f"seed{seed}"))
+    average = average_bundles(paths, tmp_path / "mean", "mean")
     assert len(set(average.manifest.members)) == 3
+
+
+def test_a_bundle_is_averaged_once_under_whatever_name(tmp_path, make_bundle):
+    one, other = make_bundle("one").path, make_bundle("other").path
+    copy = shutil.copytree(one, tmp_path / "copy")
+    for again in (one, copy):
+        with pytest.raises(BundleError, match=f"{again}: the same bundle as {one}; name each"):
+            average_bundles([one, other, again], tmp_path / "mean", "mean")
+    assert not (tmp_path / "mean").exists()
 
 
 def test_a_changed_byte_in_a_member_is_found(tmp_path, make_bundle):
@@ -321,8 +334,9 @@ def test_bundles_of_other_classes_are_not_averaged(tmp_path, make_bundle):
         average_bundles([make_bundle().path, other.path], tmp_path / "mean", "mean")
     with pytest.raises(BundleError, match="two bundles or more"):
         average_bundles([other.path], tmp_path / "mean", "mean")
+    pair = [other.path, make_bundle("another", classes=("normal", "fractured")).path]
     with pytest.raises(BundleError, match="one weight a member"):
-        average_bundles([other.path] * 2, tmp_path / "mean", "mean", weights=(1, 2, 3))
+        average_bundles(pair, tmp_path / "mean", "mean", weights=(1, 2, 3))
     assert not (tmp_path / "mean").exists()
 
 

@@ -10,6 +10,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -334,3 +335,24 @@ def test_a_preview_of_no_radiograph(refused, tiny_set, tmp_path):
     out = tmp_path / "preview.png"
     assert "--count" in refused("data", "augment-preview", tiny_set, "--out", out, "--count", "0")
     assert not out.exists()
+
+
+def test_a_split_that_leaks_is_told_in_words(save_radiograph, tmp_path, capsys):
+    noise = np.random.default_rng(0)
+    rows = ["image_id,group,split,fold,excluded_because"]
+    for i in range(8):
+        name = f"{('normal', 'fractured')[i % 2]}/{i}.png"
+        save_radiograph(name, noise.integers(0, 256, (64, 64), dtype=np.uint8))
+        rows.append(f"{name},g{i // 2 if i < 2 else i},dev,{i % 2 + 1},")
+    (tmp_path / "split.csv").write_text("\n".join([*rows, ""]))
+    words = ["data", "check-split", str(tmp_path / "split.csv"), str(tmp_path / "films")]
+    assert run(words) == 1
+    said = capsys.readouterr().out
+    assert "a group of the split in several parts: normal/0.png in fold1; fractured/1.png" in said
+    assert said.endswith("1 leak\n")
+    save_radiograph("normal/9.png", noise.integers(0, 256, (64, 64), dtype=np.uint8))
+    (tmp_path / "films/fractured/7.png").unlink()
+    assert run(words) == 1
+    said = capsys.readouterr().out
+    assert "not in the split: 1 radiograph of the data set: normal/9.png\n2 leaks\n" in said
+    assert "not looked at: 1 radiograph\n" in said

@@ -24,6 +24,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -227,7 +228,7 @@ def average_bundles(
         the mean of the members' own. The evidence map is the first's that has one.
     files: card.md, metrics.json and the like, of the average itself.
 
-    Raises BundleError if there are fewer than two, or their classes disagree.
+    Raises BundleError if there are fewer than two, two are the same, or their classes disagree.
     """
     bundles = [load_bundle(path) for path in paths]
     _check_members(bundles)
@@ -267,6 +268,14 @@ def _check_members(bundles: Sequence[Bundle]) -> None:
                 f"{other.path}: its classes ({', '.join(said.classes)}) are not those of "
                 f"{first.path} ({', '.join(expected.classes)}); average bundles of one data set"
             )
+    _check_all_differ(bundles)
+
+
+def _check_all_differ(bundles: Sequence[Bundle]) -> None:
+    """A model that is named twice would count twice, silently; `weights` say so openly."""
+    for one, other in combinations(bundles, 2):
+        if one.checksums == other.checksums:
+            raise BundleError(f"{other.path}: the same bundle as {one.path}; name each model once")
 
 
 def _member_names(bundles: Sequence[Bundle]) -> list[str]:

@@ -95,12 +95,11 @@ def check_split(split: str, directory: Path) -> int:
 
     leaks, absent = check(split, directory)
     if absent:
-        print(
-            f"{len(absent)} radiographs that the split names are not there; they were not looked at"
-        )
+        missing = "1 radiograph" if len(absent) == 1 else f"{len(absent)} radiographs"
+        print(f"named by the split, but not there, so not looked at: {missing}")
     for leak in leaks:
         print(leak)
-    print(f"{len(leaks)} leaks" if leaks else "no leak")
+    print({0: "no leak", 1: "1 leak"}.get(len(leaks), f"{len(leaks)} leaks"))
     return 1 if leaks else 0
 
 

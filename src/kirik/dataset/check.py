@@ -33,7 +33,16 @@ class Leak:
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.detail}"
+        return f"{_KINDS[self.kind]}: {self.detail}"
+
+
+_KINDS = {
+    "group_torn": "a group of the split in several parts",
+    "user_group_torn": "a group of the data set in several parts",
+    "exam_torn": "one exam, by its file numbers, in several parts",
+    "duplicates_torn": "copies, or near copies, of one radiograph in several parts",
+    "not_in_split": "not in the split",
+}
 
 
 def check_split(
@@ -58,7 +67,8 @@ def check_split(
     leaks += _torn(split, components(duplicates), "duplicates_torn")
     unnamed = tuple(r.id for r in index.records if r.id not in split.assignments)
     if unnamed:
-        detail = f"{len(unnamed)} radiographs of the data set are in no part: {_some(unnamed)}"
+        count = "1 radiograph" if len(unnamed) == 1 else f"{len(unnamed)} radiographs"
+        detail = f"{count} of the data set: {_some(unnamed)}"
         leaks.append(Leak("not_in_split", unnamed, detail))
     return leaks
 
