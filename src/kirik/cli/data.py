@@ -175,7 +175,13 @@ def phantoms(
 
 @app.command
 def augment_preview(
-    directory: Path, *, out: Path, policy: Policy = "radiograph", count: Count = 6, seed: int = 0
+    directory: Path,
+    *,
+    out: Path,
+    policy: Policy = "radiograph",
+    count: Count = 6,
+    seed: int = 0,
+    language: Language = "en",
 ) -> int:
     """Draw radiographs beside their AutoAugment copies, as training would see them.
 
@@ -184,17 +190,21 @@ def augment_preview(
     directory
         The data set.
     out
-        The picture, a PNG.
+        The picture, a PNG or JPEG.
     policy
         The AutoAugment policy.
     count
         How many radiographs, one a row.
     seed
         Chooses the radiographs and what is done to them.
+    language
+        Of the columns' titles.
     """
     from kirik.dataset.sources import load_index
     from kirik.training.preview import write_preview
 
-    write_preview(load_index(directory), out, policy=policy, count=count, seed=seed)
+    write_preview(
+        load_index(directory), out, policy=policy, count=count, seed=seed, language=language
+    )
     print(f"written: {out}")
     return 0

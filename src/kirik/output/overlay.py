@@ -110,10 +110,10 @@ def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en")
         ),
     ):
         canvas.paste(film, (x, title))
-        draw.text((x, 8), name, _SOFT, _font(14))
+        draw.text((x, 8), name, _SOFT, font(14))
     y = title + plain.height + _GAP
     for text, size, colour in lines:
-        draw.text((_GAP, y), text, colour, _font(size))
+        draw.text((_GAP, y), text, colour, font(size))
         y += size + 9
     return canvas
 
@@ -175,7 +175,7 @@ def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> 
             edges = (left - by, top - by, max(right, left + 1) + by, max(bottom, top + 1) + by)
             draw.rectangle(edges, outline=colour, width=thick)
         at = (max(2, left), max(0, top - 22))
-        draw.text(at, f"{finding.score:.2f}", _BOX, _font(14), stroke_width=2, stroke_fill=_RIM)
+        draw.text(at, f"{finding.score:.2f}", _BOX, font(14), stroke_width=2, stroke_fill=_RIM)
     return film
 
 
@@ -203,7 +203,7 @@ def _wrap(text: str, size: int, width: int) -> list[str]:
     rows = [""]
     for word in text.split():
         longer = f"{rows[-1]} {word}".strip()
-        if rows[-1] and _font(size).getlength(longer) > width - 2 * _GAP:
+        if rows[-1] and font(size).getlength(longer) > width - 2 * _GAP:
             rows.append(word)
         else:
             rows[-1] = longer
@@ -211,7 +211,7 @@ def _wrap(text: str, size: int, width: int) -> list[str]:
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which has the Turkish letters, out of matplotlib, which need not be imported."""
     [home] = find_spec("matplotlib").submodule_search_locations
     return ImageFont.truetype(Path(home) / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)

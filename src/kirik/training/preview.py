@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from kirik.dataset.index import Index
 from kirik.errors import DataSetError, RadiographError, SettingsError
+from kirik.output.overlay import font
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import read_radiograph
 from kirik.training.augment import RadiographAutoAugment
@@ -15,16 +16,45 @@ from kirik.training.augment import RadiographAutoAugment
 SIDE = 192
 COPIES = 6
 GAP = 6
+TITLE = 22
+GROUND, INK = 90, 255
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+TEXTS = {
+    "en": {"original": "original", "copy": "copy {number}"},
+    "tr": {"original": "özgün", "copy": "{number}. kopya"},
+}
 
 
-def write_preview(index: Index, out: Path, *, policy: str, count: int, seed: int) -> None:
-    """Write a PNG: each row an original, then six copies of it. Unreadable files are passed over.
+def write_preview(
+    index: Index, out: Path, *, policy: str, count: int, seed: int, language: str = "en"
+) -> None:
+    """Write a PNG or JPEG: each row an original, then six copies of it.
 
-    Raises DataSetError if no radiograph can be read, SettingsError if the file cannot be written.
+    Radiographs that cannot be read are passed over.
+    Raises DataSetError if no radiograph can be read, SettingsError if the file cannot be written
+    or its name does not end as a picture's.
     """
-    rng = np.random.default_rng(seed)
+    if out.suffix.lower() not in FORMATS:
+        raise SettingsError(f"{out}: not a picture's name; end it in .png or .jpg")
+    originals = _originals(index, count, seed)
+    torch.manual_seed(seed)
+    augment = RadiographAutoAugment(policy)
+    rows = []
+    for original in originals:
+        tensor = torch.from_numpy(original)[None]
+        rows.append([original, *(augment(tensor)[0].numpy() for _ in range(COPIES))])
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _sheet(rows, language).save(out, FORMATS[out.suffix.lower()])
+    except OSError as error:
+        raise SettingsError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+def _originals(index: Index, count: int, seed: int) -> list[np.ndarray]:
+    """Up to `count` radiographs drawn at random: uint8 [SIDE, SIDE] each."""
     originals = []
-    for position in rng.permutation(len(index.records)):
+    for position in np.random.default_rng(seed).permutation(len(index.records)):
         if len(originals) == count:
             break
         try:
@@ -34,17 +64,19 @@ def write_preview(index: Index, out: Path, *, policy: str, count: int, seed: int
         originals.append(Preprocessing(size=SIDE).apply(radiograph))
     if not originals:
         raise DataSetError(f"{index.root}: none of its radiographs can be read")
-    torch.manual_seed(seed)
-    augment = RadiographAutoAugment(policy)
-    sheet = np.full((len(originals) * (SIDE + GAP) + GAP, (COPIES + 1) * (SIDE + GAP) + GAP), 90)
-    for row, original in enumerate(originals):
-        tensor = torch.from_numpy(original)[None]
-        copies = [augment(tensor)[0].numpy() for _ in range(COPIES)]
-        for column, tile in enumerate([original, *copies]):
-            top, left = GAP + row * (SIDE + GAP), GAP + column * (SIDE + GAP)
-            sheet[top : top + SIDE, left : left + SIDE] = tile
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet.astype(np.uint8)).save(out, "PNG")
-    except OSError as error:
-        raise SettingsError(f"{out}: cannot be written ({error.strerror})") from error
+    return originals
+
+
+def _sheet(rows: list[list[np.ndarray]], language: str) -> Image.Image:
+    """The rows under each other, each column with its title."""
+    words = TEXTS[language]
+    titles = [words["original"], *(words["copy"].format(number=n + 1) for n in range(COPIES))]
+    step = SIDE + GAP
+    sheet = Image.new("L", (len(titles) * step + GAP, TITLE + len(rows) * step + GAP), GROUND)
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        left = GAP + column * step
+        draw.text((left, GAP), title, INK, font(14))
+        for row, tiles in enumerate(rows):
+            sheet.paste(Image.fromarray(tiles[column]), (left, TITLE + GAP + row * step))
+    return sheet
