@@ -34,12 +34,13 @@ def refused(capsys):
 
 @pytest.fixture
 def tiny_set(tmp_path) -> Path:
-    """A data set of two classes with twenty squares each."""
+    """A data set of two classes with twenty pictures of noise each."""
+    noise = np.random.default_rng(0)
     for label in ("normal", "fractured"):
         (tmp_path / "set" / label).mkdir(parents=True)
         for i in range(20):
-            gray = (i * 13 + 7 * len(label)) % 200
-            Image.new("L", (40 + i, 40), gray).save(tmp_path / "set" / label / f"{label}{i}.png")
+            pixels = noise.integers(0, 256, (40, 40 + i), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / label / f"{label}{i}.png")
     return tmp_path / "set"
 
 
