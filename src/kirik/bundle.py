@@ -8,7 +8,11 @@
 
 The graph takes `radiograph`, uint8 [n, 1, size, size], and gives `logits`, float32 [n, classes],
 `embedding`, float32 [n, features], and, where the manifest has `evidence`, `evidence`, float32
-[n, 1, size/stride, size/stride] in 0…1. softmax(logits / temperature) are the probabilities.
+[n, 1, size/stride, size/stride] in 0…1, and, where that has `boxes`, `boxes`, float32
+[n, 4, size/stride, size/stride]: input pixels from each cell's centre to the left, top, right and
+bottom of the fracture there. Where the manifest names `attributes`, `attributes`, float32
+[n, attributes] in 0…1, says which of them a radiograph has. softmax(logits / temperature) are the
+probabilities.
 
 A file in the folder that SHA256SUMS does not list (a desktop's `.DS_Store`, a user's note) is
 ignored: kirik reads listed files only.
@@ -53,12 +57,14 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Evidence(BaseModel):
-    """The evidence map: input pixels a cell, and the score from which a cell is a finding's."""
+    """The evidence map: input pixels a cell, the score from which a cell is a finding's, and
+    whether the graph gives each cell's box."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stride: int = Field(ge=1, le=256)
     threshold: float = Field(gt=0, lt=1)
+    boxes: bool = False
 
 
 class Manifest(BaseModel):
@@ -71,6 +77,7 @@ class Manifest(BaseModel):
         is applied to the logarithm of the members' mean.
     operating_points: chosen on the validation part; with a negative class only.
     members, weights: of an average; weights are relative, and equal where there are none.
+    attributes: what the graph tells beside the classes, such as `region:hand` or `hardware`.
     preprocessing, evidence: an average's are the grid that its members' maps are brought to.
     network: the name it was trained by.
     provenance: versions, the data's hash, split, fold, seed, settings; nothing of a patient.
@@ -89,6 +96,7 @@ class Manifest(BaseModel):
     temperature: _Positive = 1.0
     operating_points: OperatingPoints | None = None
     evidence: Evidence | None = None
+    attributes: tuple[_Text, ...] = ()
     members: tuple[_Folder, ...] = ()
     weights: tuple[_Positive, ...] = ()
     network: _Text

@@ -93,11 +93,12 @@ class TrainingProgress:
 
     def epoch(self, state) -> None:
         """After an epoch: a line that stays."""
-        row = state.history[-1]
-        best = " (kept)" if state.best_epoch == state.epoch else ""
-        minutes = (time.monotonic() - self.started) / 60
-        self.console.say(
-            f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f} → {row['validation_loss']:.3f}"
-            f"  accuracy {row['train_accuracy']:.3f} → {row['validation_accuracy']:.3f}"
-            f"  AUROC {row['validation_auroc']:.3f}{best}  {minutes:.1f} min"
-        )
+        row, line = state.history[-1], f"epoch {state.epoch:>3}"
+        for title, name in (("loss", "loss"), ("accuracy", "accuracy")):
+            after = row.get(f"validation_{name}")
+            line += f"  {title} {row[f'train_{name}']:.3f}"
+            line += "" if after is None else f" → {after:.3f}"
+        if "validation_auroc" in row:
+            line += f"  AUROC {row['validation_auroc']:.3f}"
+            line += " (kept)" if state.best_epoch == state.epoch else ""
+        self.console.say(f"{line}  {(time.monotonic() - self.started) / 60:.1f} min")

@@ -110,19 +110,9 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
     trained: a `kirik.training.run.TrainedNetwork`. Returns the bundle's folder.
     """
     from kirik.training.export import export_onnx
-    from kirik.training.run import choose_evidence_threshold
 
-    temperature = fit_temperature(trained.logits, trained.labels, probabilities=False)
-    graph = export_onnx(trained.network, trained.radiographs, temperature)
-    points = evidence = None
-    if index.negative is not None:
-        probabilities = softmax(trained.logits / temperature)
-        fractured = trained.labels != index.negative
-        points = choose_operating_points(fractured, 1 - probabilities[:, index.negative])
-    if trained.evidence is not None:
-        stride = trained.preprocessing.size // trained.evidence.shape[-1]
-        threshold = choose_evidence_threshold(trained.evidence, trained.masks, trained.marked)
-        evidence = Evidence(stride=stride, threshold=threshold)
+    chosen = _choices(trained, index)
+    graph = export_onnx(trained.network, trained.radiographs, chosen["temperature"])
     settings = trained.provenance["settings"]
     # The starting weights' place is this machine's own affair; their file's name is not.
     settings = settings | {"weights": Path(settings["weights"]).name}
@@ -131,9 +121,8 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
         classes=index.classes,
         negative=index.negative,
         preprocessing=trained.preprocessing,
-        temperature=temperature,
-        operating_points=points,
-        evidence=evidence,
+        attributes=trained.attributes,
+        **chosen,
         network=settings["network"],
         provenance=trained.provenance | {"settings": settings},
     )
@@ -144,6 +133,31 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
     }
     write_bundle(directory / "bundle", manifest, files)
     return directory / "bundle"
+
+
+def _choices(trained, index: Index) -> dict:
+    """Temperature, operating points and evidence, from what was held out; without it, plain ones
+    that choose nothing: `cross_validate` sets them later."""
+    from kirik.training.run import choose_evidence_threshold
+
+    held_out, pyramid = trained.validation, trained.network.pyramid
+    temperature, points, threshold = 1.0, OperatingPoints(0.5, 0.5), 0.5
+    if held_out is not None:
+        temperature = fit_temperature(held_out.logits, held_out.labels, probabilities=False)
+        if index.negative is not None:
+            probabilities = softmax(held_out.logits / temperature)
+            fractured = held_out.labels != index.negative
+            points = choose_operating_points(fractured, 1 - probabilities[:, index.negative])
+        if pyramid is not None:
+            threshold = choose_evidence_threshold(
+                held_out.evidence, held_out.masks, held_out.marked
+            )
+    stride = trained.preprocessing.size // pyramid.side if pyramid else None
+    return {
+        "temperature": temperature,
+        "operating_points": None if index.negative is None else points,
+        "evidence": Evidence(stride=stride, threshold=threshold, boxes=True) if pyramid else None,
+    }
 
 
 def report_on(

@@ -13,14 +13,20 @@ def part() -> Part:
     rng = np.random.default_rng(0)
     images = rng.integers(40, 90, (48, 64, 64), dtype=np.uint8)
     masks = np.zeros((48, 16, 16), np.uint8)
+    outlines = np.full((48, 8, 24, 2), np.nan, np.float32)
     labels = np.arange(48) % 3 == 0
     for row in np.flatnonzero(labels):
         top = int(rng.integers(8, 48))
         images[row, top : top + 8, 16:48] = 230
         masks[row, top // 4 : top // 4 + 2, 4:12] = 255
+        outlines[row, 0] = np.resize([(16, top), (48, top), (48, top + 8), (16, top + 8)], (24, 2))
     groups = np.array([f"g{i // 2}" for i in range(48)])
     rows = np.arange(48)
-    return Part(images, masks, rows, labels.astype(int), groups, np.ones(48, bool))
+    attributes = np.stack([labels, np.arange(48) % 2], axis=1).astype(np.float32)
+    attributes[5] = np.nan
+    marked = np.ones(48, bool)
+    labels = labels.astype(int)
+    return Part(images, masks, outlines, rows, labels, groups, marked, attributes)
 
 
 @pytest.fixture

@@ -12,7 +12,11 @@ def square(top=40, left=56, side=24, size=128):
     image[:, top : top + side, left : left + side] = 250
     mask = torch.zeros((1, size // 4, size // 4), dtype=torch.uint8)
     mask[:, top // 4 : (top + side) // 4, left // 4 : (left + side) // 4] = 255
-    return image, mask
+    right, bottom = left + side, top + side
+    corners = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]])
+    outlines = torch.full((3, 4, 2), torch.nan)
+    outlines[0] = corners
+    return image, mask, outlines
 
 
 def centre(picture: torch.Tensor, above: float) -> np.ndarray:
@@ -20,26 +24,53 @@ def centre(picture: torch.Tensor, above: float) -> np.ndarray:
     return np.array([rows.mean(), columns.mean()])
 
 
+def middle(outlines: torch.Tensor) -> np.ndarray:
+    """The centre of the first outline, as `centre` gives it; there must be no other."""
+    assert outlines.isnan().any(dim=(1, 2)).tolist() == [False, True, True]
+    return outlines[0].mean(dim=0).flip(0).numpy() - 0.5
+
+
 @pytest.mark.parametrize("seed", range(12))
-def test_the_mask_moves_with_the_fracture_under_autoaugment(seed):
+def test_mask_and_outline_move_with_the_fracture_under_autoaugment(seed):
     torch.manual_seed(seed)
-    image, mask = RadiographAutoAugment("radiograph").both(*square())
+    image, mask, outlines = RadiographAutoAugment("radiograph").whole(*square())
     bright = (int(image.max()) + int(image.median())) / 2
-    assert centre(mask, 127) * 4 == pytest.approx(centre(image, bright), abs=6)
+    where = centre(image, bright)
+    assert centre(mask, 127) * 4 == pytest.approx(where, abs=6)
+    assert middle(outlines) == pytest.approx(where, abs=1.5)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_mask_moves_with_the_fracture_under_light_augmentation(seed):
+@pytest.mark.parametrize("seed", range(12))
+def test_mask_and_outline_move_with_the_fracture_in_every_batch(seed):
     torch.manual_seed(seed)
-    image, mask = square()
-    moved, marked = augment_batch(image[None], mask[None])
+    image, mask, outlines = square()
+    moved, marked, corners = augment_batch(image[None], mask[None], outlines[None])
     bright = float(moved.max() + moved.median()) / 2
-    assert centre(marked[0], 127) * 4 == pytest.approx(centre(moved[0], bright), abs=4)
+    where = centre(moved[0], bright)
+    assert centre(marked[0], 127) * 4 == pytest.approx(where, abs=4)
+    assert middle(corners[0]) == pytest.approx(where, abs=1.5)
+    low, high = corners[0, 0].amin(dim=0), corners[0, 0].amax(dim=0)
+    rows, columns = np.nonzero(moved[0, 0].numpy() > bright)
+    assert [columns.min(), rows.min()] == pytest.approx(low.tolist(), abs=2)
+    assert [columns.max() + 1, rows.max() + 1] == pytest.approx(high.tolist(), abs=2)
 
 
-def test_light_augmentation_stays_in_range_and_shape():
+def test_some_radiographs_of_a_batch_are_turned_by_quarters():
+    torch.manual_seed(0)
+    image = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
+    image[..., 28:36, :] = 250  # a bar that lies, and stands after a quarter turn
+    batch = image.expand(400, 1, 64, 64)
+    mask = torch.zeros(400, 1, 16, 16, dtype=torch.uint8)
+    moved, *_ = augment_batch(batch, mask, torch.full((400, 1, 4, 2), torch.nan))
+    bright = moved[:, 0] > moved.amax(dim=(1, 2, 3))[:, None, None] / 2
+    standing = bright.any(dim=2).sum(dim=1) > bright.any(dim=1).sum(dim=1)
+    assert 0.05 < standing.float().mean() < 0.16
+
+
+def test_augmentation_of_a_batch_stays_in_range_and_shape():
     images = torch.randint(0, 256, (5, 1, 64, 64), dtype=torch.uint8)
-    moved, marked = augment_batch(images, torch.zeros(5, 1, 16, 16, dtype=torch.uint8))
+    masks = torch.zeros(5, 1, 16, 16, dtype=torch.uint8)
+    moved, marked, _ = augment_batch(images, masks, torch.full((5, 1, 4, 2), torch.nan))
     assert moved.shape == images.shape
     assert moved.min() >= 0
     assert moved.max() <= 255
@@ -54,8 +85,9 @@ def test_the_radiograph_policy_has_no_operation_that_makes_no_sense_on_a_radiogr
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_keeps_type_and_shape_and_changes_something(policy):
     torch.manual_seed(0)
-    image, mask = square()
-    results = [RadiographAutoAugment(policy).both(image, mask) for _ in range(20)]
-    assert all(i.dtype == torch.uint8 and i.shape == image.shape for i, _ in results)
-    assert all(m.dtype == torch.uint8 and m.shape == mask.shape for _, m in results)
-    assert any((i != image).any() for i, _ in results)
+    image, mask, outlines = square()
+    results = [RadiographAutoAugment(policy).whole(image, mask, outlines) for _ in range(20)]
+    assert all(i.dtype == torch.uint8 and i.shape == image.shape for i, _, _ in results)
+    assert all(m.dtype == torch.uint8 and m.shape == mask.shape for _, m, _ in results)
+    assert all(o.dtype == torch.float32 and o.shape == outlines.shape for _, _, o in results)
+    assert any((i != image).any() for i, _, _ in results)

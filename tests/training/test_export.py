@@ -13,7 +13,9 @@ from kirik.training.weights import build_network
 @pytest.fixture(scope="module")
 def exported():
     torch.manual_seed(0)
-    network = build_network("test_resnet", classes=2, negative=0, size=64, evidence=True)
+    network = build_network(
+        "test_resnet", classes=2, negative=0, size=64, evidence=True, attributes=3
+    )
     radiographs = np.random.default_rng(0).integers(0, 256, (9, 1, 64, 64), dtype=np.uint8)
     return network, radiographs, export_onnx(network, radiographs, temperature=1.3)
 
@@ -22,12 +24,17 @@ def test_the_graph_has_the_bundles_inputs_and_outputs(exported):
     _, radiographs, content = exported
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     assert [(i.name, i.type) for i in session.get_inputs()] == [("radiograph", "tensor(uint8)")]
-    assert [o.name for o in session.get_outputs()] == ["logits", "embedding", "evidence"]
-    logits, embedding, evidence = session.run(None, {"radiograph": radiographs})
+    names = ["logits", "embedding", "evidence", "boxes", "attributes"]
+    assert [o.name for o in session.get_outputs()] == names
+    logits, embedding, evidence, boxes, attributes = session.run(None, {"radiograph": radiographs})
     assert logits.shape == (9, 2)
     assert embedding.dtype == np.float32
     assert evidence.shape == (9, 1, 8, 8)
     assert 0 <= evidence.min() <= evidence.max() <= 1
+    assert boxes.shape == (9, 4, 8, 8)
+    assert boxes.min() >= 0
+    assert attributes.shape == (9, 3)
+    assert 0 <= attributes.min() <= attributes.max() <= 1
 
 
 def test_a_graph_that_says_something_else_is_refused(exported):

@@ -13,13 +13,20 @@ from kirik.training.machine import find_machine
 from kirik.training.weights import build_network
 
 
-def trainer(part, settings, directory, validation=None):
+def trainer(part, settings, directory, validation="the same"):
     torch.manual_seed(settings.seed)
     network = build_network(
-        settings.network, classes=2, negative=0, size=settings.size, dropout=0.2, evidence=True
+        settings.network,
+        classes=2,
+        negative=0,
+        size=settings.size,
+        dropout=0.2,
+        evidence=True,
+        attributes=2,
     )
     machine = find_machine(settings)
-    return Trainer(network, part, validation or part, settings, machine, directory)
+    validation = part if validation == "the same" else validation
+    return Trainer(network, part, validation, settings, machine, directory)
 
 
 def weights(trained):
@@ -90,6 +97,15 @@ def test_the_weights_of_the_kept_epoch_come_out(part, settings, tmp_path):
     assert trained.validate()[0]["validation_loss"] == pytest.approx(
         kept["validation_loss"], abs=1e-5
     )
+
+
+def test_without_a_validation_part_the_last_epoch_is_kept(part, settings, tmp_path):
+    trained = trainer(part, settings, tmp_path, validation=None)
+    trained.fit(quiet, quiet)
+    assert trained.state.epoch == trained.state.best_epoch == settings.epochs
+    last = trainer(part, settings, tmp_path, validation=None)
+    last.resume()
+    assert all(torch.equal(weights(trained)[k], v) for k, v in weights(last).items())
 
 
 def judged(*epochs):

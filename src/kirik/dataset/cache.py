@@ -24,8 +24,10 @@ from kirik.errors import DataSetError, RadiographError
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, read_radiograph, to_upright
 
-FORMAT = 1
+FORMAT = 2
 MASK_STRIDE = 4
+OUTLINES, CORNERS = 8, 24
+"""At most so many fractures of a radiograph, and points of each outline, are kept."""
 Progress = Callable[[int, int], None]
 
 
@@ -36,6 +38,8 @@ class Cache:
     ids: the radiographs that could be read, in the order of the arrays' first axis.
     images: uint8 [n, size, size], the networks' input.
     masks: uint8 [n, size / 4, size / 4], 255 where a fracture is marked.
+    outlines: float32 [n, 8, 24, 2], the corners (x, y) of each marked fracture, in input pixels;
+        NaN for what there is not.
     hashes: SHA-256 of each file's bytes.
     failures: id → why it could not be read.
     """
@@ -43,6 +47,7 @@ class Cache:
     ids: tuple[str, ...]
     images: np.ndarray
     masks: np.ndarray
+    outlines: np.ndarray
     hashes: tuple[str, ...]
     failures: dict[str, str]
 
@@ -83,6 +88,7 @@ def open_cache(
         tuple(facts["ids"]),
         np.load(target / "images.npy", mmap_mode="r"),
         np.load(target / "masks.npy", mmap_mode="r"),
+        np.load(target / "outlines.npy", mmap_mode="r"),
         tuple(facts["hashes"]),
         facts["failures"],
     )
@@ -124,6 +130,7 @@ def _decode_all(records, preprocessing, work: Path, workers: int | None, progres
     count, size = len(records), preprocessing.size
     images = _allocate(work / "images.npy", (count, size, size))
     masks = _allocate(work / "masks.npy", (count, size // MASK_STRIDE, size // MASK_STRIDE))
+    outlines = np.full((count, OUTLINES, CORNERS, 2), np.nan, np.float32)
     ids, hashes, failures = [], [], {}
     # Threads are enough: Pillow and numpy let go of the interpreter while they decode.
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -132,13 +139,15 @@ def _decode_all(records, preprocessing, work: Path, workers: int | None, progres
             if isinstance(result, str):
                 failures[record.id] = result
             else:
-                images[len(ids)], masks[len(ids)], digest = result
+                row = len(ids)
+                images[row], masks[row], outlines[row], digest = result
                 ids.append(record.id)
                 hashes.append(digest)
             if progress:
                 progress(done, count)
     images.flush()
     masks.flush()
+    np.save(work / "outlines.npy", outlines)
     facts = {"ids": ids, "hashes": hashes, "failures": failures}
     (work / "cache.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -171,7 +180,7 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _decode(record: Record, preprocessing: Preprocessing):
-    """(image, mask, SHA-256) of a record, or the reason why it cannot be read."""
+    """(image, mask, outlines, SHA-256) of a record, or the reason why it cannot be read."""
     try:
         radiograph = read_radiograph(record.path)
         digest = hashlib.sha256(record.path.read_bytes()).hexdigest()
@@ -179,27 +188,48 @@ def _decode(record: Record, preprocessing: Preprocessing):
         return str(error)
     except OSError as error:
         return f"{record.path}: {error.strerror}"
-    return preprocessing.apply(radiograph), fracture_mask(record, radiograph, preprocessing), digest
+    outlines = fracture_outlines(record, radiograph, preprocessing)
+    mask = fracture_mask(outlines, preprocessing)
+    return preprocessing.apply(radiograph), mask, _padded(outlines), digest
 
 
-def fracture_mask(
+def fracture_outlines(
     record: Record, radiograph: Radiograph, preprocessing: Preprocessing
-) -> np.ndarray:
-    """The record's fractures in the network's input: uint8 [size / 4, size / 4], 255 inside.
+) -> list[np.ndarray]:
+    """The record's fractures in the network's input: corners float [k, 2] each.
 
     Polygons where there are some, else boxes.
     """
+    outlines = [np.reshape(p, (-1, 2)) for p in record.polygons]
+    outlines = outlines or [box_corners(box) for box in record.boxes]
+    scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
+    return [
+        to_upright(outline, radiograph.orientation, radiograph.stored_size) * scale + (left, top)
+        for outline in outlines
+    ]
+
+
+def fracture_mask(outlines: Sequence[np.ndarray], preprocessing: Preprocessing) -> np.ndarray:
+    """Outlined fractures as uint8 [size / 4, size / 4], 255 inside."""
     side = preprocessing.size // MASK_STRIDE
     # Drawn at the input's size and averaged, so that a fracture thinner than a cell leaves a trace.
     canvas = Image.new("L", (side * MASK_STRIDE, side * MASK_STRIDE))
     draw = ImageDraw.Draw(canvas)
-    outlines = [np.reshape(p, (-1, 2)) for p in record.polygons]
-    outlines = outlines or [box_corners(box) for box in record.boxes]
-    scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
     for outline in outlines:
-        upright = to_upright(outline, radiograph.orientation, radiograph.stored_size)
-        draw.polygon([tuple(point) for point in upright * scale + (left, top)], fill=255)
+        draw.polygon([tuple(point) for point in outline], fill=255)
     return np.asarray(canvas.reduce(MASK_STRIDE))
+
+
+def _padded(outlines: Sequence[np.ndarray]) -> np.ndarray:
+    """Outlines as float32 [OUTLINES, CORNERS, 2]; the largest, where there are more."""
+    kept = sorted(outlines, key=lambda corners: -float(np.prod(np.ptp(corners, axis=0))))
+    table = np.full((OUTLINES, CORNERS, 2), np.nan, np.float32)
+    for row, corners in zip(table, kept, strict=False):
+        # The outermost corners first: they are what a box is made of.
+        outermost = np.concatenate([corners.argmin(axis=0), corners.argmax(axis=0)])
+        others = np.linspace(0, len(corners) - 1, CORNERS - len(outermost)).round().astype(int)
+        row[:] = corners[np.concatenate([outermost, others])]
+    return table
 
 
 def box_corners(box: tuple[float, float, float, float]) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,32 +20,29 @@ from kirik.training.machine import Machine
 class Part:
     """Radiographs of a cache that are trained or measured on.
 
-    images, masks: the cache's memory maps, uint8 [m, size, size] and [m, size / 4, size / 4].
+    images, masks, outlines: the cache's arrays, see `kirik.dataset.cache.Cache`.
     rows: int [n], which of them belong to the part.
     labels: int [n]. groups: text [n].
     marked: bool [n], whether the mask tells where a fracture is, or that there is none.
+    attributes: float32 [n, attributes], 1 or 0, NaN where unknown; see `kirik.training.attributes`.
     """
 
     images: np.ndarray
     masks: np.ndarray
+    outlines: np.ndarray
     rows: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
     marked: np.ndarray
+    attributes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def select(self, chosen: np.ndarray) -> "Part":
         """The radiographs at these positions."""
-        return Part(
-            self.images,
-            self.masks,
-            self.rows[chosen],
-            self.labels[chosen],
-            self.groups[chosen],
-            self.marked[chosen],
-        )
+        of_radiographs = ("rows", "labels", "groups", "marked", "attributes")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in of_radiographs})
 
 
 def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -> tuple[Part, Part]:
@@ -79,6 +77,22 @@ def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -
     return part.select(np.flatnonzero(~chosen)), part.select(np.flatnonzero(chosen))
 
 
+class Batch(NamedTuple):
+    """What a step learns from; of one radiograph without the first axis.
+
+    radiographs: uint8 [N, 1, size, size], or float 0…255. masks: uint8 or float 0…255
+    [N, 1, size / 4, size / 4]. outlines: float32 [N, k, points, 2]. labels: int [N].
+    marked: bool [N]. attributes: float32 [N, attributes]. See `Part`.
+    """
+
+    radiographs: torch.Tensor
+    masks: torch.Tensor
+    outlines: torch.Tensor
+    labels: torch.Tensor
+    marked: torch.Tensor
+    attributes: torch.Tensor
+
+
 class Epoch(Dataset):
     """The radiographs of one epoch in their order; the same whatever process asks for them."""
 
@@ -95,11 +109,19 @@ class Epoch(Dataset):
         row = self.part.rows[chosen]
         image = torch.from_numpy(np.array(self.part.images[row]))[None]
         mask = torch.from_numpy(np.array(self.part.masks[row]))[None]
+        outlines = torch.from_numpy(np.array(self.part.outlines[row]))
         if self.plan.augmented[position]:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(step_seed(self.seed, self.epoch, position))
-                image, mask = self.autoaugment.both(image, mask)
-        return image, mask, int(self.part.labels[chosen]), bool(self.part.marked[chosen])
+                image, mask, outlines = self.autoaugment.whole(image, mask, outlines)
+        return Batch(
+            image,
+            mask,
+            outlines,
+            torch.tensor(int(self.part.labels[chosen])),
+            torch.tensor(bool(self.part.marked[chosen])),
+            torch.from_numpy(self.part.attributes[chosen]),
+        )
 
 
 def step_seed(*numbers: int) -> int:

@@ -22,7 +22,7 @@ OPSET = 18
 
 
 class _Graph(nn.Module):
-    """The outputs of a bundle's graph, in its order; the map in 0…1."""
+    """The outputs of a bundle's graph, in its order; map and attributes in 0…1."""
 
     def __init__(self, network: FractureNetwork):
         super().__init__()
@@ -30,9 +30,12 @@ class _Graph(nn.Module):
 
     def forward(self, radiograph: torch.Tensor):
         output = self.network(radiograph)
-        if output.evidence is None:
-            return output.logits, output.embedding
-        return output.logits, output.embedding, output.evidence.sigmoid()
+        given = [output.logits, output.embedding]
+        if output.evidence is not None:
+            given += [output.evidence.sigmoid(), output.boxes]
+        if output.attributes is not None:
+            given += [output.attributes.sigmoid()]
+        return tuple(given)
 
 
 def export_onnx(network: FractureNetwork, radiographs: np.ndarray, temperature: float) -> bytes:
@@ -42,7 +45,9 @@ def export_onnx(network: FractureNetwork, radiographs: np.ndarray, temperature: 
     Raises TrainingError if a probability differs by more than 1e-4.
     """
     graph = _Graph(network.cpu().float()).eval()
-    names = ["logits", "embedding"] + (["evidence"] if network.pyramid is not None else [])
+    names = ["logits", "embedding"]
+    names += ["evidence", "boxes"] if network.pyramid is not None else []
+    names += ["attributes"] if network.attributes is not None else []
     example = torch.from_numpy(np.repeat(radiographs[:1], 2, axis=0))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

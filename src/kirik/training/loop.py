@@ -22,7 +22,7 @@ from kirik.evaluation.calibration import fit_temperature
 from kirik.training.augment import augment_batch
 from kirik.training.balance import class_weights, plan_epoch, real_shares, trained_shares
 from kirik.training.checkpoint import load_checkpoint, save_checkpoint
-from kirik.training.data import Epoch, Part, batches, evaluation_batches, step_seed
+from kirik.training.data import Batch, Epoch, Part, batches, evaluation_batches, step_seed
 from kirik.training.losses import training_loss
 from kirik.training.machine import Machine
 from kirik.training.networks import FractureNetwork
@@ -54,8 +54,12 @@ class State:
 
         It is, unless it is worse than the lowest by more than the standard error of their paired
         difference: a few dozen fractures choose, and a difference within their noise must not
-        overrule the schedule, whose later weights are the better annealed ones.
+        overrule the schedule, whose later weights are the better annealed ones. Without losses
+        nothing is chosen, and every epoch replaces the one before.
         """
+        if not losses:
+            self.best_epoch = self.epoch
+            return True
         difference = np.subtract(losses, self.lowest) if self.lowest else np.zeros(1)
         if not self.lowest or difference.mean() < 0:
             self.lowest = losses
@@ -68,6 +72,7 @@ class State:
 class Trainer:
     """One network being trained on one part, and what must be saved of it.
 
+    validation: what chooses the epoch that is kept; None keeps the last.
     settings: with epochs and learning rate resolved. directory: where checkpoints go.
     """
 
@@ -75,7 +80,7 @@ class Trainer:
         self,
         network: FractureNetwork,
         train: Part,
-        validation: Part,
+        validation: Part | None,
         settings: TrainingSettings,
         machine: Machine,
         directory: Path,
@@ -150,8 +155,11 @@ class Trainer:
         """The averaged network on the validation part: a row for the history, and losses.
 
         The losses are each radiograph's log loss after the calibration that reading will apply,
-        without which a later, surer epoch would look worse than it is.
+        without which a later, surer epoch would look worse than it is. Both are empty where there
+        is no validation part.
         """
+        if self.validation is None:
+            return {}, []
         logits = predict_logits(self.averaged, self.validation, self.machine)
         if not torch.isfinite(logits).all():
             raise TrainingError("the weights became infinite; use a smaller --learning-rate")
@@ -177,7 +185,7 @@ class Trainer:
             torch.manual_seed(step_seed(settings.seed, epoch, step, machine.rank))
             loss, correct = self._step(model, batch, epoch * self.steps + step)
             losses.append(loss)
-            right, seen = right + correct, seen + len(batch[2])
+            right, seen = right + correct, seen + len(batch.labels)
             if machine.first:
                 report(epoch + 1, step + 1, self.steps, loss)
         rate = self.optimizer.param_groups[0]["lr"]
@@ -190,16 +198,13 @@ class Trainer:
 
     def _step(self, model, batch, number: int) -> tuple[float, int]:
         self.schedule.step_update(number)
-        images, masks, labels, marked = (
-            x.to(self.machine.device, non_blocking=True) for x in batch
-        )
-        images, masks = augment_batch(images, masks)
+        batch = Batch(*(x.to(self.machine.device, non_blocking=True) for x in batch))
+        images, masks, outlines = augment_batch(batch.radiographs, batch.masks, batch.outlines)
         images = images.contiguous(memory_format=torch.channels_last)
+        batch = batch._replace(radiographs=images, masks=masks, outlines=outlines)
         with self.machine.autocast():
             output = model(images)
-        loss = training_loss(
-            output, labels, masks, marked, self.weights, self.settings.label_smoothing
-        )
+        loss = training_loss(output, batch, self.weights, self.settings.label_smoothing)
         if not torch.isfinite(loss):
             raise TrainingError("the loss became infinite; use a smaller --learning-rate")
         self.optimizer.zero_grad(set_to_none=True)
@@ -208,7 +213,7 @@ class Trainer:
         self.optimizer.step()
         if self.ema:
             self.ema.update(self.network, step=number)
-        return float(loss.detach()), int((output.logits.argmax(dim=1) == labels).sum())
+        return float(loss.detach()), int((output.logits.argmax(dim=1) == batch.labels).sum())
 
     def _conclude(self, row: dict, losses: list[float]) -> None:
         """Enter an epoch's row, keep its weights if they are best, save where the run stands."""

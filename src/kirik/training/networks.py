@@ -77,11 +77,16 @@ class Output(NamedTuple):
     logits: float [N, classes], before calibration.
     embedding: float [N, features], pooled.
     evidence: float [N, 1, size / stride, size / stride], logits of the map, or None without one.
+    boxes: float [N, 4, size / stride, size / stride], input pixels from a cell's centre to the
+        left, top, right and bottom of the fracture there; None without a map.
+    attributes: float [N, attributes], logits, or None where none are learned.
     """
 
     logits: torch.Tensor
     embedding: torch.Tensor
     evidence: torch.Tensor | None
+    boxes: torch.Tensor | None
+    attributes: torch.Tensor | None
 
 
 class FractureNetwork(nn.Module):
@@ -105,6 +110,7 @@ class FractureNetwork(nn.Module):
         size: int,
         dropout: float,
         evidence: bool,
+        attributes: int = 0,
     ):
         super().__init__()
         self.backbones = nn.ModuleDict(backbones)
@@ -120,6 +126,7 @@ class FractureNetwork(nn.Module):
                 for b, (f, _) in zip(backbones.values(), probe, strict=True)
             )
         self.head = _head(width, classes, dropout, hidden=256 if len(backbones) > 1 else None)
+        self.attributes = nn.Linear(width, attributes) if attributes else None
         self.pyramid = FeaturePyramid(probe[0][1], size) if evidence else None
         self.evidence_gain = nn.Parameter(torch.tensor(0.5)) if evidence else None
 
@@ -136,13 +143,14 @@ class FractureNetwork(nn.Module):
             pyramid_input = intermediates if i == 0 else pyramid_input
         embedding = torch.cat(pooled, dim=1)
         logits = self.head(embedding).float()
-        evidence = None
+        attributes = None if self.attributes is None else self.attributes(embedding).float()
+        evidence = boxes = None
         if self.pyramid is not None:
-            evidence = self.pyramid(pyramid_input).float()
+            evidence, boxes = self.pyramid(pyramid_input)
             logits = self._add_evidence(logits, evidence)
         if not self.training:
             logits = logits + self.prior_shift
-        return Output(logits, embedding.float(), evidence)
+        return Output(logits, embedding.float(), evidence, boxes, attributes)
 
     def _add_evidence(self, logits: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
         score = self.evidence_gain * smooth_maximum(evidence)
@@ -160,7 +168,8 @@ class FractureNetwork(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """An evidence map of cells of 8 pixels, or of the finest coarser ones that the backbone has.
+    """An evidence map of cells of 8 pixels, or of the finest coarser ones that the backbone has,
+    and each cell's box.
 
     intermediates: feature maps of the backbone for a blank input; the last of each size counts.
     """
@@ -184,11 +193,15 @@ class FeaturePyramid(nn.Module):
         )
         self.score = nn.Conv2d(width, 1, 1)
         nn.init.constant_(self.score.bias, -4.0)  # A fracture covers about one cell in fifty.
+        self.sides = nn.Conv2d(width, 4, 1)
+        nn.init.constant_(self.sides.bias, 1.0)
         # A network of one scale (ViT) has coarse cells only, and others' do not divide the input.
         finest = intermediates[self.levels[0]].shape[-1]
         self.side = finest if size % finest == 0 and finest >= size // 12 else size // 8
+        self.stride = size / self.side
 
-    def forward(self, intermediates: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, intermediates: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [N, 1, side, side] of the map, and boxes [N, 4, side, side] in input pixels."""
         features = None
         for level, lateral in zip(reversed(self.levels), reversed(self.lateral), strict=True):
             here = lateral(intermediates[level])
@@ -199,7 +212,10 @@ class FeaturePyramid(nn.Module):
             features = functional.interpolate(
                 features, size=(self.side, self.side), mode="bilinear"
             )
-        return self.score(self.smooth(features))
+        features = self.smooth(features)
+        # In float32: a difference of sides loses its last pixels in half precision.
+        sides = functional.softplus(self.sides(features).float()) * self.stride
+        return self.score(features).float(), sides
 
 
 def smooth_maximum(evidence: torch.Tensor, sharpness: float = 4.0) -> torch.Tensor:

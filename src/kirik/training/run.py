@@ -24,6 +24,7 @@ from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split, write_split
 from kirik.errors import DataSetError, SettingsError, TrainingError
 from kirik.preprocessing import Preprocessing
+from kirik.training.attributes import attribute_names, attribute_table
 from kirik.training.data import Part, hold_out
 from kirik.training.loop import State, StepReport, Trainer, predict_logits
 from kirik.training.machine import Machine, find_machine
@@ -41,23 +42,35 @@ PACKAGES = (
 class TrainedNetwork:
     """What a run hands on.
 
-    logits, labels: of the held-out validation radiographs, on which calibration and operating
-        points are chosen. evidence: their maps in 0…1 [n, s, s], or None; masks: the truth,
-        uint8 [n, size / 4, size / 4]; marked: bool [n], where the truth is known.
-    radiographs: uint8 [m, 1, size, size], some of them, to check the export.
+    validation: what it said of the held-out radiographs, on which calibration and operating
+        points are chosen; None without any.
+    radiographs: uint8 [m, 1, size, size], some of the data set's, to check the export.
+    attributes: names of what it tells apart beside the classes.
     unreadable: id → why a radiograph of the training part was left out.
     """
 
     network: FractureNetwork
     preprocessing: Preprocessing
+    validation: "Validated | None"
+    radiographs: np.ndarray
+    attributes: tuple[str, ...]
+    provenance: dict
+    unreadable: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A network's output for held-out radiographs, and the truth.
+
+    logits: [n, classes]. labels: [n]. evidence: maps in 0…1 [n, s, s], or None. masks: uint8
+    [n, size / 4, size / 4]. marked: bool [n], whose mask is known.
+    """
+
     logits: np.ndarray
     labels: np.ndarray
     evidence: np.ndarray | None
     masks: np.ndarray
     marked: np.ndarray
-    radiographs: np.ndarray
-    provenance: dict
-    unreadable: dict[str, str]
 
 
 def resolve(settings: TrainingSettings) -> TrainingSettings:
@@ -94,13 +107,17 @@ def train_network(
     resuming = resume and (checkpoints / "last.safetensors").is_file()
     # Before anything is decoded, so that wrong weights are refused at once. A resumed run's are
     # in its checkpoint: the starting ones may be gone by then.
-    network = _network(index, records, settings, load=not resuming)
+    attributes = attribute_names(records)
+    network = _network(index, records, settings, len(attributes), load=not resuming)
     cache = _shared_cache(index.records, Preprocessing(size=settings.size), machine, decoding)
-    part = _part(index, records, split, cache)
-    train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
+    part = _part(index, records, split, cache, attributes)
+    train, validation = part, None
+    if settings.validation:
+        train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
     unreadable = {r.id: cache.failures[r.id] for r in records if r.id in cache.failures}
     facts = _facts(index, cache, part, split, fold, settings)
-    facts |= {"trained_on": len(train), "chosen_on": len(validation), "unreadable": len(unreadable)}
+    chosen_on = len(validation) if validation else 0
+    facts |= {"trained_on": len(train), "chosen_on": chosen_on, "unreadable": len(unreadable)}
     trainer = Trainer(network, train, validation, settings, machine, checkpoints)
     if machine.first:
         _prepare(directory, index.root, facts, split, settings, resume)
@@ -116,11 +133,18 @@ def train_network(
         conclude(trainer.state)
     trainer.fit(report, conclude)
     machine.leave()
-    return (_trained(trainer, validation, facts, unreadable) if machine.first else None), machine
+    if not machine.first:
+        return None, machine
+    return _trained(trainer, part, attributes, facts, unreadable), machine
 
 
 def _network(
-    index: Index, records: Sequence[Record], settings: TrainingSettings, *, load: bool
+    index: Index,
+    records: Sequence[Record],
+    settings: TrainingSettings,
+    attributes: int,
+    *,
+    load: bool,
 ) -> FractureNetwork:
     torch.manual_seed(settings.seed)
     return build_network(
@@ -132,6 +156,7 @@ def _network(
         load=load,
         dropout=settings.dropout,
         evidence=settings.masks and any(record.boxes or record.polygons for record in records),
+        attributes=attributes,
     )
 
 
@@ -145,7 +170,9 @@ def _shared_cache(
     return open_cache(records, preprocessing)
 
 
-def _part(index: Index, records: Sequence[Record], split: Split, cache: Cache) -> Part:
+def _part(
+    index: Index, records: Sequence[Record], split: Split, cache: Cache, attributes: Sequence[str]
+) -> Part:
     """The records that could be read, as arrays. A fracture without an outline teaches no map."""
     rows = cache.rows([record.id for record in records])
     chosen = [index.by_id[cache.ids[row]] for row in rows]
@@ -160,7 +187,16 @@ def _part(index: Index, records: Sequence[Record], split: Split, cache: Cache) -
     outlined = np.array([bool(record.boxes or record.polygons) for record in chosen])
     negative = -1 if index.negative is None else index.negative
     groups = np.array([split.assignments[record.id].group for record in chosen])
-    return Part(cache.images, cache.masks, rows, labels, groups, outlined | (labels == negative))
+    return Part(
+        cache.images,
+        cache.masks,
+        cache.outlines,
+        rows,
+        labels,
+        groups,
+        outlined | (labels == negative),
+        attribute_table(chosen, attributes),
+    )
 
 
 def _facts(
@@ -262,23 +298,35 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def _trained(
-    trainer: Trainer, validation: Part, facts: dict, unreadable: dict[str, str]
+    trainer: Trainer,
+    part: Part,
+    attributes: tuple[str, ...],
+    facts: dict,
+    unreadable: dict[str, str],
 ) -> TrainedNetwork:
-    # What is chosen on these is used with the exported graph, which computes in float32.
-    machine = replace(trainer.machine, precision=torch.float32)
-    network, state = trainer.averaged, trainer.state
-    some = np.array(validation.images[validation.rows[:32]])[:, None]
+    network, state, held_out = trainer.averaged, trainer.state, trainer.validation
+    some = (held_out or part).rows[:32]
     return TrainedNetwork(
         network,
         Preprocessing(size=network.size),
+        _validated(trainer, held_out) if held_out else None,
+        np.array(part.images[some])[:, None],
+        attributes,
+        {**facts, "best_epoch": state.best_epoch, "epochs": state.epoch},
+        unreadable,
+    )
+
+
+def _validated(trainer: Trainer, validation: Part) -> Validated:
+    # What is chosen on these is used with the exported graph, which computes in float32.
+    machine = replace(trainer.machine, precision=torch.float32)
+    network = trainer.averaged
+    return Validated(
         predict_logits(network, validation, machine).numpy(),
         validation.labels,
         _evidence_maps(network, validation, machine),
         np.array(validation.masks[validation.rows]),
         validation.marked,
-        some,
-        {**facts, "best_epoch": state.best_epoch, "epochs": state.epoch},
-        unreadable,
     )
 
 

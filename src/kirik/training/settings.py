@@ -56,8 +56,9 @@ class TrainingSettings(BaseModel):
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
 
-    validation: float = Field(default=0.1, gt=0, le=0.5)
-    """Share of the training part (whole groups) that chooses epoch, calibration, thresholds."""
+    validation: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of the training part (whole groups) that chooses epoch, calibration, thresholds; with
+    0 nothing is chosen: all of the part trains, and the last epoch is kept."""
 
     patience: int = Field(default=6, ge=1)
     """Stop after so many epochs without a better validation score."""

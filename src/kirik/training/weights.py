@@ -29,6 +29,7 @@ def build_network(
     load: bool = True,
     dropout: float = 0.0,
     evidence: bool = False,
+    attributes: int = 0,
 ) -> FractureNetwork:
     """A network by name with its starting weights, for `classes` classes at `size` pixels.
 
@@ -40,7 +41,17 @@ def build_network(
     """
     network = find_network(name)
     try:
-        return _assemble(network, classes, negative, size, weights, load, dropout, evidence)
+        backbones, normalizations = _backbones(network, size, weights, load)
+        return FractureNetwork(
+            backbones,
+            normalizations,
+            classes,
+            negative=negative,
+            size=size,
+            dropout=dropout,
+            evidence=evidence and negative is not None,
+            attributes=attributes,
+        )
     except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SettingsError(
@@ -49,30 +60,14 @@ def build_network(
         ) from error
 
 
-def _assemble(
-    network: Network,
-    classes: int,
-    negative: int | None,
-    size: int,
-    weights: str,
-    load: bool,
-    dropout: float,
-    evidence: bool,
-) -> FractureNetwork:
+def _backbones(network: Network, size: int, weights: str, load: bool):
+    """The members by name, and the mean and deviation that each one's weights expect."""
     backbones, normalizations = OrderedDict(), []
     for member in network.members:
         backbone, normalization = _backbone(member, network, size, weights, load)
         backbones[member] = backbone
         normalizations.append(normalization)
-    return FractureNetwork(
-        backbones,
-        normalizations,
-        classes,
-        negative=negative,
-        size=size,
-        dropout=dropout,
-        evidence=evidence and negative is not None,
-    )
+    return backbones, normalizations
 
 
 def _backbone(member: str, network: Network, size: int, weights: str, load: bool):
