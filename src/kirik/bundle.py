@@ -253,6 +253,7 @@ def average_bundles(
         temperature=temperature,
         operating_points=operating_points or _mean_points(bundles),
         evidence=grid.evidence,
+        attributes=tuple(sorted({a for b in bundles for a in b.manifest.attributes})),
         members=tuple(names),
         weights=tuple(weights),
         network="average",
@@ -327,8 +328,19 @@ def _open(folder: Path, checksums: Mapping[str, str]) -> Bundle:
 def _check_average(folder: Path, manifest: Manifest, members: Sequence[Bundle]) -> None:
     if any(member.manifest.classes != manifest.classes for member in members):
         raise BundleError(f"{folder}: its members' classes disagree; make the average again")
-    if members and manifest.evidence and not any(m.manifest.evidence for m in members):
-        raise BundleError(f"{folder}: none of its members gives evidence; make the average again")
+    said = [member.manifest for member in members]
+    lacks_map = manifest.evidence and not any(m.evidence for m in said)
+    lacks_boxes = (
+        manifest.evidence
+        and manifest.evidence.boxes
+        and not any(m.evidence and m.evidence.boxes for m in said)
+    )
+    lacks_attributes = set(manifest.attributes) - {name for m in said for name in m.attributes}
+    if members and (lacks_map or lacks_boxes or lacks_attributes):
+        raise BundleError(
+            f"{folder}: none of its members gives the evidence or the attributes that it promises; "
+            "make the average again"
+        )
 
 
 def _parse(folder: Path) -> Manifest:

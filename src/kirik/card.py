@@ -34,10 +34,15 @@ def _training(manifest: Manifest) -> list[str]:
     facts = manifest.provenance
     settings = facts.get("settings", {})
     fold = "none left out" if facts.get("fold") is None else f"without fold {facts['fold']}"
+    chosen = (
+        f"{facts.get('chosen_on')} others (whole groups) chose the epoch "
+        f"({facts.get('best_epoch')}), the calibration and the thresholds"
+        if facts.get("chosen_on")
+        else f"none held out, for {facts.get('epochs')} epochs"
+    )
     found = [
         f"split {facts.get('split')}, {fold}; seed {settings.get('seed')}",
-        f"{facts.get('trained_on')} radiographs trained, {facts.get('chosen_on')} others (whole "
-        f"groups) chose the epoch ({facts.get('best_epoch')}), the calibration and the thresholds",
+        f"{facts.get('trained_on')} radiographs trained, {chosen}",
         f"input {manifest.preprocessing.size} × {manifest.preprocessing.size} pixels, grayscale, "
         "letterboxed",
         f"classes balanced by {settings.get('balance')}; SHA-256 of the data "
@@ -52,14 +57,19 @@ def _decisions(manifest: Manifest) -> list[str]:
     lines = [f"temperature {manifest.temperature:.3f}"]
     points = manifest.operating_points
     if points:
-        lines += [
+        lines.append(
             f"below {points.low:.3f}: no_fracture; from {points.high:.3f}: fracture; between: "
-            "uncertain, for a person to decide",
+            "uncertain, for a person to decide"
+        )
+    if points and points.fractured is None:
+        lines.append("nothing was held out to calibrate it or to choose these points: they are 0.5")
+    elif points:
+        lines.append(
             f"the points were chosen on {points.fractured} fractured and {points.not_fractured} "
             f"other radiographs, for a sensitivity of {points.wanted_sensitivity:.2f} and a "
-            f"specificity of {points.wanted_specificity:.2f} there; so few make them uncertain, "
-            "and what they hold on other radiographs is in the report of an evaluation",
-        ]
+            f"specificity of {points.wanted_specificity:.2f} there; what they hold on other "
+            "radiographs is in the report of an evaluation"
+        )
     if manifest.evidence:
         lines.append("the evidence map was trained on outlined fractures and gives the findings")
     return lines

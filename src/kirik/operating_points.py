@@ -53,6 +53,17 @@ class OperatingPoints:
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
+@dataclass(frozen=True)
+class CrossFitted:
+    """Operating points of each radiograph's own, chosen on the folds that it is not in.
+
+    low, high: float [n].
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+
+
 def choose_operating_points(
     labels_fractured: np.ndarray,
     probability: np.ndarray,

@@ -10,7 +10,7 @@ from kirik.evaluation.predictions import Predictions
 from kirik.evaluation.questions import ClassQuestion, FractureQuestion
 from kirik.evaluation.subgroups import subgroup_tables
 from kirik.evaluation.wording import interval_text, measure_name, value_text
-from kirik.operating_points import OperatingPoints
+from kirik.operating_points import CrossFitted, OperatingPoints
 
 FORMAT = 1
 Metrics = dict[str, Any]
@@ -31,6 +31,7 @@ def measure(
     *,
     threshold: float = 0.5,
     operating_points: OperatingPoints | None = None,
+    cross_fitted: CrossFitted | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
 ) -> Metrics:
@@ -38,6 +39,8 @@ def measure(
 
     threshold: at or above this probability of a fracture a radiograph counts as called fractured.
     operating_points: where given, the three-way decision is measured too.
+    cross_fitted: where given, each radiograph is called and decided by its own points (called
+        fractured from its upper one on); `threshold` and `operating_points` are then only named.
     bootstrap: replicates for the intervals, drawn over groups; 0 for none.
 
     The dict: `n`, `groups`, `classes` (name → radiographs), `negative`, `prevalence`, `bootstrap`;
@@ -51,7 +54,7 @@ def measure(
     specificity_at_sensitivity_90, specificity_at_sensitivity_95 (their thresholds are taken on
     these same radiographs), accuracy, balanced_accuracy, sensitivity, specificity, ppv, npv, f1,
     mcc, brier, ece (15 bins of equal mass), log_loss (natural), peak_on_fracture where known,
-    `threshold`, `three_way`.
+    `threshold`, `cross_fitted` (bool), `three_way`.
     Raises DataSetError without a radiograph, SettingsError for a threshold outside 0…1.
     """
     if not predictions.ids:
@@ -61,7 +64,14 @@ def measure(
     fracture = by_class = None
     skipped = 0
     if predictions.binary:
-        fracture, skipped = _fracture(predictions, threshold, operating_points, bootstrap, seed)
+        question = FractureQuestion(
+            predictions,
+            cross_fitted.high if cross_fitted else threshold,
+            cross_fitted or operating_points,
+        )
+        fracture, skipped = _fracture(question, predictions, operating_points, bootstrap, seed)
+        fracture["threshold"] = threshold
+        fracture["cross_fitted"] = cross_fitted is not None
     if not _two_classes(predictions):
         by_class, skipped = _by_class(predictions, bootstrap, seed)
     return _whole(predictions) | {
@@ -74,9 +84,12 @@ def measure(
         },
         "fracture": fracture,
         "by_class": by_class,
-        "confusion": _confusion(predictions, threshold),
+        "confusion": _confusion(predictions, cross_fitted.high if cross_fitted else threshold),
         "subgroups": subgroup_tables(
-            predictions, threshold=threshold, bootstrap=bootstrap, seed=seed
+            predictions,
+            threshold=cross_fitted.high if cross_fitted else threshold,
+            bootstrap=bootstrap,
+            seed=seed,
         ),
     }
 
@@ -114,16 +127,14 @@ def _whole(predictions: Predictions) -> Metrics:
 
 
 def _fracture(
+    question: FractureQuestion,
     predictions: Predictions,
-    threshold: float,
     points: OperatingPoints | None,
     replicates: int,
     seed: int,
 ) -> tuple[Metrics, int]:
-    question = FractureQuestion(predictions, threshold, points)
     drawn = _drawn(question, predictions, replicates, seed)
     figures = {name: figure for name, figure in drawn.estimates.items() if name not in THREE_WAY}
-    figures["threshold"] = threshold
     figures["three_way"] = None if points is None else _three_way(question, points, drawn)
     return figures, drawn.skipped
 
@@ -165,7 +176,7 @@ def _drawn(question, predictions: Predictions, replicates: int, seed: int) -> Bo
     )
 
 
-def _confusion(predictions: Predictions, threshold: float) -> Metrics:
+def _confusion(predictions: Predictions, threshold: float | np.ndarray) -> Metrics:
     """Counts and percent of the true class (None for a class without radiographs)."""
     ones = np.ones((1, len(predictions.ids)))
     if _two_classes(predictions):

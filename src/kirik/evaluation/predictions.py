@@ -1,6 +1,7 @@
 """What a classifier said about radiographs whose label is known: the input of every measure."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,25 @@ class Predictions:
             self.negative,
             {name: tuple(column[i] for i in rows) for name, column in self.subgroups.items()},
             None if peaks is None else peaks[rows],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Parts of one data set, read by models of the same classes, one after the other."""
+        first = parts[0]
+        peaks = [part.peaks_on_fracture for part in parts]
+        return cls(
+            tuple(i for part in parts for i in part.ids),
+            tuple(g for part in parts for g in part.groups),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.probabilities for part in parts]),
+            first.classes,
+            first.negative,
+            {
+                name: tuple(value for part in parts for value in part.subgroups[name])
+                for name in first.subgroups
+            },
+            None if any(p is None for p in peaks) else np.concatenate(peaks),
         )
 
     def write(self, path: Path) -> None:

@@ -11,21 +11,21 @@ from kirik.evaluation.bootstrap import Values
 from kirik.evaluation.calibration import CalibrationBins, log_losses
 from kirik.evaluation.predictions import Predictions
 from kirik.evaluation.ranking import Ranking, ratio
-from kirik.operating_points import OperatingPoints
+from kirik.operating_points import CrossFitted, OperatingPoints
 
 
 class FractureQuestion:
     """Fractured or not, by the probability of a fracture at one threshold, and three-way.
 
-    threshold: at or above it a radiograph counts as called fractured.
+    threshold: at or above it a radiograph counts as called fractured; one, or each one's own.
     points: where given, the decision with "uncertain" between them is measured too.
     """
 
     def __init__(
         self,
         predictions: Predictions,
-        threshold: float = 0.5,
-        points: OperatingPoints | None = None,
+        threshold: float | np.ndarray = 0.5,
+        points: OperatingPoints | CrossFitted | None = None,
     ):
         self.labels = predictions.fractured
         self._probability = predictions.fracture_probability

@@ -22,7 +22,11 @@ NEEDS = {
 
 
 def subgroup_tables(
-    predictions: Predictions, *, threshold: float = 0.5, bootstrap: int = 2000, seed: int = 0
+    predictions: Predictions,
+    *,
+    threshold: float | np.ndarray = 0.5,
+    bootstrap: int = 2000,
+    seed: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
     """One table per subgroup column: a row per level, the largest first.
 
@@ -31,9 +35,10 @@ def subgroup_tables(
     `too_small` says that one is missing for that. Without a negative class the figures are accuracy
     and balanced accuracy. Beyond 12 levels, the smallest are one level "…".
     """
+    own = np.broadcast_to(threshold, len(predictions.ids))
     return {
         name: [
-            {"level": str(level)} | _row(predictions.select(rows), threshold, bootstrap, seed)
+            {"level": str(level)} | _row(predictions.select(rows), own[rows], bootstrap, seed)
             for level, rows in _levels(column)
         ]
         for name, column in predictions.subgroups.items()
@@ -51,7 +56,7 @@ def _levels(column: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
     return [(name, values == name) for name in large] + [("…", np.isin(values, rest))]
 
 
-def _row(part: Predictions, threshold: float, replicates: int, seed: int) -> dict[str, Any]:
+def _row(part: Predictions, threshold: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:
     if not part.binary:
         return _class_row(part, replicates, seed)
     n, fractured = len(part.ids), int(part.fractured.sum())

@@ -14,7 +14,7 @@ from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, radiograph_from_array, read_radiograph
 from kirik.reading import evidence as maps
 from kirik.reading.batch import read_in_order
-from kirik.reading.network import CPU, open_model
+from kirik.reading.network import CPU, Scores, open_model
 from kirik.reading.reading import Failure, Reading
 
 Source = Path | str | np.ndarray | Radiograph
@@ -44,14 +44,22 @@ class Classifier:
 
     threads: that one radiograph's computation uses; as many as there are cores where None.
     providers: ONNX Runtime's names, the preferred first, such as CUDAExecutionProvider.
+    findings_from: give every finding of at least this score, whatever the decision, as a
+        measurement of findings needs them; where None, those that a reading shows.
 
     Raises BundleError if a graph cannot be run, SettingsError if a provider is not there.
     """
 
     def __init__(
-        self, bundle: Bundle, *, threads: int | None = None, providers: Sequence[str] = (CPU,)
+        self,
+        bundle: Bundle,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] = (CPU,),
+        findings_from: float | None = None,
     ):
         self.bundle = bundle
+        self._findings_from = findings_from
         self.manifest = bundle.manifest
         self.classes = bundle.manifest.classes
         self.name = _name(bundle.manifest)
@@ -111,41 +119,43 @@ class Classifier:
             for setting in self._model.wants
         }
         scores = self._model.run(batch)
-        evidence = scores.evidence if scores.evidence is not None else [None] * len(prepared)
-        return [
-            self._reading(one, probabilities, cells)
-            for one, probabilities, cells in zip(
-                prepared, scores.probabilities, evidence, strict=True
-            )
-        ]
+        return [self._reading(one, scores, row) for row, one in enumerate(prepared)]
 
-    def _reading(
-        self, prepared: Prepared, probabilities: np.ndarray, cells: np.ndarray | None
-    ) -> Reading | KirikError:
+    def _reading(self, prepared: Prepared, scores: Scores, row: int) -> Reading | KirikError:
+        probabilities = scores.probabilities[row]
         if not np.isfinite(probabilities).all():
             where = prepared.path or "array"
             what = f"{where}: the model {self.name} gives no number for it; read it by eye"
             return RadiographError(what, reason="model")
         decision, probability = self._decide(probabilities)
-        frame, looked_for = prepared.frame, decision != "no_fracture"
+        frame = prepared.frame
         reading = Reading(
             prepared.path,
             decision,
             probability,
             dict(zip(self.classes, probabilities.tolist(), strict=True)),
             self.name,
+            attributes=dict(zip(self.manifest.attributes, scores.attributes[row], strict=True)),
             points=self.manifest.operating_points,
             warnings=prepared.warnings,
         )
-        if cells is None:
+        if scores.evidence is None:
             return reading
-        threshold = self.manifest.evidence.threshold
+        cells = scores.evidence[row]
+        boxes = None if scores.boxes is None else scores.boxes[row]
+        shown_from = self._shown_from(decision)
         return replace(
             reading,
-            findings=maps.findings(cells, frame, threshold) if looked_for else (),
+            findings=maps.findings(cells, frame, shown_from, boxes) if shown_from else (),
             peak=maps.peak(cells, frame),
             evidence=maps.over_radiograph(cells, frame),
         )
+
+    def _shown_from(self, decision: str) -> float | None:
+        """The score from which findings are given; None where none are."""
+        if self._findings_from is not None:
+            return self._findings_from
+        return None if decision == "no_fracture" else self.manifest.evidence.threshold
 
     def _decide(self, probabilities: np.ndarray) -> tuple[str, float | None]:
         """The decision, and the probability of a fracture where there is such a thing."""

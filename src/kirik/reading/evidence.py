@@ -1,5 +1,6 @@
 """From an evidence map on the network's input to boxes in the radiograph's own file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,26 +61,84 @@ def upright_size(radiograph: Radiograph) -> tuple[int, int]:
     return (columns, rows) if radiograph.orientation >= 5 else (rows, columns)
 
 
-def findings(evidence: np.ndarray, frame: Frame, threshold: float) -> tuple[Finding, ...]:
-    """Boxes around connected cells at or above the threshold, highest score first.
+def findings(
+    evidence: np.ndarray, frame: Frame, threshold: float, boxes: np.ndarray | None = None
+) -> tuple[Finding, ...]:
+    """What the map says is fractured, from `threshold` on, highest score first.
 
     evidence: float32 [rows, columns], a cell for `stride` × `stride` pixels of the input.
-    Cells that touch by an edge or a corner belong together; the letterbox's margin is left out.
+    boxes: float32 [4, rows, columns], each cell's box (input pixels from its centre to the left,
+    top, right and bottom); without them a finding is a box around connected cells.
+    The letterbox's margin is left out.
     """
+    find = _boxes_around_cells if boxes is None else _boxes_at_peaks
+    found = []
+    for (left, top, right, bottom), score in find(evidence, frame, threshold, boxes):
+        box = (left, top, right - left, bottom - top)
+        stored = to_stored_box(box, frame.orientation, frame.stored_size).tolist()
+        found.append(Finding(*stored, score))
+    return tuple(sorted(found, key=lambda f: (-f.score, f.y, f.x)))
+
+
+_Found = Iterator[tuple[tuple[float, float, float, float], float]]
+"""Left, top, right and bottom in the upright radiograph, and the score."""
+
+
+def _boxes_around_cells(evidence: np.ndarray, frame: Frame, threshold: float, _) -> _Found:
+    """Connected cells, by an edge or a corner, at or above the threshold."""
     from scipy import ndimage  # takes longer to import than many a reading to make
 
     rows, columns = frame.cells()
     on_film = evidence[rows, columns]
     labels, _ = ndimage.label(on_film >= threshold, structure=np.ones((3, 3)))
-    found = []
     for number, (down, across) in enumerate(ndimage.find_objects(labels), 1):
         score = float(on_film[down, across][labels[down, across] == number].max())
         left, right = (frame.column(columns.start + c) for c in (across.start, across.stop))
         top, bottom = (frame.row(rows.start + r) for r in (down.start, down.stop))
-        box = (left, top, right - left, bottom - top)
-        stored = to_stored_box(box, frame.orientation, frame.stored_size).tolist()
-        found.append(Finding(*stored, score))
-    return tuple(sorted(found, key=lambda f: (-f.score, f.y, f.x)))
+        yield (left, top, right, bottom), score
+
+
+def _boxes_at_peaks(
+    evidence: np.ndarray, frame: Frame, threshold: float, boxes: np.ndarray
+) -> _Found:
+    """The boxes of the map's local maxima, each the mean over the peak's neighbourhood, weighted
+    by the evidence; one that overlaps a higher one is the same fracture."""
+    rows, columns = frame.cells()
+    on_film = np.pad(evidence[rows, columns], 1)
+    sides = _absolute(boxes, frame)[:, rows, columns]
+    sides = np.pad(sides, ((0, 0), (1, 1), (1, 1)))
+    around = np.lib.stride_tricks.sliding_window_view(on_film, (3, 3))
+    here = on_film[1:-1, 1:-1]
+    peaks = np.argwhere((here >= threshold) & (here >= around.max(axis=(2, 3))))
+    kept: list[np.ndarray] = []
+    for row, column in peaks[np.argsort(-here[tuple(peaks.T)], kind="stable")]:
+        weights = around[row, column]
+        near = sides[:, row : row + 3, column : column + 3]
+        box = (near * weights).sum(axis=(1, 2)) / weights.sum()
+        if all(_shared(box, other) <= SAME for other in kept):
+            kept.append(box)
+            left, right = (frame.column(x / frame.stride) for x in (box[0], box[2]))
+            top, bottom = (frame.row(y / frame.stride) for y in (box[1], box[3]))
+            yield (left, top, right, bottom), float(here[row, column])
+
+
+SAME = 0.4
+"""Two boxes that share more than this of the smaller one are one finding."""
+
+
+def _absolute(boxes: np.ndarray, frame: Frame) -> np.ndarray:
+    """Distances from cells' centres as left, top, right and bottom in input pixels."""
+    rows, columns = (np.arange(n, dtype=np.float64) + 0.5 for n in boxes.shape[1:])
+    down, across = rows[:, None] * frame.stride, columns[None, :] * frame.stride
+    left, top, right, bottom = boxes
+    return np.stack([across - left, down - top, across + right, down + bottom])
+
+
+def _shared(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over the smaller area of two boxes (left, top, right, bottom)."""
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    smaller = min(np.prod(one[2:] - one[:2]), np.prod(other[2:] - other[:2]))
+    return float(np.prod(np.maximum(high - low, 0)) / max(smaller, 1e-9))
 
 
 def peak(evidence: np.ndarray, frame: Frame) -> Peak:

@@ -29,10 +29,14 @@ class Scores:
 
     probabilities: float64 [n, classes]; a row sums to 1, or is NaN where the network failed.
     evidence: float32 [n, rows, columns] in 0…1, or None.
+    boxes: float32 [n, 4, rows, columns], each cell's box, see `kirik.bundle`; or None.
+    attributes: float64 [n, attributes] in 0…1, in the manifest's order.
     """
 
     probabilities: np.ndarray
     evidence: np.ndarray | None
+    boxes: np.ndarray | None
+    attributes: np.ndarray
 
 
 class Network:
@@ -44,38 +48,36 @@ class Network:
         self._where = bundle.path / GRAPH
         self._session = _session(bundle, threads, providers)
         self._check_graph()
-        self._outputs = ["logits"] + (["evidence"] if self.manifest.evidence else [])
+        self._outputs = _outputs(self.manifest)
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if the graph breaks its promise."""
         batch = inputs[self.manifest.preprocessing]
         try:
-            results = self._session.run(self._outputs, {"radiograph": batch[:, None]})
+            results = self._session.run(list(self._outputs), {"radiograph": batch[:, None]})
         except Exception as error:  # ONNX Runtime's errors share no base of their own
             raise self._broken(" ".join(str(error).split())[:200]) from error
-        logits = results[0]
-        if logits.shape != (len(batch), len(self.manifest.classes)):
-            raise self._broken(f"its logits have the shape {logits.shape}")
+        found = dict(zip(self._outputs, results, strict=True))
+        for name, shape in self._outputs.items():
+            if found[name].shape != (len(batch), *shape):
+                raise self._broken(
+                    f"its {name} have the shape {found[name].shape}, not {('n', *shape)}"
+                )
+        evidence, boxes = found.get("evidence"), found.get("boxes")
+        attributes = found.get("attributes", np.zeros((len(batch), 0)))
         return Scores(
-            softmax(logits.astype(np.float64) / self.manifest.temperature),
-            self._evidence(results[1], len(batch)) if self.manifest.evidence else None,
+            softmax(found["logits"].astype(np.float64) / self.manifest.temperature),
+            None if evidence is None else _within(evidence[:, 0], 1).astype(np.float32),
+            None if boxes is None else _within(boxes, self.manifest.preprocessing.size),
+            _within(attributes.astype(np.float64), 1),
         )
-
-    def _evidence(self, maps: np.ndarray, count: int) -> np.ndarray:
-        side = map_side(self.manifest)
-        if maps.shape != (count, 1, side, side):
-            raise self._broken(
-                f"its evidence has the shape {maps.shape}, not [n, 1, {side}, {side}]"
-            )
-        return np.clip(np.nan_to_num(maps[:, 0]), 0, 1).astype(np.float32)
 
     def _check_graph(self) -> None:
         size = self.manifest.preprocessing.size
         inputs = [(i.name, i.type, i.shape[1:]) for i in self._session.get_inputs()]
         if inputs != [("radiograph", "tensor(uint8)", [1, size, size])]:
             raise self._broken(f"its input is not radiograph, uint8 [n, 1, {size}, {size}]")
-        wanted = {"logits"} | ({"evidence"} if self.manifest.evidence else set())
-        missing = wanted - {output.name for output in self._session.get_outputs()}
+        missing = _outputs(self.manifest).keys() - {o.name for o in self._session.get_outputs()}
         if missing:
             raise self._broken(f"it has no output {', '.join(sorted(missing))}")
 
@@ -101,20 +103,70 @@ class Average:
         if self.manifest.temperature != 1:
             # Pool, then calibrate (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792).
             mean = softmax(np.log(np.maximum(mean, 1e-12)) / self.manifest.temperature)
+        evidence, boxes = self._maps(pairs)
+        return Scores(mean, evidence, boxes, self._attributes(pairs))
+
+    def _maps(self, pairs) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Mean map and mean boxes on the manifest's grid; a box counts by its cell's evidence."""
+        said = self.manifest.evidence
         with_map = [
-            (weight, score.evidence) for weight, score in pairs if score.evidence is not None
+            (weight, score, member.manifest)
+            for (weight, score), member in zip(pairs, self._members, strict=True)
+            if score.evidence is not None
         ]
-        if not (self.manifest.evidence and with_map):
-            return Scores(mean, None)
+        if not (said and with_map):
+            return None, None
         side = map_side(self.manifest)
-        total = sum(weight * _resampled(maps, side) for weight, maps in with_map)
-        return Scores(mean, (total / sum(weight for weight, _ in with_map)).astype(np.float32))
+        maps = [(weight, _resampled(score.evidence, side)) for weight, score, _ in with_map]
+        mean = sum(weight * cells for weight, cells in maps) / sum(weight for weight, _ in maps)
+        if not said.boxes:
+            return mean.astype(np.float32), None
+        total = share = 0.0
+        for (weight, score, manifest), (_, cells) in zip(with_map, maps, strict=True):
+            if score.boxes is not None:
+                # Distances on one input are other distances on a larger one.
+                scale = self.manifest.preprocessing.size / manifest.preprocessing.size
+                part = weight * (cells + 1e-6)[:, None]
+                flat = score.boxes.reshape(-1, *score.boxes.shape[2:])
+                total = total + part * scale * _resampled(flat, side).reshape(-1, 4, side, side)
+                share = share + part
+        return mean.astype(np.float32), (total / share).astype(np.float32)
+
+    def _attributes(self, pairs) -> np.ndarray:
+        """Mean over the members that tell an attribute."""
+        columns = []
+        for name in self.manifest.attributes:
+            told = [
+                (weight, score.attributes[:, member.manifest.attributes.index(name)])
+                for (weight, score), member in zip(pairs, self._members, strict=True)
+                if name in member.manifest.attributes
+            ]
+            columns.append(sum(w * said for w, said in told) / sum(w for w, _ in told))
+        return np.stack(columns, axis=1) if columns else np.zeros((len(pairs[0][1].attributes), 0))
 
 
 def open_model(bundle: Bundle, threads: int | None, providers: Sequence[str]) -> Network | Average:
     """A bundle of either kind, ready to run. Raises BundleError or SettingsError."""
     kind = Average if bundle.manifest.kind == "average" else Network
     return kind(bundle, threads, providers)
+
+
+def _outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """The graph's outputs that a reading needs, each with its shape after the first axis."""
+    outputs = {"logits": (len(manifest.classes),)}
+    if manifest.evidence:
+        side = map_side(manifest)
+        outputs["evidence"] = (1, side, side)
+        if manifest.evidence.boxes:
+            outputs["boxes"] = (4, side, side)
+    if manifest.attributes:
+        outputs["attributes"] = (len(manifest.attributes),)
+    return outputs
+
+
+def _within(values: np.ndarray, highest: float) -> np.ndarray:
+    """A graph may say NaN; a map with a hole in it still shows the rest."""
+    return np.clip(np.nan_to_num(values), 0, highest)
 
 
 def map_side(manifest: Manifest) -> int:

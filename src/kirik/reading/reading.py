@@ -40,6 +40,7 @@ class Reading:
     probability: of a fracture, 0…1; None where no class means "no fracture".
     probabilities: by class, in the model's order; they sum to 1.
     model: its name, and its version where that is not the first.
+    attributes: what the model tells beside that, such as region:hand or hardware, 0…1.
     findings: highest score first; none where the decision is no_fracture.
     peak: None where the model gives no evidence map.
     evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
@@ -52,6 +53,7 @@ class Reading:
     probability: float | None
     probabilities: dict[str, float]
     model: str
+    attributes: dict[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     peak: Peak | None = None
     evidence: np.ndarray | None = field(default=None, repr=False)
