@@ -59,12 +59,14 @@ def train(
     split: Split,
     fold: int | None = None,
     resume: bool = False,
+    report: bool = True,
     language: str = "en",
     console: Console | None = None,
 ) -> Trained:
     """Train on a split's development part, bundle the best network, and report on `fold`.
 
-    fold: left out of training and reported on; None trains on all of dev and reports nothing.
+    fold: left out of training and, unless `report` is off, reported on; None trains on all of dev
+        and reports nothing.
     Raises KirikError's kinds; the run's folder keeps what was done.
     """
     from kirik.training.run import resolve, train_network
@@ -90,7 +92,7 @@ def train(
     unreadable = dict(trained.unreadable)
     _draw_curves(directory, language)
     bundle = bundle_of(trained, index, directory)
-    if fold is not None:
+    if report and fold is not None:
         out, part = directory / "report", f"fold{fold}"
         _, failures = report_on(bundle, index, split, part, out, language=language, console=console)
         unreadable |= failures
@@ -184,7 +186,7 @@ def report_on(
     records = select(index, split, part)
     console = console or Console()
     with console.reading(len(records)) as progress:
-        readings, failures = _read_all(classifier, records, progress)
+        readings, failures = read_all(classifier, records, progress)
     predictions = predictions_of(readings, index, split, classifier)
     points = classifier.manifest.operating_points
     if threshold is None:
@@ -234,7 +236,7 @@ def _seen(provenance: dict, split: Split, part: str) -> bool | None:
     return any(a.image_id in trained_on for a in split.part(part))
 
 
-def _read_all(
+def read_all(
     classifier: Classifier, records: Sequence[Record], progress
 ) -> tuple[list[tuple[Record, Reading]], dict[str, str]]:
     """Readings with their records, and by id why others failed, without the files' places."""
@@ -410,10 +412,12 @@ def _duplicates(index: Index, console: Console):
     return facts, find_duplicates(facts, {record.id: record.label for record in index.records})
 
 
-def resume(run: Path, data: Path | None, language: str, console: Console) -> Trained:
+def resume(
+    run: Path, data: Path | None, language: str, console: Console, *, report: bool = True
+) -> Trained:
     """Go on with a run that was stopped, with its own settings, split and fold.
 
-    data: where the data set is now, if it was moved.
+    data: where the data set is now, if it was moved. report: as for `train`.
     Raises TrainingError if there is no such run, or it is finished.
     """
     try:
@@ -424,7 +428,7 @@ def resume(run: Path, data: Path | None, language: str, console: Console) -> Tra
         raise TrainingError(
             f"{run}: not a training run of this kirik (no usable run.json in it)"
         ) from error
-    reported = fold is None or (run / "report" / "report.html").is_file()
+    reported = not report or fold is None or (run / "report" / "report.html").is_file()
     if (run / "bundle").is_dir() and reported:
         raise TrainingError(f"{run}: this run is finished; its bundle is {run / 'bundle'}")
     shutil.rmtree(run / "bundle", ignore_errors=True)
@@ -435,6 +439,7 @@ def resume(run: Path, data: Path | None, language: str, console: Console) -> Tra
         split=Split(name, load_split(run / "split.csv").assignments),
         fold=fold,
         resume=True,
+        report=report,
         language=language,
         console=console,
     )

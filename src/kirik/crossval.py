@@ -1,0 +1,329 @@
+"""Cross-validation: every development radiograph read by a network that never saw its group.
+
+What a model needs beside its weights (temperature, operating points, the findings' threshold) is
+chosen on these out-of-fold readings. The figures that are reported choose it for each fold on the
+other folds, so that no radiograph is judged by what it helped to choose.
+
+DIR/fold1 …            the training runs, which are gone on with where they stopped
+DIR/fold1/read.csv …   what each fold's network said of the fold left out, before calibration
+DIR/report             out-of-fold predictions, calibrated by cross-fitting, and their figures
+DIR/bundle             the model: one network trained on all of dev, or the average of the folds'
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from kirik.bundle import Bundle, Manifest, average_bundles, load_bundle, write_bundle
+from kirik.card import model_card
+from kirik.console import Console
+from kirik.dataset.check import select
+from kirik.dataset.index import Index, Record
+from kirik.dataset.sources import load_index
+from kirik.dataset.split import Split
+from kirik.errors import SettingsError
+from kirik.evaluation.calibration import apply_temperature, fit_temperature
+from kirik.evaluation.localization import (
+    Localized,
+    choose_shown_from,
+    findings_table,
+    measure_localization,
+)
+from kirik.evaluation.metrics import Metrics, measure
+from kirik.evaluation.predictions import Predictions, read_predictions
+from kirik.evaluation.report import write_report
+from kirik.operating_points import CrossFitted, OperatingPoints, choose_operating_points
+from kirik.reading.classifier import Classifier
+from kirik.training.settings import TrainingSettings
+from kirik.workflow import predictions_of, read_all, resume, train
+
+Final = Literal["single", "average", "none"]
+FINDINGS_FROM = 0.02
+"""Fainter findings than this are not kept: they change no figure, and there are thousands."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen on readings of radiographs that a network did not train on.
+
+    shown_from: the score from which a finding is shown; None without an evidence map.
+    """
+
+    temperature: float
+    points: OperatingPoints | None
+    shown_from: float | None
+
+
+@dataclass(frozen=True)
+class Read:
+    """Radiographs read by networks that never saw them, before calibration.
+
+    fold: int [n]. findings: arrays [m, 5] of boxes and scores, or None without an evidence map.
+    truth: arrays [k, 4]. known: bool [n]; see `Localized`.
+    """
+
+    predictions: Predictions
+    fold: np.ndarray
+    localized: Localized | None
+
+    def select(self, rows: np.ndarray) -> "Read":
+        """The radiographs at these positions."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return Read(
+            self.predictions.select(rows),
+            self.fold[rows],
+            self.localized.select(rows) if self.localized else None,
+        )
+
+
+def cross_validate(
+    data: Path,
+    settings: TrainingSettings,
+    directory: Path,
+    *,
+    split: Split,
+    final: Final = "single",
+    bootstrap: int = 2000,
+    language: str = "en",
+    console: Console | None = None,
+) -> tuple[Metrics, Path | None]:
+    """Train a network for each fold without it, read the fold with it, choose, measure, bundle.
+
+    settings: their `validation` is set to 0: the folds left out choose, so all the rest trains.
+    final: `single` trains one more network on all of dev; `average` joins the folds' networks.
+    Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
+    Raises SettingsError if the split has no folds, else what training and reading raise.
+    """
+    console = console or Console()
+    if not split.folds:
+        raise SettingsError(f"split {split.name} has no folds; make one with kirik data split")
+    settings = settings.model_copy(update={"validation": 0.0})
+    index = load_index(data)
+    parts = []
+    for fold in split.folds:
+        run = directory / f"fold{fold}"
+        _run(data, settings, run, split, fold, language, console)
+        parts.append(_read_fold(run, index, split, fold, console))
+    read = _concat(parts)
+    metrics = report_out_of_fold(
+        directory / "report",
+        read,
+        {
+            "model": directory.resolve().name,
+            "network": settings.network,
+            "data_set": index.root.resolve().name,
+            "split": split.name,
+            "part": "dev",
+            "seed": settings.seed,
+            "bootstrap_seed": 0,
+            "settings": settings.model_dump(exclude={"weights"}),
+            "trained_on_this_part": False,
+            "selected_on_this_part": False,
+        },
+        bootstrap=bootstrap,
+        language=language,
+    )
+    if final == "none":
+        return metrics, None
+    bundles = [load_bundle(directory / f"fold{fold}") for fold in split.folds]
+    if final == "single":
+        run = directory / "all"
+        _run(data, settings, run, split, None, language, console)
+        bundles = [load_bundle(run)]
+    return metrics, _finish(directory, bundles, choose(read), metrics)
+
+
+def _run(data, settings, run: Path, split: Split, fold, language: str, console: Console) -> None:
+    """Train, unless it was done; go on with what was stopped."""
+    if (run / "bundle").is_dir():
+        return
+    console.say(f"{run}:")
+    if (run / "run.json").is_file():
+        resume(run, data, language, console, report=False)
+    else:
+        train(
+            data,
+            settings,
+            run,
+            split=split,
+            fold=fold,
+            report=False,
+            language=language,
+            console=console,
+        )
+
+
+def _read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:
+    """The fold left out, read by its run's bundle; from the run's files where that was done."""
+    records = {record.id: record for record in select(index, split, f"fold{fold}")}
+    table, boxes = run / "read.csv", run / "findings.csv"
+    if not table.is_file():
+        classifier = Classifier(load_bundle(run), findings_from=FINDINGS_FROM)
+        with console.reading(len(records)) as progress:
+            readings, failures = read_all(classifier, list(records.values()), progress)
+        console.unreadable(failures)
+        if classifier.manifest.evidence:
+            found = findings_table([reading.findings for _, reading in readings])
+            _write_findings(boxes, [record.id for record, _ in readings], found)
+        predictions_of(readings, index, split, classifier).write(table)
+    predictions = read_predictions(table)
+    localized = None
+    if boxes.is_file():
+        localized = _localized(predictions, records, _read_findings(boxes))
+    return Read(predictions, np.full(len(predictions.ids), fold), localized)
+
+
+def _write_findings(path: Path, ids: list[str], found: tuple[np.ndarray, ...]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("image_id", "x", "y", "width", "height", "score"))
+        for image_id, boxes in zip(ids, found, strict=True):
+            table.writerows((image_id, *(f"{value:.4f}" for value in box)) for box in boxes)
+
+
+def _read_findings(path: Path) -> dict[str, list[list[float]]]:
+    found: dict[str, list[list[float]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            box = [float(row[name]) for name in ("x", "y", "width", "height", "score")]
+            found.setdefault(row["image_id"], []).append(box)
+    return found
+
+
+def _localized(
+    predictions: Predictions, records: dict[str, Record], found: dict[str, list[list[float]]]
+) -> Localized:
+    truth = [np.array(records[i].boxes, float).reshape(-1, 4) for i in predictions.ids]
+    fractured = predictions.fractured if predictions.binary else np.ones(len(truth), bool)
+    return Localized(
+        tuple(truth),
+        tuple(np.array(found.get(i, []), float).reshape(-1, 5) for i in predictions.ids),
+        predictions.groups,
+        np.array([len(boxes) > 0 for boxes in truth]) == fractured,
+    )
+
+
+def _concat(parts: list[Read]) -> Read:
+    maps = [part.localized for part in parts]
+    localized = None
+    if all(maps):
+        localized = Localized(
+            tuple(boxes for one in maps for boxes in one.truth),
+            tuple(boxes for one in maps for boxes in one.found),
+            tuple(group for one in maps for group in one.groups),
+            np.concatenate([one.known for one in maps]),
+        )
+    return Read(
+        Predictions.concat([part.predictions for part in parts]),
+        np.concatenate([part.fold for part in parts]),
+        localized,
+    )
+
+
+def choose(read: Read) -> Choices:
+    """Temperature, operating points and the findings' threshold, on these readings."""
+    predictions = read.predictions
+    temperature = fit_temperature(predictions.probabilities, predictions.labels, probabilities=True)
+    points = None
+    if predictions.binary:
+        calibrated = _calibrated(predictions, temperature)
+        points = choose_operating_points(calibrated.fractured, calibrated.fracture_probability)
+    has_map = read.localized is not None and any(len(boxes) for boxes in read.localized.truth)
+    return Choices(temperature, points, choose_shown_from(read.localized) if has_map else None)
+
+
+def _calibrated(predictions: Predictions, temperature: float) -> Predictions:
+    from dataclasses import replace
+
+    probabilities = apply_temperature(predictions.probabilities, temperature)
+    return replace(predictions, probabilities=probabilities)
+
+
+def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray]:
+    """Each fold calibrated by what the others chose: readings, points, and findings' thresholds."""
+    parts, low, high, shown = [], [], [], []
+    for fold in np.unique(read.fold):
+        own, chosen = read.select(read.fold == fold), choose(read.select(read.fold != fold))
+        calibrated = _calibrated(own.predictions, chosen.temperature)
+        parts.append(Read(calibrated, own.fold, own.localized))
+        count = len(own.fold)
+        if chosen.points:
+            low.append(np.full(count, chosen.points.low))
+            high.append(np.full(count, chosen.points.high))
+        shown.append(np.full(count, np.inf if chosen.shown_from is None else chosen.shown_from))
+    points = CrossFitted(np.concatenate(low), np.concatenate(high)) if low else None
+    return _concat(parts), points, np.concatenate(shown)
+
+
+def report_out_of_fold(
+    out: Path, read: Read, facts: dict, *, bootstrap: int = 2000, language: str = "en"
+) -> Metrics:
+    """Measure out-of-fold readings by cross-fitting, and write report, metrics and predictions."""
+    fitted, points, shown_from = cross_fit(read)
+    overall = choose(read)
+    metrics = measure(
+        fitted.predictions,
+        threshold=overall.points.high if overall.points else 0.5,
+        operating_points=overall.points,
+        cross_fitted=points,
+        bootstrap=bootstrap,
+    )
+    if overall.shown_from is not None:
+        if points is not None:
+            dismissed = fitted.predictions.fracture_probability < points.low
+            shown_from = np.where(dismissed, np.inf, shown_from)
+        metrics["localization"] = measure_localization(
+            fitted.localized, shown_from, replicates=bootstrap
+        )
+    write_report(out, fitted.predictions, metrics, facts=facts, language=language)
+    return metrics
+
+
+def _finish(directory: Path, bundles: list[Bundle], chosen: Choices, metrics: Metrics) -> Path:
+    """The bundle of the model: networks as they were trained, with what the folds chose."""
+    out, name = directory / "bundle", directory.resolve().name
+    calibrated = []
+    for number, bundle in enumerate(bundles, 1):
+        single = len(bundles) == 1
+        place = out if single else directory / f".member{number}"
+        calibrated.append(place)
+        evidence = bundle.manifest.evidence
+        if evidence and chosen.shown_from is not None:
+            evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
+        manifest = bundle.manifest.model_copy(
+            update={
+                "name": name if single else f"{name}-{number}",
+                "temperature": chosen.temperature,
+                "operating_points": chosen.points,
+                "evidence": evidence,
+                "provenance": bundle.manifest.provenance | {"out_of_fold": _summary(metrics)},
+            }
+        )
+        _rewrite(place, bundle, manifest)
+    if len(bundles) > 1:
+        average_bundles(calibrated, out, name, operating_points=chosen.points, replace=True)
+    return out
+
+
+def _rewrite(place: Path, bundle: Bundle, manifest: Manifest) -> None:
+    files = {n: p for n, p in bundle.files.items() if n != "card.md"}
+    write_bundle(place, manifest, files | {"card.md": model_card(manifest).encode()}, replace=True)
+
+
+def _summary(metrics: Metrics) -> dict:
+    """The out-of-fold figures that a model card names, as [value, low, high]."""
+    figures = dict(metrics["fracture"] or metrics["by_class"]) | metrics.get("localization", {})
+    return {
+        name: [None if v is None else round(v, 4) for v in figures[name].values()]
+        for name in _SUMMED
+        if isinstance(figures.get(name), dict)
+    }
+
+
+_SUMMED = (
+    *("auroc", "auprc", "macro_auroc", "sensitivity_at_specificity_90", "ece", "brier"),
+    *("peak_on_fracture", "map50", "fractures_found", "false_per_normal"),
+)
