@@ -29,7 +29,8 @@ def brightness_graph(
 ) -> bytes:
     """A graph whose last class's logit is gain · (mean brightness − ½), and whose others are 0.
 
-    Its evidence map is the mean brightness of each cell.
+    Its evidence map is the mean brightness of each cell, each cell's box reaches 16 pixels from its
+    centre; strangeness and the only attribute are the mean brightness, too.
     """
     weights = np.zeros((1, classes), np.float32)
     weights[0, -1] = gain
@@ -38,6 +39,9 @@ def brightness_graph(
         "middle": np.float32(0.5),
         "weights": weights,
         "axes": np.array([2, 3]),
+        "last": np.array([1]),
+        "nothing": np.float32(0),
+        "reach": np.full((1, 4, 1, 1), 16, np.float32),
     }
     nodes = [
         helper.make_node("Cast", ["radiograph"], ["floats"], to=TensorProto.FLOAT),
@@ -45,8 +49,11 @@ def brightness_graph(
         helper.make_node("ReduceMean", ["levels", "axes"], ["embedding"], keepdims=0),
         helper.make_node("Sub", ["embedding", "middle"], ["centred"]),
         helper.make_node("MatMul", ["centred", "weights"], ["logits"]),
+        helper.make_node("Squeeze", ["embedding", "last"], ["strangeness"]),
+        helper.make_node("Identity", ["embedding"], ["attributes"]),
     ]
     outputs = [("logits", ["n", classes]), ("embedding", ["n", 1])]
+    outputs += [("strangeness", ["n"]), ("attributes", ["n", 1])]
     if stride:
         square = [stride, stride]
         nodes.append(
@@ -54,7 +61,10 @@ def brightness_graph(
                 "AveragePool", ["levels"], ["evidence"], kernel_shape=square, strides=square
             )
         )
-        outputs.append(("evidence", ["n", 1, size // stride, size // stride]))
+        side = size // stride
+        nodes.append(helper.make_node("Mul", ["evidence", "nothing"], ["empty"]))
+        nodes.append(helper.make_node("Add", ["empty", "reach"], ["boxes"]))
+        outputs += [("evidence", ["n", 1, side, side]), ("boxes", ["n", 4, side, side])]
     graph = helper.make_graph(
         nodes,
         "brightness",

@@ -7,7 +7,8 @@
     SHA256SUMS     the checksum of every file above, as `sha256sum` writes and checks it
 
 The graph takes `radiograph`, uint8 [n, 1, size, size], and gives `logits`, float32 [n, classes],
-`embedding`, float32 [n, features], and, where the manifest has `evidence`, `evidence`, float32
+`embedding`, float32 [n, features], where the manifest has `scope`, `strangeness`, float32 [n], and,
+where the manifest has `evidence`, `evidence`, float32
 [n, 1, size/stride, size/stride] in 0…1, and, where that has `boxes`, `boxes`, float32
 [n, 4, size/stride, size/stride]: input pixels from each cell's centre to the left, top, right and
 bottom of the fracture there. Where the manifest names `attributes`, `attributes`, float32
@@ -67,6 +68,18 @@ class Evidence(BaseModel):
     boxes: bool = False
 
 
+class Scope(BaseModel):
+    """What is too strange to be read: above this a radiograph is out of scope.
+
+    accepted: the share of radiographs like the training data that lie below it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: _Positive
+    accepted: float = Field(gt=0, le=1)
+
+
 class Manifest(BaseModel):
     """What a bundle says about itself.
 
@@ -77,6 +90,8 @@ class Manifest(BaseModel):
         is applied to the logarithm of the members' mean.
     operating_points: chosen on the validation part; with a negative class only.
     members, weights: of an average; weights are relative, and equal where there are none.
+    scope: None where nothing is refused. An average's members' strangeness is divided by their own
+        thresholds before it is averaged.
     attributes: what the graph tells beside the classes, such as `region:hand` or `hardware`.
     preprocessing, evidence: an average's are the grid that its members' maps are brought to.
     network: the name it was trained by.
@@ -96,6 +111,7 @@ class Manifest(BaseModel):
     temperature: _Positive = 1.0
     operating_points: OperatingPoints | None = None
     evidence: Evidence | None = None
+    scope: Scope | None = None
     attributes: tuple[_Text, ...] = ()
     members: tuple[_Folder, ...] = ()
     weights: tuple[_Positive, ...] = ()
@@ -253,6 +269,7 @@ def average_bundles(
         temperature=temperature,
         operating_points=operating_points or _mean_points(bundles),
         evidence=grid.evidence,
+        scope=_mean_scope(bundles),
         attributes=tuple(sorted({a for b in bundles for a in b.manifest.attributes})),
         members=tuple(names),
         weights=tuple(weights),
@@ -307,6 +324,12 @@ def _mean_points(bundles: Sequence[Bundle]) -> OperatingPoints | None:
     )
 
 
+def _mean_scope(bundles: Sequence[Bundle]) -> Scope | None:
+    scopes = [bundle.manifest.scope for bundle in bundles if bundle.manifest.scope]
+    accepted = min((scope.accepted for scope in scopes), default=1)
+    return Scope(threshold=1.0, accepted=accepted) if scopes else None
+
+
 def _open(folder: Path, checksums: Mapping[str, str]) -> Bundle:
     """A verified folder as a Bundle, its members opened too (their files are in `checksums`)."""
     if MANIFEST not in checksums:
@@ -336,10 +359,11 @@ def _check_average(folder: Path, manifest: Manifest, members: Sequence[Bundle]) 
         and not any(m.evidence and m.evidence.boxes for m in said)
     )
     lacks_attributes = set(manifest.attributes) - {name for m in said for name in m.attributes}
-    if members and (lacks_map or lacks_boxes or lacks_attributes):
+    lacks_scope = manifest.scope and not any(m.scope for m in said)
+    if members and (lacks_map or lacks_boxes or lacks_attributes or lacks_scope):
         raise BundleError(
-            f"{folder}: none of its members gives the evidence or the attributes that it promises; "
-            "make the average again"
+            f"{folder}: none of its members gives the evidence, attributes or scope that it "
+            "promises; make the average again"
         )
 
 

@@ -11,19 +11,20 @@ DIR/bundle             the model: one network trained on all of dev, or the aver
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from kirik.bundle import Bundle, Manifest, average_bundles, load_bundle, write_bundle
+from kirik.bundle import Bundle, Manifest, Scope, average_bundles, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
 from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
+from kirik.dataset.tables import write_table
 from kirik.errors import SettingsError
 from kirik.evaluation.calibration import apply_temperature, fit_temperature
 from kirik.evaluation.localization import (
@@ -38,7 +39,7 @@ from kirik.evaluation.report import write_report
 from kirik.operating_points import CrossFitted, OperatingPoints, choose_operating_points
 from kirik.reading.classifier import Classifier
 from kirik.training.settings import TrainingSettings
-from kirik.workflow import predictions_of, read_all, resume, train
+from kirik.workflow import choose_scope, predictions_of, read_all, resume, train
 
 Final = Literal["single", "average", "none"]
 FINDINGS_FROM = 0.02
@@ -55,18 +56,19 @@ class Choices:
     temperature: float
     points: OperatingPoints | None
     shown_from: float | None
+    scope: Scope
 
 
 @dataclass(frozen=True)
 class Read:
     """Radiographs read by networks that never saw them, before calibration.
 
-    fold: int [n]. findings: arrays [m, 5] of boxes and scores, or None without an evidence map.
-    truth: arrays [k, 4]. known: bool [n]; see `Localized`.
+    fold: int [n]. strangeness: float [n]. localized: None without an evidence map.
     """
 
     predictions: Predictions
     fold: np.ndarray
+    strangeness: np.ndarray
     localized: Localized | None
 
     def select(self, rows: np.ndarray) -> "Read":
@@ -75,6 +77,7 @@ class Read:
         return Read(
             self.predictions.select(rows),
             self.fold[rows],
+            self.strangeness[rows],
             self.localized.select(rows) if self.localized else None,
         )
 
@@ -159,38 +162,49 @@ def _run(data, settings, run: Path, split: Split, fold, language: str, console: 
 def _read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:
     """The fold left out, read by its run's bundle; from the run's files where that was done."""
     records = {record.id: record for record in select(index, split, f"fold{fold}")}
-    table, boxes = run / "read.csv", run / "findings.csv"
+    table, boxes, strange = (run / f"{n}.csv" for n in ("read", "findings", "strangeness"))
     if not table.is_file():
-        classifier = Classifier(load_bundle(run), findings_from=FINDINGS_FROM)
+        classifier = Classifier(load_bundle(run), gate=False, findings_from=FINDINGS_FROM)
         with console.reading(len(records)) as progress:
             readings, failures = read_all(classifier, list(records.values()), progress)
         console.unreadable(failures)
         if classifier.manifest.evidence:
             found = findings_table([reading.findings for _, reading in readings])
-            _write_findings(boxes, [record.id for record, _ in readings], found)
+            rows = [
+                (record.id, *(f"{value:.4f}" for value in box))
+                for (record, _), own in zip(readings, found, strict=True)
+                for box in own
+            ]
+            write_table(boxes, ("image_id", *_BOX), rows)
+        strangeness = {record.id: reading.strangeness for record, reading in readings}
+        write_table(strange, ("image_id", "strangeness"), strangeness.items())
         predictions_of(readings, index, split, classifier).write(table)
     predictions = read_predictions(table)
     localized = None
     if boxes.is_file():
         localized = _localized(predictions, records, _read_findings(boxes))
-    return Read(predictions, np.full(len(predictions.ids), fold), localized)
+    strangeness = {row["image_id"]: float(row["strangeness"]) for row in _rows(strange)}
+    return Read(
+        predictions,
+        np.full(len(predictions.ids), fold),
+        np.array([strangeness[image_id] for image_id in predictions.ids]),
+        localized,
+    )
 
 
-def _write_findings(path: Path, ids: list[str], found: tuple[np.ndarray, ...]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("image_id", "x", "y", "width", "height", "score"))
-        for image_id, boxes in zip(ids, found, strict=True):
-            table.writerows((image_id, *(f"{value:.4f}" for value in box)) for box in boxes)
+_BOX = ("x", "y", "width", "height", "score")
 
 
 def _read_findings(path: Path) -> dict[str, list[list[float]]]:
     found: dict[str, list[list[float]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            box = [float(row[name]) for name in ("x", "y", "width", "height", "score")]
-            found.setdefault(row["image_id"], []).append(box)
+    for row in _rows(path):
+        found.setdefault(row["image_id"], []).append([float(row[name]) for name in _BOX])
     return found
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _localized(
@@ -219,6 +233,7 @@ def _concat(parts: list[Read]) -> Read:
     return Read(
         Predictions.concat([part.predictions for part in parts]),
         np.concatenate([part.fold for part in parts]),
+        np.concatenate([part.strangeness for part in parts]),
         localized,
     )
 
@@ -232,37 +247,38 @@ def choose(read: Read) -> Choices:
         calibrated = _calibrated(predictions, temperature)
         points = choose_operating_points(calibrated.fractured, calibrated.fracture_probability)
     has_map = read.localized is not None and any(len(boxes) for boxes in read.localized.truth)
-    return Choices(temperature, points, choose_shown_from(read.localized) if has_map else None)
+    shown_from = choose_shown_from(read.localized) if has_map else None
+    return Choices(temperature, points, shown_from, choose_scope(read.strangeness))
 
 
 def _calibrated(predictions: Predictions, temperature: float) -> Predictions:
-    from dataclasses import replace
-
     probabilities = apply_temperature(predictions.probabilities, temperature)
     return replace(predictions, probabilities=probabilities)
 
 
-def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray]:
-    """Each fold calibrated by what the others chose: readings, points, and findings' thresholds."""
-    parts, low, high, shown = [], [], [], []
+def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray, int]:
+    """Each fold calibrated by what the others chose: readings, points, findings' thresholds, and
+    how many radiographs their scope refuses."""
+    parts, low, high, shown, refused = [], [], [], [], 0
     for fold in np.unique(read.fold):
         own, chosen = read.select(read.fold == fold), choose(read.select(read.fold != fold))
         calibrated = _calibrated(own.predictions, chosen.temperature)
-        parts.append(Read(calibrated, own.fold, own.localized))
+        parts.append(replace(own, predictions=calibrated))
+        refused += int(np.sum(own.strangeness > chosen.scope.threshold))
         count = len(own.fold)
         if chosen.points:
             low.append(np.full(count, chosen.points.low))
             high.append(np.full(count, chosen.points.high))
         shown.append(np.full(count, np.inf if chosen.shown_from is None else chosen.shown_from))
     points = CrossFitted(np.concatenate(low), np.concatenate(high)) if low else None
-    return _concat(parts), points, np.concatenate(shown)
+    return _concat(parts), points, np.concatenate(shown), refused
 
 
 def report_out_of_fold(
     out: Path, read: Read, facts: dict, *, bootstrap: int = 2000, language: str = "en"
 ) -> Metrics:
     """Measure out-of-fold readings by cross-fitting, and write report, metrics and predictions."""
-    fitted, points, shown_from = cross_fit(read)
+    fitted, points, shown_from, refused = cross_fit(read)
     overall = choose(read)
     metrics = measure(
         fitted.predictions,
@@ -271,6 +287,7 @@ def report_out_of_fold(
         cross_fitted=points,
         bootstrap=bootstrap,
     )
+    metrics["out_of_scope"] = refused
     if overall.shown_from is not None:
         if points is not None:
             dismissed = fitted.predictions.fracture_probability < points.low
@@ -298,6 +315,7 @@ def _finish(directory: Path, bundles: list[Bundle], chosen: Choices, metrics: Me
                 "name": name if single else f"{name}-{number}",
                 "temperature": chosen.temperature,
                 "operating_points": chosen.points,
+                "scope": chosen.scope,
                 "evidence": evidence,
                 "provenance": bundle.manifest.provenance | {"out_of_fold": _summary(metrics)},
             }

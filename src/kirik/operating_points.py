@@ -13,6 +13,8 @@ from kirik.errors import DataSetError
 
 Decision = Literal["fracture", "uncertain", "no_fracture"]
 DECISIONS: tuple[Decision, ...] = ("fracture", "uncertain", "no_fracture")
+OUT_OF_SCOPE = "out_of_scope"
+"""Decided before any probability: what the model was never shown the like of."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kirik.bundle import Evidence, Manifest, find_bundle, write_bundle
+from kirik.bundle import Evidence, Manifest, Scope, find_bundle, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import absent, check_split, select
@@ -33,7 +33,7 @@ from kirik.evaluation.report import write_report
 from kirik.operating_points import OperatingPoints, choose_operating_points
 from kirik.output.overlay import draw_marked
 from kirik.radiograph import read_radiograph
-from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.classifier import Classifier
 from kirik.reading.network import softmax
 from kirik.reading.reading import Failure, Reading
 from kirik.training.settings import TrainingSettings
@@ -144,7 +144,9 @@ def _choices(trained, index: Index) -> dict:
 
     held_out, pyramid = trained.validation, trained.network.pyramid
     temperature, points, threshold = 1.0, OperatingPoints(0.5, 0.5), 0.5
+    scope = Scope(threshold=1e6, accepted=1.0)
     if held_out is not None:
+        scope = choose_scope(held_out.strangeness)
         temperature = fit_temperature(held_out.logits, held_out.labels, probabilities=False)
         if index.negative is not None:
             probabilities = softmax(held_out.logits / temperature)
@@ -158,8 +160,18 @@ def _choices(trained, index: Index) -> dict:
     return {
         "temperature": temperature,
         "operating_points": None if index.negative is None else points,
+        "scope": scope,
         "evidence": Evidence(stride=stride, threshold=threshold, boxes=True) if pyramid else None,
     }
+
+
+ACCEPTED = 0.99
+"""Share of radiographs like those trained on that the scope gate lets through."""
+
+
+def choose_scope(strangeness: np.ndarray) -> Scope:
+    """The gate that accepts 99 % of radiographs that were not trained on, by their strangeness."""
+    return Scope(threshold=max(float(np.quantile(strangeness, ACCEPTED)), 1e-6), accepted=ACCEPTED)
 
 
 def report_on(
@@ -182,7 +194,8 @@ def report_on(
     Returns the metrics, and why radiographs could not be read, by id; those are left out and
     listed in the report.
     """
-    classifier = load_model(model)
+    # Every radiograph of the part is measured; how many the gate would refuse is told beside it.
+    classifier = Classifier(load_bundle(model), gate=False)
     records = select(index, split, part)
     console = console or Console()
     with console.reading(len(records)) as progress:
@@ -194,6 +207,7 @@ def report_on(
     metrics = measure(
         predictions, threshold=threshold, operating_points=points, bootstrap=bootstrap, seed=seed
     )
+    metrics["out_of_scope"] = _refused(readings, classifier)
     provenance = classifier.manifest.provenance
     seen = _seen(provenance, split, part)
     facts = {
@@ -221,6 +235,14 @@ def report_on(
         language=language,
     )
     return metrics, failures
+
+
+def _refused(readings, classifier: Classifier) -> int | None:
+    """How many of these readings' radiographs the scope gate refuses."""
+    scope = classifier.manifest.scope
+    if scope is None:
+        return None
+    return sum(not reading.strangeness <= scope.threshold for _, reading in readings)
 
 
 def _seen(provenance: dict, split: Split, part: str) -> bool | None:

@@ -6,10 +6,10 @@ import pytest
 
 import kirik
 from conftest import GAIN, brightness_graph, two_tone
-from kirik.bundle import Evidence, average_bundles
+from kirik.bundle import Evidence, Scope, average_bundles
 from kirik.errors import BundleError, KirikError, RadiographError, SettingsError
 from kirik.preprocessing import Preprocessing
-from kirik.reading.classifier import load_model
+from kirik.reading.classifier import Classifier, load_model
 
 
 def sigmoid(logit: float) -> float:
@@ -233,3 +233,40 @@ def test_the_package_offers_what_it_lists():
 def test_a_map_with_holes_reads_as_no_evidence_there(make_bundle, square):
     bundle = make_bundle(evidence=Evidence(stride=8, threshold=0.99))
     assert load_model(bundle.path).read(square(0.9)).findings == ()
+
+
+GATED = {"scope": Scope(threshold=0.5, accepted=0.99)}
+
+
+def test_what_is_unlike_the_training_data_is_out_of_scope_and_has_no_probability(
+    make_bundle, square
+):
+    classifier = load_model(make_bundle(**GATED).path)
+    odd = classifier.read(square(0.6))
+    assert (odd.decision, odd.probability, odd.probabilities) == ("out_of_scope", None, {})
+    assert (odd.findings, odd.evidence) == ((), None)
+    assert odd.strangeness == pytest.approx(0.6, abs=0.01)
+    usual = classifier.read(square(0.4))
+    assert usual.decision == "no_fracture"
+    assert usual.strangeness == pytest.approx(0.4, abs=0.01)
+
+
+def test_with_the_gate_off_all_are_judged(make_bundle, square):
+    reading = Classifier(make_bundle(**GATED), gate=False).read(square(0.6))
+    assert reading.decision == "fracture"
+    assert reading.strangeness == pytest.approx(0.6, abs=0.01)
+
+
+def test_an_average_holds_strangeness_against_each_members_own_gate(make_bundle, square, tmp_path):
+    strict = make_bundle("strict", scope=Scope(threshold=0.2, accepted=0.99))
+    mild = make_bundle("mild", scope=Scope(threshold=0.6, accepted=0.99))
+    both = load_model(average_bundles([strict.path, mild.path], tmp_path / "both", "both").path)
+    reading = both.read(square(0.25))
+    assert reading.strangeness == pytest.approx((0.25 / 0.2 + 0.25 / 0.6) / 2, abs=0.02)
+    assert reading.decision != "out_of_scope"
+    assert both.read(square(0.4)).decision == "out_of_scope"
+
+
+def test_attributes_come_by_their_names(make_bundle, square):
+    classifier = load_model(make_bundle(attributes=("hardware",)).path)
+    assert classifier.read(square(0.8)).attributes == {"hardware": pytest.approx(0.8, abs=0.01)}

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kirik.bundle import Evidence, average_bundles
 from kirik.operating_points import OperatingPoints
+from kirik.preprocessing import Preprocessing
 from kirik.radiograph import read_radiograph
-from kirik.reading.classifier import load_model
+from kirik.reading.classifier import Classifier, load_model
 
 ALWAYS = OperatingPoints(low=0, high=0)
 """Whatever the film, it is a fracture: for tests of where, not of whether."""
@@ -123,3 +125,64 @@ def test_a_radiograph_that_was_decoded_smaller_is_told_in_the_pixels_of_its_file
     [ours], [full] = classifier.read(small).findings, classifier.read(path).findings
     assert close(ours, (full.x, full.y, full.width, full.height), 1)
     assert close(ours, (320, 640, 320, 160), 40)
+
+
+BOXES = Evidence(stride=8, threshold=0.5, boxes=True)
+
+
+def test_a_finding_has_its_peaks_box_where_the_model_gives_boxes(make_bundle, save_radiograph):
+    """The box reaches 16 pixels of the input from the cell's centre, whatever the cells around."""
+    path = save_radiograph("film.png", film(128, 128, (64, 32, 16, 16)))
+    reading = load_model(make_bundle(operating_points=ALWAYS, evidence=BOXES).path).read(path)
+    [finding] = reading.findings
+    assert close(finding, (72 - 32, 40 - 32, 64, 64), 1)
+    assert finding.score == pytest.approx(1, abs=0.05)
+
+
+def test_peaks_whose_boxes_overlap_are_one_finding_and_others_two(make_bundle, save_radiograph):
+    classifier = load_model(make_bundle(operating_points=ALWAYS, evidence=BOXES).path)
+    near = film(128, 128, (32, 32, 16, 16), (64, 32, 16, 16))
+    far = film(128, 128, (16, 16, 16, 16), (96, 96, 16, 16))
+    near[32:48, 64:80] = far[96:112, 96:112] = 220
+    assert len(classifier.read(save_radiograph("near.png", near)).findings) == 1
+    found = classifier.read(save_radiograph("far.png", far)).findings
+    assert len(found) == 2
+    assert found[0].score > found[1].score
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_such_boxes_are_in_the_pixels_of_the_file_as_stored(
+    make_bundle, save_radiograph, orientation
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save_radiograph("turned.png", film(160, 120, (40, 80, 20, 20)), exif=exif)
+    reading = load_model(make_bundle(operating_points=ALWAYS, evidence=BOXES).path).read(path)
+    [finding] = reading.findings
+    centre = finding.x + finding.width / 2, finding.y + finding.height / 2
+    assert centre == pytest.approx((50, 90), abs=12)
+    assert finding.width == pytest.approx(80, abs=2)
+
+
+def test_every_finding_can_be_asked_for_whatever_the_decision(make_bundle, save_radiograph):
+    pixels = film(128, 128, (16, 16, 16, 16), (80, 80, 16, 16))
+    pixels[80:96, 80:96] = 120
+    bundle = make_bundle(operating_points=OperatingPoints(0.99, 0.99), evidence=BOXES)
+    path = save_radiograph("a.png", pixels)
+    assert load_model(bundle.path).read(path).findings == ()
+    assert len(Classifier(bundle, findings_from=0.45).read(path).findings) == 2
+
+
+def test_an_averages_boxes_are_the_mean_of_its_members(make_bundle, save_radiograph, tmp_path):
+    small = make_bundle("small", operating_points=ALWAYS, evidence=BOXES)
+    large = make_bundle(
+        "large",
+        operating_points=ALWAYS,
+        evidence=Evidence(stride=16, threshold=0.5, boxes=True),
+        preprocessing=Preprocessing(size=128),
+    )
+    both = average_bundles([small.path, large.path], tmp_path / "both", "both")
+    path = save_radiograph("film.png", film(128, 128, (64, 32, 16, 16)))
+    [finding] = load_model(both.path).read(path).findings
+    # 16 of 64 pixels, and 16 of 128: of a side of 128 that is 32 and 16, and 24 in the middle.
+    assert close(finding, (72 - 24, 40 - 24, 48, 48), 1.5)

@@ -24,9 +24,12 @@ def test_the_graph_has_the_bundles_inputs_and_outputs(exported):
     _, radiographs, content = exported
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     assert [(i.name, i.type) for i in session.get_inputs()] == [("radiograph", "tensor(uint8)")]
-    names = ["logits", "embedding", "evidence", "boxes", "attributes"]
+    names = ["logits", "embedding", "strangeness", "evidence", "boxes", "attributes"]
     assert [o.name for o in session.get_outputs()] == names
-    logits, embedding, evidence, boxes, attributes = session.run(None, {"radiograph": radiographs})
+    logits, embedding, strangeness, evidence, boxes, attributes = session.run(
+        None, {"radiograph": radiographs}
+    )
+    assert strangeness.shape == (9,)
     assert logits.shape == (9, 2)
     assert embedding.dtype == np.float32
     assert evidence.shape == (9, 1, 8, 8)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
 from kirik.output.records import Write
@@ -26,7 +27,12 @@ from kirik.reading.reading import Failure, Reading
 _HEAT = np.array([230, 120, 0])  # between Okabe and Ito's orange and vermillion
 _CONTOUR, _CONTOUR_AT = np.array([240, 228, 66]), 0.25
 _BOX, _RIM, _GROUND, _INK, _SOFT = "#56b4e9", "#000000", "#10141a", "#f2f4f7", "#a9b4c2"
-_COLOURS = {"fracture": "#ff8c5a", "uncertain": "#f0e442", "no_fracture": "#5ad1a5"}
+_COLOURS = {
+    "fracture": "#ff8c5a",
+    "uncertain": "#f0e442",
+    "no_fracture": "#5ad1a5",
+    "out_of_scope": "#d19bff",
+}
 _SIDE, _GAP, _NARROWEST = 720, 16, 640
 
 
@@ -185,7 +191,9 @@ def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
     said = words["decide"] if reading.decision == "uncertain" else ""
     decision = said or decision_words(reading.decision, language)
     colour = _COLOURS.get(reading.decision, _INK)
-    if reading.probability is not None:
+    if reading.decision == OUT_OF_SCOPE:
+        number = words["out_of_scope_why"]
+    elif reading.probability is not None:
         number = f"{words['probability']}: {reading.probability:.3f}"
     else:
         each = (f"{name} {p:.3f}" for name, p in reading.probabilities.items())

@@ -5,7 +5,8 @@
 
 A reading that is doubtful has `warnings`, too: a list of stable words, such as low_resolution.
 `probability` is a fracture's where the model tells "no fracture" from one kind of fracture, and
-an object of class → probability where it knows more classes.
+an object of class → probability where it knows more classes; it is null where the decision is
+out_of_scope.
 """
 
 import csv
@@ -25,15 +26,21 @@ def record(result: Reading | Failure) -> dict:
     """A result as plain values for JSON."""
     if isinstance(result, Failure):
         return {"path": result.path, "error": result.error, "reason": result.reason}
-    simple = result.probability is not None and len(result.probabilities) == 2
+    simple = not result.probabilities or (
+        result.probability is not None and len(result.probabilities) == 2
+    )
     by_class = {name: round(p, 6) for name, p in result.probabilities.items()}
     said = {
         "path": result.path,
         "decision": result.decision,
-        "probability": round(result.probability, 6) if simple else by_class,
+        "probability": _rounded(result.probability) if simple else by_class,
         "model": result.model,
     }
     return said | ({"warnings": list(result.warnings)} if result.warnings else {})
+
+
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 6)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ _MARKS = {
     "fracture": ("●", "bold red"),
     "uncertain": ("◐", "yellow"),
     "no_fracture": ("○", "green"),
+    "out_of_scope": ("⊘", "bold magenta"),
 }
 _BAR = 12
 
@@ -70,7 +71,8 @@ def counts_line(read: int, failed: int, language: str = "en") -> str:
 
 
 def _probability_title(results: Sequence[Reading | Failure], words: dict[str, str]) -> str:
-    of_fracture = all(isinstance(r, Failure) or r.probability is not None for r in results)
+    judged = [r for r in results if isinstance(r, Reading) and r.probabilities]
+    of_fracture = all(r.probability is not None for r in judged)
     return words["probability" if of_fracture else "probability_class"]
 
 
@@ -87,6 +89,8 @@ def _decision(reading: Reading, language: str) -> Text:
 
 
 def _bar(reading: Reading) -> Text:
+    if not reading.probabilities:
+        return Text("–", style="dim")
     known = reading.probability is not None
     probability = reading.probability if known else reading.probabilities[reading.decision]
     filled = round(probability * _BAR)

@@ -1,13 +1,15 @@
 """The words in which a reading is shown, in English and in Turkish."""
 
 from kirik.errors import SettingsError
-from kirik.operating_points import DECISIONS, OperatingPoints
+from kirik.operating_points import DECISIONS, OUT_OF_SCOPE, OperatingPoints
 
 TEXTS = {
     "en": {
         "fracture": "fracture",
         "uncertain": "uncertain",
         "no_fracture": "no fracture",
+        "out_of_scope": "out of scope",
+        "out_of_scope_why": "not a radiograph of the kind that this model knows: read it by eye",
         "failed": "not read",
         "low_resolution": "few pixels: fine lines cannot be seen",
         "radiograph": "Radiograph",
@@ -28,6 +30,8 @@ TEXTS = {
         "fracture": "kırık",
         "uncertain": "belirsiz",
         "no_fracture": "kırık yok",
+        "out_of_scope": "kapsam dışı",
+        "out_of_scope_why": "bu modelin tanıdığı türden bir radyografi değil: gözle okuyun",
         "failed": "okunamadı",
         "low_resolution": "piksel sayısı az: ince çizgiler görülemez",
         "radiograph": "Radyografi",
@@ -57,7 +61,8 @@ def texts(language: str) -> dict[str, str]:
 
 def decision_words(decision: str, language: str) -> str:
     """A decision in words; a class's name, which is the user's own, stays as it is."""
-    return texts(language)[decision] if decision in DECISIONS else decision
+    known = (*DECISIONS, OUT_OF_SCOPE)
+    return texts(language)[decision] if decision in known else decision
 
 
 def points_words(points: OperatingPoints, language: str) -> str:

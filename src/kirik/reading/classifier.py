@@ -9,7 +9,7 @@ import numpy as np
 from kirik.bundle import Bundle, Manifest, find_bundle, load_bundle
 from kirik.errors import KirikError, RadiographError
 from kirik.files import shown
-from kirik.operating_points import decide
+from kirik.operating_points import OUT_OF_SCOPE, decide
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, radiograph_from_array, read_radiograph
 from kirik.reading import evidence as maps
@@ -44,6 +44,8 @@ class Classifier:
 
     threads: that one radiograph's computation uses; as many as there are cores where None.
     providers: ONNX Runtime's names, the preferred first, such as CUDAExecutionProvider.
+    gate: whether a radiograph unlike those trained on is out of scope; off, all are judged, and
+        their `strangeness` can be looked at.
     findings_from: give every finding of at least this score, whatever the decision, as a
         measurement of findings needs them; where None, those that a reading shows.
 
@@ -56,10 +58,11 @@ class Classifier:
         *,
         threads: int | None = None,
         providers: Sequence[str] = (CPU,),
+        gate: bool = True,
         findings_from: float | None = None,
     ):
         self.bundle = bundle
-        self._findings_from = findings_from
+        self._gate, self._findings_from = gate, findings_from
         self.manifest = bundle.manifest
         self.classes = bundle.manifest.classes
         self.name = _name(bundle.manifest)
@@ -127,6 +130,9 @@ class Classifier:
             where = prepared.path or "array"
             what = f"{where}: the model {self.name} gives no number for it; read it by eye"
             return RadiographError(what, reason="model")
+        strange = None if scores.strangeness is None else float(scores.strangeness[row])
+        if self._gate and strange is not None and not strange <= self.manifest.scope.threshold:
+            return Reading(prepared.path, OUT_OF_SCOPE, None, {}, self.name, strangeness=strange)
         decision, probability = self._decide(probabilities)
         frame = prepared.frame
         reading = Reading(
@@ -136,6 +142,7 @@ class Classifier:
             dict(zip(self.classes, probabilities.tolist(), strict=True)),
             self.name,
             attributes=dict(zip(self.manifest.attributes, scores.attributes[row], strict=True)),
+            strangeness=strange,
             points=self.manifest.operating_points,
             warnings=prepared.warnings,
         )

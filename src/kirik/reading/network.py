@@ -31,12 +31,14 @@ class Scores:
     evidence: float32 [n, rows, columns] in 0…1, or None.
     boxes: float32 [n, 4, rows, columns], each cell's box, see `kirik.bundle`; or None.
     attributes: float64 [n, attributes] in 0…1, in the manifest's order.
+    strangeness: float64 [n], to be held against the scope's threshold; or None.
     """
 
     probabilities: np.ndarray
     evidence: np.ndarray | None
     boxes: np.ndarray | None
     attributes: np.ndarray
+    strangeness: np.ndarray | None
 
 
 class Network:
@@ -70,6 +72,7 @@ class Network:
             None if evidence is None else _within(evidence[:, 0], 1).astype(np.float32),
             None if boxes is None else _within(boxes, self.manifest.preprocessing.size),
             _within(attributes.astype(np.float64), 1),
+            found["strangeness"].astype(np.float64) if self.manifest.scope else None,
         )
 
     def _check_graph(self) -> None:
@@ -104,7 +107,17 @@ class Average:
             # Pool, then calibrate (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792).
             mean = softmax(np.log(np.maximum(mean, 1e-12)) / self.manifest.temperature)
         evidence, boxes = self._maps(pairs)
-        return Scores(mean, evidence, boxes, self._attributes(pairs))
+        return Scores(mean, evidence, boxes, self._attributes(pairs), self._strangeness(pairs))
+
+    def _strangeness(self, pairs) -> np.ndarray | None:
+        if not self.manifest.scope:
+            return None
+        told = [
+            (weight, score.strangeness / member.manifest.scope.threshold)
+            for (weight, score), member in zip(pairs, self._members, strict=True)
+            if score.strangeness is not None
+        ]
+        return sum(w * strange for w, strange in told) / sum(w for w, _ in told)
 
     def _maps(self, pairs) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean map and mean boxes on the manifest's grid; a box counts by its cell's evidence."""
@@ -159,6 +172,8 @@ def _outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
         outputs["evidence"] = (1, side, side)
         if manifest.evidence.boxes:
             outputs["boxes"] = (4, side, side)
+    if manifest.scope:
+        outputs["strangeness"] = ()
     if manifest.attributes:
         outputs["attributes"] = (len(manifest.attributes),)
     return outputs

@@ -35,12 +35,14 @@ class Reading:
     """One radiograph, judged by one model.
 
     path: as it was asked for; None for an array.
-    decision: fracture, uncertain or no_fracture; the likeliest class's name where no class
-        means "no fracture".
-    probability: of a fracture, 0…1; None where no class means "no fracture".
-    probabilities: by class, in the model's order; they sum to 1.
+    decision: fracture, uncertain or no_fracture; the likeliest class's name where no class means
+        "no fracture"; out_of_scope for what is no radiograph of the kind that the model knows, of
+        which nothing else is said.
+    probability: of a fracture, 0…1; None where no class means "no fracture", or out of scope.
+    probabilities: by class, in the model's order; they sum to 1. Empty out of scope.
     model: its name, and its version where that is not the first.
     attributes: what the model tells beside that, such as region:hand or hardware, 0…1.
+    strangeness: how unlike those trained on it is; None where the model cannot tell.
     findings: highest score first; none where the decision is no_fracture.
     peak: None where the model gives no evidence map.
     evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
@@ -54,6 +56,7 @@ class Reading:
     probabilities: dict[str, float]
     model: str
     attributes: dict[str, float] = field(default_factory=dict)
+    strangeness: float | None = None
     findings: tuple[Finding, ...] = ()
     peak: Peak | None = None
     evidence: np.ndarray | None = field(default=None, repr=False)

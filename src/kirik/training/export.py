@@ -30,7 +30,7 @@ class _Graph(nn.Module):
 
     def forward(self, radiograph: torch.Tensor):
         output = self.network(radiograph)
-        given = [output.logits, output.embedding]
+        given = [output.logits, output.embedding, output.strangeness]
         if output.evidence is not None:
             given += [output.evidence.sigmoid(), output.boxes]
         if output.attributes is not None:
@@ -45,7 +45,7 @@ def export_onnx(network: FractureNetwork, radiographs: np.ndarray, temperature: 
     Raises TrainingError if a probability differs by more than 1e-4.
     """
     graph = _Graph(network.cpu().float()).eval()
-    names = ["logits", "embedding"]
+    names = ["logits", "embedding", "strangeness"]
     names += ["evidence", "boxes"] if network.pyramid is not None else []
     names += ["attributes"] if network.attributes is not None else []
     example = torch.from_numpy(np.repeat(radiographs[:1], 2, axis=0))

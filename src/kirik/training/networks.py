@@ -80,6 +80,9 @@ class Output(NamedTuple):
     boxes: float [N, 4, size / stride, size / stride], input pixels from a cell's centre to the
         left, top, right and bottom of the fracture there; None without a map.
     attributes: float [N, attributes], logits, or None where none are learned.
+    strangeness: float [N], how far a radiograph lies from those trained on, about 1 for one of
+        them; 0 before `set_scope`.
+    scope_features: float [N, channels], what that is measured on.
     """
 
     logits: torch.Tensor
@@ -87,6 +90,8 @@ class Output(NamedTuple):
     evidence: torch.Tensor | None
     boxes: torch.Tensor | None
     attributes: torch.Tensor | None
+    strangeness: torch.Tensor
+    scope_features: torch.Tensor
 
 
 class FractureNetwork(nn.Module):
@@ -128,6 +133,11 @@ class FractureNetwork(nn.Module):
         self.head = _head(width, classes, dropout, hidden=256 if len(backbones) > 1 else None)
         self.attributes = nn.Linear(width, attributes) if attributes else None
         self.pyramid = FeaturePyramid(probe[0][1], size) if evidence else None
+        self.scope_level = _scope_level(probe[0][1], size)
+        channels = probe[0][1][self.scope_level].shape[1]
+        # Not in checkpoints: they are computed from the weights when these are final.
+        self.register_buffer("scope_centre", torch.zeros(channels), persistent=False)
+        self.register_buffer("scope_whitening", torch.zeros(channels, channels), persistent=False)
         self.evidence_gain = nn.Parameter(torch.tensor(0.5)) if evidence else None
 
     @staticmethod
@@ -135,27 +145,35 @@ class FractureNetwork(nn.Module):
         return backbone.forward_head(features, pre_logits=True)
 
     def forward(self, radiographs: torch.Tensor) -> Output:
-        pooled, pyramid_input = [], None
+        pooled, first = [], None
         for i, backbone in enumerate(self.backbones.values()):
             normalized = (radiographs.float() - self.scales[i, 0]) / self.scales[i, 1]
             features, intermediates = backbone.forward_intermediates(normalized)
             pooled.append(self._pool(backbone, features))
-            pyramid_input = intermediates if i == 0 else pyramid_input
+            first = intermediates if first is None else first
         embedding = torch.cat(pooled, dim=1)
         logits = self.head(embedding).float()
         attributes = None if self.attributes is None else self.attributes(embedding).float()
         evidence = boxes = None
         if self.pyramid is not None:
-            evidence, boxes = self.pyramid(pyramid_input)
+            evidence, boxes = self.pyramid(first)
             logits = self._add_evidence(logits, evidence)
         if not self.training:
             logits = logits + self.prior_shift
-        return Output(logits, embedding.float(), evidence, boxes, attributes)
+        scope = first[self.scope_level].float().mean(dim=(2, 3))
+        whitened = (scope - self.scope_centre) @ self.scope_whitening
+        strangeness = whitened.square().mean(dim=1).sqrt()
+        return Output(logits, embedding.float(), evidence, boxes, attributes, strangeness, scope)
 
     def _add_evidence(self, logits: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
         score = self.evidence_gain * smooth_maximum(evidence)
         column = functional.one_hot(torch.tensor(self.negative), logits.shape[1]).to(logits)
         return logits - score[:, None] * column
+
+    def set_scope(self, centre: torch.Tensor, whitening: torch.Tensor) -> None:
+        """What radiographs look like to this network: see `kirik.training.scope`."""
+        self.scope_centre.copy_(centre)
+        self.scope_whitening.copy_(whitening)
 
     def set_priors(self, trained: torch.Tensor, real: torch.Tensor) -> None:
         """Undo balancing in the probabilities of a reading.
@@ -216,6 +234,16 @@ class FeaturePyramid(nn.Module):
         # In float32: a difference of sides loses its last pixels in half precision.
         sides = functional.softplus(self.sides(features).float()) * self.stride
         return self.score(features).float(), sides
+
+
+def _scope_level(intermediates: list[torch.Tensor], size: int) -> int:
+    """The last feature map of cells of 16 pixels, or the one nearest to that.
+
+    Finer ones see brightness and texture alone, and the last knows only what tells fractures
+    apart: in between, a photograph differs from every radiograph.
+    """
+    distances = [abs(16 - size / features.shape[-1]) for features in intermediates]
+    return max(i for i, distance in enumerate(distances) if distance == min(distances))
 
 
 def smooth_maximum(evidence: torch.Tensor, sharpness: float = 4.0) -> torch.Tensor:

@@ -25,10 +25,11 @@ from kirik.dataset.split import Split, write_split
 from kirik.errors import DataSetError, SettingsError, TrainingError
 from kirik.preprocessing import Preprocessing
 from kirik.training.attributes import attribute_names, attribute_table
-from kirik.training.data import Part, hold_out
+from kirik.training.data import Part, evaluation_batches, hold_out
 from kirik.training.loop import State, StepReport, Trainer, predict_logits
 from kirik.training.machine import Machine, find_machine
 from kirik.training.networks import FractureNetwork, find_network
+from kirik.training.scope import fit_scope
 from kirik.training.settings import TrainingSettings
 from kirik.training.weights import build_network
 
@@ -63,7 +64,7 @@ class Validated:
     """A network's output for held-out radiographs, and the truth.
 
     logits: [n, classes]. labels: [n]. evidence: maps in 0…1 [n, s, s], or None. masks: uint8
-    [n, size / 4, size / 4]. marked: bool [n], whose mask is known.
+    [n, size / 4, size / 4]. marked: bool [n], whose mask is known. strangeness: [n].
     """
 
     logits: np.ndarray
@@ -71,6 +72,7 @@ class Validated:
     evidence: np.ndarray | None
     masks: np.ndarray
     marked: np.ndarray
+    strangeness: np.ndarray
 
 
 def resolve(settings: TrainingSettings) -> TrainingSettings:
@@ -305,6 +307,7 @@ def _trained(
     unreadable: dict[str, str],
 ) -> TrainedNetwork:
     network, state, held_out = trainer.averaged, trainer.state, trainer.validation
+    fit_scope(network, trainer.train_part, trainer.machine, trainer.settings.seed)
     some = (held_out or part).rows[:32]
     return TrainedNetwork(
         network,
@@ -321,25 +324,21 @@ def _validated(trainer: Trainer, validation: Part) -> Validated:
     # What is chosen on these is used with the exported graph, which computes in float32.
     machine = replace(trainer.machine, precision=torch.float32)
     network = trainer.averaged
+    maps, strangeness = [], []
+    with torch.inference_mode():
+        for images, _ in evaluation_batches(validation, 64):
+            output = network(images.to(machine.device))
+            strangeness.append(output.strangeness.cpu().numpy())
+            if output.evidence is not None:
+                maps.append(output.evidence.sigmoid()[:, 0].cpu().numpy())
     return Validated(
         predict_logits(network, validation, machine).numpy(),
         validation.labels,
-        _evidence_maps(network, validation, machine),
+        np.concatenate(maps) if maps else None,
         np.array(validation.masks[validation.rows]),
         validation.marked,
+        np.concatenate(strangeness),
     )
-
-
-def _evidence_maps(network, part: Part, machine: Machine) -> np.ndarray | None:
-    if network.pyramid is None:
-        return None
-    maps = []
-    with torch.inference_mode():
-        for start in range(0, len(part), 64):
-            images = np.array(part.images[part.rows[start : start + 64]])[:, None]
-            output = network(torch.from_numpy(images).to(machine.device))
-            maps.append(output.evidence.sigmoid()[:, 0].cpu().numpy())
-    return np.concatenate(maps)
 
 
 def choose_evidence_threshold(evidence: np.ndarray, masks: np.ndarray, marked: np.ndarray) -> float:
