@@ -48,7 +48,7 @@ from kirik.preprocessing import Preprocessing
 
 FORMAT = 1
 MANIFEST, SUMS, GRAPH = "bundle.json", "SHA256SUMS", "model.onnx"
-SHIPPED = Path(__file__).parent / "models"
+SHIPPED, DEFAULT = Path(__file__).parent / "models", "small"
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
@@ -162,20 +162,27 @@ class Bundle:
         return content
 
 
-def find_bundle(path: Path | str | None = None) -> Path:
-    """The bundle's folder: `path`, else $KIRIK_MODEL, else the bundle that ships with kirik.
+def shipped_models() -> dict[str, Path]:
+    """Name → folder of each bundle that ships with this kirik; the default one first."""
+    found = {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{MANIFEST}"))}
+    return dict(sorted(found.items(), key=lambda item: item[0] != DEFAULT))
 
-    A training run's folder stands for the bundle in it. Raises BundleError where there is none.
+
+def find_bundle(path: Path | str | None = None) -> Path:
+    """The bundle's folder: `path`, else $KIRIK_MODEL, else the one that ships with kirik.
+
+    A shipped model's name stands for its folder, and a training run's folder for the bundle in it.
+    Raises BundleError where there is none.
     """
-    named = path or os.environ.get("KIRIK_MODEL")
+    shipped = shipped_models()
+    named = path or os.environ.get("KIRIK_MODEL") or next(iter(shipped), None)
     if not named:
-        shipped = sorted(SHIPPED.glob(f"*/{MANIFEST}"))
-        if shipped:
-            return shipped[0].parent
         raise BundleError(
             "no model: none ships with this kirik; train one (kirik train) and name its bundle"
             " with --model, or in the environment variable KIRIK_MODEL"
         )
+    if str(named) in shipped:
+        return shipped[str(named)]
     folder = Path(named)
     try:
         run = folder / "bundle"
@@ -185,7 +192,8 @@ def find_bundle(path: Path | str | None = None) -> Path:
         raise BundleError(f"{folder}: cannot be opened ({error.strerror})") from error
     if not there:
         what = "is a file, not a bundle's folder" if found.exists() else "no such folder"
-        raise BundleError(f"{folder}: {what}; name a bundle, or the run that made it")
+        known = f", or a shipped model ({', '.join(shipped)})" if shipped else ""
+        raise BundleError(f"{folder}: {what}; name a bundle, or the run that made it{known}")
     return found
 
 

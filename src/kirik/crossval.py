@@ -11,13 +11,14 @@ DIR/bundle             the model: one network trained on all of dev, or the aver
 """
 
 import csv
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from kirik.bundle import Bundle, Manifest, Scope, average_bundles, load_bundle, write_bundle
+from kirik.bundle import Bundle, Scope, average_bundles, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -301,32 +302,41 @@ def report_out_of_fold(
 
 def _finish(directory: Path, bundles: list[Bundle], chosen: Choices, metrics: Metrics) -> Path:
     """The bundle of the model: networks as they were trained, with what the folds chose."""
-    out, name = directory / "bundle", directory.resolve().name
-    calibrated = []
-    for number, bundle in enumerate(bundles, 1):
-        single = len(bundles) == 1
-        place = out if single else directory / f".member{number}"
-        calibrated.append(place)
-        evidence = bundle.manifest.evidence
-        if evidence and chosen.shown_from is not None:
-            evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
-        manifest = bundle.manifest.model_copy(
-            update={
-                "name": name if single else f"{name}-{number}",
-                "temperature": chosen.temperature,
-                "operating_points": chosen.points,
-                "scope": chosen.scope,
-                "evidence": evidence,
-                "provenance": bundle.manifest.provenance | {"out_of_fold": _summary(metrics)},
-            }
+    out, name, summary = directory / "bundle", directory.resolve().name, _summary(metrics)
+    if len(bundles) == 1:
+        _rewrite(out, bundles[0], name, chosen, summary)
+        return out
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        members = [Path(folder) / str(number) for number in range(len(bundles))]
+        for number, (place, bundle) in enumerate(zip(members, bundles, strict=True), 1):
+            _rewrite(place, bundle, f"{name}-fold{number}", chosen, summary)
+        first = bundles[0].manifest.provenance
+        facts = {key: value for key, value in first.items() if key not in ("fold", "trained_on")}
+        average_bundles(
+            members,
+            out,
+            name,
+            operating_points=chosen.points,
+            provenance=facts | {"out_of_fold": summary},
+            replace=True,
         )
-        _rewrite(place, bundle, manifest)
-    if len(bundles) > 1:
-        average_bundles(calibrated, out, name, operating_points=chosen.points, replace=True)
     return out
 
 
-def _rewrite(place: Path, bundle: Bundle, manifest: Manifest) -> None:
+def _rewrite(place: Path, bundle: Bundle, name: str, chosen: Choices, summary: dict) -> None:
+    evidence = bundle.manifest.evidence
+    if evidence and chosen.shown_from is not None:
+        evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
+    manifest = bundle.manifest.model_copy(
+        update={
+            "name": name,
+            "temperature": chosen.temperature,
+            "operating_points": chosen.points,
+            "scope": chosen.scope,
+            "evidence": evidence,
+            "provenance": bundle.manifest.provenance | {"out_of_fold": summary},
+        }
+    )
     files = {n: p for n, p in bundle.files.items() if n != "card.md"}
     write_bundle(place, manifest, files | {"card.md": model_card(manifest).encode()}, replace=True)
 

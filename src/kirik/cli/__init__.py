@@ -23,8 +23,9 @@ app = App(
     result_action="return_value",
 )
 app.command(reading.predict)
+app.command(reading.models)
 app.command(data.app)
-for command in (bench.train, bench.evaluate, bench.compare, bench.ensemble):
+for command in (bench.train, bench.crossval, bench.evaluate, bench.compare, bench.ensemble):
     app.command(command)
 
 

@@ -1,8 +1,8 @@
-"""`kirik train`, `evaluate`, `compare`, `ensemble`: the bench on which a model is made."""
+"""`kirik train`, `crossval`, `evaluate`, `compare`, `ensemble`: where a model is made."""
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -73,6 +73,63 @@ def train(
         ),
         console,
     )
+
+
+def crossval(
+    directory: Path,
+    *,
+    split: str,
+    out: Path,
+    final: Literal["single", "average", "none"] = "single",
+    bootstrap: Count = 2000,
+    settings_file: Annotated[Path | None, Parameter(name="--settings")] = None,
+    language: Language = "en",
+    settings: Settings = DEFAULTS,
+) -> int:
+    """Train once for each fold without it, measure on all folds, and make the model of them.
+
+    What a model needs beside its weights (calibration, operating points, scope) is chosen on the
+    readings of the folds left out. The same command goes on with what was stopped.
+
+    Parameters
+    ----------
+    directory
+        The data set.
+    split
+        The split's file, or the name of a published one, such as fracatlas-v1.
+    out
+        Folder of the runs, the report and the bundle; its name is the model's.
+    final
+        The model: `single`, one more network trained on all folds; `average`, the folds' networks
+        together; `none`, the figures alone.
+    bootstrap
+        Replicates for the confidence intervals.
+    settings_file
+        A TOML file with any of the settings below; what is given on the command line wins.
+    language
+        Of the report.
+    """
+    from kirik.console import Console
+    from kirik.crossval import cross_validate
+    from kirik.dataset.split import load_split
+    from kirik.evaluation.metrics import headline
+    from kirik.training.run import resolve
+
+    metrics, bundle = cross_validate(
+        directory,
+        resolve(_merged(settings, settings_file)),
+        out,
+        split=load_split(split),
+        final=final,
+        bootstrap=bootstrap,
+        language=language,
+        console=Console(),
+    )
+    print(headline(metrics, language))
+    print(f"report: {out / 'report' / 'report.html'}")
+    if bundle:
+        print(f"bundle: {bundle}")
+    return 0
 
 
 def _merged(settings: TrainingSettings, file: Path | None) -> TrainingSettings:

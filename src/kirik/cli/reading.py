@@ -1,4 +1,4 @@
-"""`kirik predict`: the readings of files and folders."""
+"""`kirik predict`: the readings of files and folders; `kirik models`: what reads them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,8 @@ def predict(
     paths
         Files and folders.
     model
-        A bundle, or the run that made it; else $KIRIK_MODEL, else the model that kirik ships.
+        A shipped model's name (see kirik models), a bundle, or the run that made it; else
+        $KIRIK_MODEL, else the default one that kirik ships.
     json
         Write the readings to this file: a list with one object a file.
     csv
@@ -70,3 +71,18 @@ def predict(
     for problem in summary.problems:
         console.say(f"kirik: {problem}")
     return summary.exit_code
+
+
+def models(*, language: Language = "en") -> int:
+    """List the models that ship with kirik, the default one first.
+
+    Parameters
+    ----------
+    language
+        Of the list.
+    """
+    from kirik.bundle import load_bundle, shipped_models
+    from kirik.output.models import print_models
+
+    print_models([load_bundle(path) for path in shipped_models().values()], language)
+    return 0

@@ -24,6 +24,11 @@ TEXTS = {
         "read": "{read} read",
         "not_read": "{failed} not read",
         "more": "and {count} more, not shown",
+        "network": "Network",
+        "input": "Input",
+        "disk": "On disk",
+        "models_note": "Out-of-fold figures with 95 % intervals; see the model's card.md",
+        "no_models": "no model ships with this kirik; train one with kirik train",
         "disclaimer": "Research use, not a medical device",
     },
     "tr": {
@@ -47,6 +52,11 @@ TEXTS = {
         "read": "{read} radyografi okundu",
         "not_read": "{failed} dosya okunamadı",
         "more": "ve gösterilmeyen {count} dosya daha",
+        "network": "Ağ",
+        "input": "Girdi",
+        "disk": "Diskte",
+        "models_note": "Kat dışı değerler, %95 güven aralığıyla; modelin card.md dosyasına bakın",
+        "no_models": "bu kirik ile gelen bir model yok; kirik train ile bir model eğitin",
         "disclaimer": "Araştırma içindir, tıbbi cihaz değildir",
     },
 }

@@ -1,0 +1,104 @@
+"""Findings against outlined fractures: figures that can be counted by hand."""
+
+import numpy as np
+import pytest
+
+from kirik.errors import DataSetError
+from kirik.evaluation.localization import Localized, choose_shown_from, measure_localization
+
+
+def localized(*radiographs, groups=None):
+    """Each radiograph: (boxes of fractures, findings with scores)."""
+    truth = tuple(np.array(t, float).reshape(-1, 4) for t, _ in radiographs)
+    found = tuple(np.array(f, float).reshape(-1, 5) for _, f in radiographs)
+    groups = groups or tuple(f"g{i}" for i in range(len(radiographs)))
+    return Localized(truth, found, groups, np.ones(len(radiographs), bool))
+
+
+BOX = (10, 10, 20, 20)
+
+
+def exact(score, box=BOX):
+    return (*box, score)
+
+
+def figures(given, shown_from=0.5):
+    shown = np.full(len(given.truth), shown_from)
+    measured = measure_localization(given, shown, replicates=20)
+    return {name: figure["value"] for name, figure in measured.items()}
+
+
+def test_all_found_and_nothing_else_is_perfect():
+    said = figures(localized(([BOX], [exact(0.9)]), ([], [])))
+    assert said["map50"] == 1
+    assert said["fractures_found"] == 1
+    assert said["findings_right"] == 1
+    assert said["false_per_normal"] == 0
+
+
+def test_a_false_finding_above_a_right_one_halves_the_precision_there():
+    said = figures(localized(([BOX], [exact(0.8)]), ([], [exact(0.9)])))
+    assert said["map50"] == pytest.approx(0.5)
+    assert said["false_per_normal"] == 1
+    assert said["normal_with_false"] == 1
+    assert said["found_at_0.25"] == 0
+    assert said["found_at_0.5"] == 1
+
+
+def test_a_second_finding_of_one_fracture_is_false():
+    said = figures(localized(([BOX], [exact(0.9), exact(0.8)])))
+    assert said["map50"] == 1
+    assert said["findings_right"] == 0.5
+
+
+def test_a_box_of_half_the_overlap_counts_for_froc_and_not_for_map():
+    loose = (10, 10, 32, 32, 0.9)  # holds the fracture, its centre in it; IoU 0.39
+    said = figures(localized(([BOX], [loose])))
+    assert said["map50"] == 0
+    assert said["fractures_found"] == 1
+
+
+def test_what_is_fainter_than_shown_counts_for_curves_alone():
+    said = figures(localized(([BOX], [exact(0.3)])), shown_from=0.5)
+    assert said["map50"] == 1
+    assert said["fractures_found"] == 0
+    assert said["findings_right"] is None
+
+
+def test_average_precision_is_the_area_under_the_falling_curve():
+    """Right, false, right of three fractures: 1/3 · 1 + 1/3 · 2/3."""
+    far = (60, 60, 20, 20)
+    said = figures(
+        localized(([BOX, far, (90, 10, 5, 5)], [exact(0.9), exact(0.7, far)]), ([], [exact(0.8)]))
+    )
+    assert said["map50"] == pytest.approx(1 / 3 + 2 / 9)
+
+
+def test_a_fractured_radiograph_without_a_box_is_left_out():
+    given = localized(([BOX], [exact(0.9)]), ([], [exact(0.95)]))
+    unknown = Localized(given.truth, given.found, given.groups, np.array([True, False]))
+    assert figures(unknown)["map50"] == 1
+
+
+def test_findings_are_shown_from_the_score_that_serves_best():
+    right = [([BOX], [exact(score)]) for score in (0.9, 0.8, 0.7)]
+    false = [([], [exact(score)]) for score in (0.6, 0.5, 0.4, 0.3)]
+    assert choose_shown_from(localized(*right, *false)) == pytest.approx(0.7)
+
+
+def test_intervals_are_over_groups():
+    radiographs = [([BOX], [exact(0.9)] if i % 2 else []) for i in range(40)]
+    alone = measure_localization(localized(*radiographs), np.zeros(40), replicates=300)
+    bound = localized(*radiographs, groups=tuple(f"g{i // 10}" for i in range(40)))
+    width = [
+        m["fractures_found"]["high"] - m["fractures_found"]["low"]
+        for m in (alone, measure_localization(bound, np.zeros(40), replicates=300))
+    ]
+    assert alone["fractures_found"]["value"] == 0.5
+    assert width[0] > 0.2
+    assert width[1] < width[0]  # each group of ten has five found: nothing varies between them
+
+
+def test_without_a_known_fracture_there_is_nothing_to_measure():
+    with pytest.raises(DataSetError, match="no fracture's place is known"):
+        figures(localized(([], [exact(0.9)])))

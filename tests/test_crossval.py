@@ -1,0 +1,147 @@
+"""Cross-validation: what is chosen on some folds is measured on the others, and can be resumed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from kirik.bundle import load_bundle
+from kirik.cli import run
+from kirik.crossval import Read, choose, cross_fit
+from kirik.evaluation.predictions import Predictions, read_predictions
+from kirik.reading.classifier import load_model
+
+TINY = [
+    *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
+    *("--batch-size", "8", "--learning-rate", "0.003", "--epochs", "2"),
+]
+
+
+def kirik(*words) -> int:
+    return run([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A data set, its split of three folds, and the folder of its cross-validation."""
+    place = tmp_path_factory.mktemp("crossval")
+    data, split, out = place / "phantoms", place / "split.csv", place / "tiny"
+    assert kirik("data", "phantoms", data, "--count", 90, "--size", 96, "--seed", 3) == 0
+    assert kirik("data", "split", data, "--out", split, "--folds", 3) == 0
+    words = ["crossval", data, "--split", split, "--out", out, *TINY, "--bootstrap", 50]
+    assert kirik(*words) == 0
+    return data, split, out, words
+
+
+def test_every_development_radiograph_is_read_once_by_a_network_that_never_saw_it(made):
+    _, _, out, _ = made
+    predictions = read_predictions(out / "report" / "predictions.csv")
+    rows = (out / "fold1" / "split.csv").read_text().splitlines()[1:]
+    fold = {row.split(",")[0]: row.split(",")[3] for row in rows if row.split(",")[2] == "dev"}
+    assert sorted(predictions.ids) == sorted(fold)
+    for number in (1, 2, 3):
+        read = read_predictions(out / f"fold{number}" / "read.csv")
+        assert {fold[image_id] for image_id in read.ids} == {str(number)}
+        said = json.loads((out / f"fold{number}" / "run.json").read_text())
+        assert (said["fold"], said["chosen_on"]) == (number, 0)
+
+
+def test_figures_of_where_and_of_scope_are_there(made):
+    metrics = json.loads((made[2] / "report" / "metrics.json").read_text())
+    assert metrics["fracture"]["cross_fitted"] is True
+    assert {"map50", "found_at_0.25", "false_per_normal"} <= metrics["localization"].keys()
+    assert 0 <= metrics["out_of_scope"] <= 5
+
+
+def test_the_bundle_is_trained_on_all_folds_and_carries_what_they_chose(made):
+    _, _, out, _ = made
+    manifest = load_bundle(out / "bundle").manifest
+    assert manifest.name == "tiny"
+    assert manifest.provenance["fold"] is None
+    assert manifest.operating_points.fractured > 20
+    assert manifest.scope.accepted == 0.99
+    assert manifest.scope.threshold < 100
+    assert manifest.provenance["out_of_fold"]["auroc"][0] > 0
+    plain = load_bundle(out / "all").manifest
+    assert (plain.temperature, plain.operating_points.high) == (1, 0.5)
+    assert "SHA-256" in (out / "bundle" / "card.md").read_text()
+
+
+def test_the_same_command_goes_on_where_it_stopped(made):
+    _, _, out, words = made
+    before = (out / "fold2" / "read.csv").stat().st_mtime_ns
+    figures = json.loads((out / "report" / "metrics.json").read_text())
+    kept = (out / "fold3" / "checkpoints" / "best.safetensors").read_bytes()
+    for gone in (out / "report", out / "bundle", out / "fold3" / "bundle"):
+        shutil.rmtree(gone)
+    for gone in ("read.csv", "findings.csv", "strangeness.csv"):
+        (out / "fold3" / gone).unlink()
+    assert kirik(*words) == 0
+    assert (out / "fold2" / "read.csv").stat().st_mtime_ns == before
+    assert (out / "fold3" / "checkpoints" / "best.safetensors").read_bytes() == kept
+    again = json.loads((out / "report" / "metrics.json").read_text())
+    assert again["fracture"]["auroc"] == pytest.approx(figures["fracture"]["auroc"], abs=1e-5)
+
+
+def test_the_average_of_the_folds_networks_reads(made, tmp_path):
+    data, _, out, words = made
+    both = tmp_path / "average"
+    shutil.copytree(out, both)
+    shutil.rmtree(both / "bundle")
+    words = [*words[:5], both, *words[6:], "--final", "average"]
+    assert kirik(*words) == 0
+    bundle = load_bundle(both / "bundle")
+    assert len(bundle.members) == 3
+    assert {path.name for path in both.iterdir()} == {path.name for path in out.iterdir()}
+    reading = load_model(both / "bundle").read(next(data.glob("images/*/*.jpg")))
+    assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
+
+
+def readings(fold, fractured, probability, strangeness=None):
+    count = len(fold)
+    table = np.stack([1 - probability, probability], axis=1)
+    ids = tuple(f"r{i}" for i in range(count))
+    predictions = Predictions(
+        ids, ids, fractured.astype(int), table, ("not_fractured", "fractured"), 0
+    )
+    strangeness = np.ones(count) if strangeness is None else strangeness
+    return Read(predictions, np.array(fold), strangeness, None)
+
+
+def test_a_fold_is_calibrated_and_decided_by_the_others_alone():
+    rng = np.random.default_rng(0)
+    fold = np.repeat([1, 2], 400)
+    fractured = rng.random(800) < 0.3
+    logits = np.where(fractured, 1.5, -1.5) + rng.normal(0, 1.5, 800)
+    probability = 1 / (1 + np.exp(-logits * np.where(fold == 1, 4, 0.5)))
+    read = readings(fold, fractured, probability)
+    fitted, points, _, _ = cross_fit(read)
+    expected = choose(read.select(fold == 2))
+    assert points.high[:400] == pytest.approx(expected.points.high)
+    assert points.low[:400] == pytest.approx(expected.points.low)
+    changed = np.where(fold == 1, 0.5, probability)  # fold 1's own readings must not matter to it
+    again = cross_fit(readings(fold, fractured, changed))[1]
+    assert again.high[:400] == pytest.approx(points.high[:400])
+    assert again.high[400:] != pytest.approx(points.high[400:])
+    assert fitted.predictions.probabilities[:400] != pytest.approx(
+        read.predictions.probabilities[:400]
+    )
+
+
+def test_the_gate_accepts_99_in_100_of_what_was_not_trained_on():
+    rng = np.random.default_rng(1)
+    strangeness = rng.normal(1, 0.1, 2000)
+    read = readings(np.repeat([1, 2], 1000), rng.random(2000) < 0.3, rng.random(2000), strangeness)
+    assert np.mean(strangeness > choose(read).scope.threshold) == pytest.approx(0.01, abs=0.001)
+    assert cross_fit(read)[3] == pytest.approx(20, abs=12)
+
+
+def test_a_split_without_folds_is_refused(made, tmp_path, capsys):
+    data, split, _, _ = made
+    lines = split.read_text().splitlines()
+    plain = [lines[0], *(",".join((*x.split(",")[:3], "", "")) for x in lines[1:])]
+    (tmp_path / "plain.csv").write_text("\n".join(plain) + "\n")
+    words = ["--split", tmp_path / "plain.csv", "--out", tmp_path / "x"]
+    assert kirik("crossval", data, *words, *TINY) == 2
+    assert "has no folds" in capsys.readouterr().err
