@@ -98,6 +98,24 @@ def test_the_average_of_the_folds_networks_reads(made, tmp_path):
     assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
 
 
+def test_a_study_puts_models_side_by_side(made, tmp_path, capsys):
+    _, _, out, _ = made
+    other = tmp_path / "other"
+    shutil.copytree(out, other)
+    folder = tmp_path / "docs" / "study"
+    words = ["study", folder, "--add", out, "--add", other, "--bootstrap", 50]
+    assert kirik(*words) == 0
+    text = (tmp_path / "docs" / "study.md").read_text()
+    figure = json.loads((out / "report" / "metrics.json").read_text())["fracture"]["auroc"]
+    assert f"| tiny | {figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f}) |" in text
+    assert "0.000 (0.000–0.000)" in text.split("## Differences")[1].split("## For whom")[0]
+    assert "region: hand" in text
+    assert "--settings" in text
+    assert str(tmp_path) not in (folder / "tiny" / "metrics.json").read_text()
+    assert kirik("study", folder, "--add", tmp_path) == 2
+    assert "run kirik crossval" in capsys.readouterr().err
+
+
 def readings(fold, fractured, probability, strangeness=None):
     count = len(fold)
     table = np.stack([1 - probability, probability], axis=1)

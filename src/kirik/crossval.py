@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from kirik.bundle import Bundle, Scope, average_bundles, load_bundle, write_bundle
+from kirik.bundle import GRAPH, Bundle, Scope, average_bundles, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -101,6 +101,9 @@ def cross_validate(
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if the split has no folds, else what training and reading raise.
     """
+    from kirik.training.cost import network_cost
+    from kirik.training.run import replace_file, to_toml
+
     console = console or Console()
     if not split.folds:
         raise SettingsError(f"split {split.name} has no folds; make one with kirik data split")
@@ -112,6 +115,9 @@ def cross_validate(
         _run(data, settings, run, split, fold, language, console)
         parts.append(_read_fold(run, index, split, fold, console))
     read = _concat(parts)
+    replace_file(directory / "settings.toml", to_toml(settings, without=("weights",)))
+    graph = load_bundle(directory / f"fold{split.folds[0]}").path / GRAPH
+    cost = network_cost(settings, evidence=read.localized is not None)
     metrics = report_out_of_fold(
         directory / "report",
         read,
@@ -123,7 +129,7 @@ def cross_validate(
             "part": "dev",
             "seed": settings.seed,
             "bootstrap_seed": 0,
-            "settings": settings.model_dump(exclude={"weights"}),
+            "cost": cost | {"megabytes": round(graph.stat().st_size / 1e6, 2)},
             "trained_on_this_part": False,
             "selected_on_this_part": False,
         },

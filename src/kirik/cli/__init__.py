@@ -25,7 +25,14 @@ app = App(
 app.command(reading.predict)
 app.command(reading.models)
 app.command(data.app)
-for command in (bench.train, bench.crossval, bench.evaluate, bench.compare, bench.ensemble):
+for command in (
+    bench.train,
+    bench.crossval,
+    bench.evaluate,
+    bench.compare,
+    bench.ensemble,
+    bench.study,
+):
     app.command(command)
 
 

@@ -268,3 +268,35 @@ def ensemble(members: Annotated[list[Path], Parameter(negative="")], *, out: Pat
     average_bundles(members, out, out.resolve().name)
     print(f"bundle: {out}")
     return 0
+
+
+def study(
+    folder: Path,
+    *,
+    add: Annotated[list[Path], Parameter(negative="")] = [],  # noqa: B006 (cyclopts copies it)
+    out: Path | None = None,
+    bootstrap: Count = 2000,
+    seed: int = 0,
+) -> int:
+    """Put cross-validated models side by side in one Markdown file.
+
+    Parameters
+    ----------
+    folder
+        What is kept of each model: a folder of its name, with predictions.csv and metrics.json.
+    add
+        Cross-validated runs whose files are copied there first.
+    out
+        The file; FOLDER.md if none is named.
+    bootstrap
+        Replicates for the confidence intervals.
+    seed
+        Of the bootstrap.
+    """
+    from kirik.evaluation.study import add_runs, write_study
+
+    add_runs(folder, add)
+    out = out or folder.with_suffix(".md")
+    write_study(folder, out, replicates=bootstrap, seed=seed)
+    print(f"study: {out}")
+    return 0

@@ -272,9 +272,9 @@ def _prepare(
         ) from error
 
 
-def to_toml(settings: TrainingSettings) -> str:
+def to_toml(settings: TrainingSettings, without: Sequence[str] = ()) -> str:
     """The settings as TOML, whose simple values are written as JSON's are."""
-    values = settings.model_dump(exclude_none=True)
+    values = settings.model_dump(exclude_none=True, exclude=set(without))
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 

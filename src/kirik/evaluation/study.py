@@ -1,0 +1,249 @@
+"""The study: models that were cross-validated on one split, side by side, as Markdown.
+
+FOLDER/NAME/predictions.csv, metrics.json, settings.toml   what `kirik crossval` left of each model
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kirik.errors import DataSetError
+from kirik.evaluation.bootstrap import Estimate, bootstrap
+from kirik.evaluation.compare import compare
+from kirik.evaluation.metrics import Metrics
+from kirik.evaluation.predictions import Predictions, read_predictions
+from kirik.evaluation.questions import FractureQuestion
+
+FILES, SETTINGS = ("predictions.csv", "metrics.json"), "settings.toml"
+LEAST = 5
+"""Radiographs of either kind without which a subgroup has no figure."""
+
+WHETHER = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "sensitivity_at_specificity_90": "sensitivity at specificity 0.90",
+    "specificity_at_sensitivity_90": "specificity at sensitivity 0.90",
+    "specificity_at_sensitivity_95": "specificity at sensitivity 0.95",
+    "ece": "ECE",
+    "brier": "Brier",
+}
+THREE_WAY = {
+    "share_uncertain": "uncertain",
+    "sensitivity_at_low": "fractures not dismissed",
+    "specificity_at_high": "others not called fracture",
+    "error_in_decided": "error among the decided",
+}
+WHERE = {
+    "peak_on_fracture": "peak on a fracture",
+    "map50": "mAP50",
+    "found_at_0.1": "fractures found at 0.1 false a radiograph",
+    "found_at_0.5": "at 0.5",
+    "fractures_found": "fractures found as shown",
+    "false_per_normal": "false findings a normal radiograph",
+}
+COST = {"parameters": "parameters (million)", "gflops": "GFLOPs", "megabytes": "ONNX (MB)"}
+
+
+@dataclass(frozen=True)
+class Studied:
+    """One model of the study."""
+
+    name: str
+    predictions: Predictions
+    metrics: Metrics
+
+    @property
+    def facts(self) -> dict:
+        return self.metrics.get("facts") or {}
+
+
+def add_runs(folder: Path, runs: Sequence[Path]) -> None:
+    """Copy what a study needs of cross-validated runs; a run of the same name is replaced.
+
+    Raises DataSetError if one was not cross-validated.
+    """
+    for run in runs:
+        report = run / "report"
+        if not all((report / name).is_file() for name in FILES):
+            raise DataSetError(f"{run}: no cross-validation's report in it; run kirik crossval")
+        place = folder / run.resolve().name
+        place.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(report / name, place / name)
+        shutil.copyfile(run / SETTINGS, place / SETTINGS)
+
+
+def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 0) -> None:
+    """Write the study of a folder's models, best AUROC first.
+
+    Raises DataSetError if there is none, or they were not measured on one split.
+    """
+    studied = sorted(_load(folder), key=lambda one: -one.metrics["fracture"]["auroc"]["value"])
+    if not studied:
+        raise DataSetError(f"{folder}: no cross-validated model in it; add one with --add RUN")
+    splits = {one.facts.get("split") for one in studied}
+    if len(splits) > 1:
+        raise DataSetError(f"{folder}: models of several splits ({', '.join(map(str, splits))})")
+    first = studied[0]
+    counts = first.metrics
+    lines = [
+        "# The study",
+        "",
+        f"Each model was trained once for each fold of `{splits.pop()}` without it, and read that "
+        f"fold: {counts['n']} radiographs of {counts['groups']} groups, "
+        f"{round(counts['prevalence'] * counts['n'])} fractured. What is chosen (temperature, "
+        "operating points, the findings' threshold) is chosen for each fold on the others. In "
+        "brackets the 95 % interval, by bootstrap over groups.",
+        "",
+        "## Whether",
+        "",
+        *_table(studied, WHETHER, lambda one: one.metrics["fracture"]),
+        "",
+        "Three-way decision, for a sensitivity of 0.95 below which nothing is dismissed and a "
+        "specificity of 0.95 above which a fracture is called:",
+        "",
+        *_table(studied, THREE_WAY, lambda one: one.metrics["fracture"]["three_way"] or {}),
+        "",
+        "## Where",
+        "",
+        "A finding counts as right for mAP50 where its box overlaps a fracture's by an "
+        "intersection over union of 0.5, otherwise where its centre lies in the fracture's box.",
+        "",
+        *_table(studied, WHERE, _where),
+        "",
+        *_differences(studied, replicates, seed),
+        "## For whom",
+        "",
+        "AUROC, and in brackets its interval; – where fewer than five radiographs are of a kind.",
+        "",
+        *_subgroups(studied, replicates, seed),
+        "",
+        "## Cost",
+        "",
+        *_costs(studied),
+        "",
+        "## Commands",
+        "",
+        "FOLDER holds the starting weights (`--weights hub` takes timm's).",
+        "",
+        *(
+            f"- `kirik crossval FracAtlas --split {one.facts.get('split')} --out runs/{one.name} "
+            f"--weights FOLDER --settings {folder / one.name / SETTINGS}`"
+            for one in studied
+        ),
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _load(folder: Path) -> list[Studied]:
+    found = []
+    for place in sorted(path for path in folder.iterdir() if (path / FILES[1]).is_file()):
+        try:
+            metrics = json.loads((place / FILES[1]).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataSetError(f"{place / FILES[1]}: not readable ({error})") from error
+        found.append(Studied(place.name, read_predictions(place / FILES[0]), metrics))
+    return found
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _table(studied: Sequence[Studied], columns: dict[str, str], figures) -> list[str]:
+    lines = [_row(["model", *columns.values()]), _row(["---"] * (len(columns) + 1))]
+    for one in studied:
+        found = figures(one)
+        lines.append(_row([one.name, *(_figure(found.get(name)) for name in columns)]))
+    return lines
+
+
+def _where(one: Studied) -> Metrics:
+    return one.metrics["fracture"] | one.metrics.get("localization", {})
+
+
+def _figure(figure: Estimate | None) -> str:
+    if not figure or figure["value"] is None:
+        return "–"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
+
+
+def _differences(studied: Sequence[Studied], replicates: int, seed: int) -> list[str]:
+    if len(studied) < 2:
+        return []
+    runs = [(one.name, one.predictions, one.metrics) for one in studied]
+    compared = compare(runs, bootstrap=replicates, seed=seed)
+    names = {name: WHETHER[name] for name in ("auroc", "auprc", "ece", "brier")}
+    lines = ["## Differences", "", f"Each model minus {studied[0].name}, on the same radiographs:"]
+    lines += ["", _row(["model", *names.values()]), _row(["---"] * (len(names) + 1))]
+    for other in compared.differences:
+        lines.append(_row([other.name, *(_figure(other.figures.get(name)) for name in names)]))
+    return [*lines, ""]
+
+
+def _subgroups(studied: Sequence[Studied], replicates: int, seed: int) -> list[str]:
+    groups = _groups(studied[0].predictions)
+    lines = [
+        _row(["", "radiographs", "fractured", *(one.name for one in studied)]),
+        _row(["---"] * (len(studied) + 3)),
+    ]
+    for title, ids in groups.items():
+        parts = [_only(one.predictions, ids) for one in studied]
+        fractured = parts[0].fractured
+        cells = [title, str(len(fractured)), str(int(fractured.sum()))]
+        cells += [_auroc(part, replicates, seed) for part in parts]
+        lines.append(_row(cells))
+    return lines
+
+
+def _groups(predictions: Predictions) -> dict[str, set[str]]:
+    """Title → ids: one for each region, view and kind of hardware, whatever else is named too."""
+    found: dict[str, set[str]] = {}
+    for column in ("region", "view"):
+        for image_id, value in zip(
+            predictions.ids, predictions.subgroups.get(column, ()), strict=False
+        ):
+            for name in filter(None, value.split("+")):
+                found.setdefault(f"{column}: {name}", set()).add(image_id)
+    for image_id, value in zip(
+        predictions.ids, predictions.subgroups.get("hardware", ()), strict=False
+    ):
+        if value:
+            title = "with hardware" if value == "yes" else "without hardware"
+            found.setdefault(title, set()).add(image_id)
+    return dict(sorted(found.items()))
+
+
+def _only(predictions: Predictions, ids: set[str]) -> Predictions:
+    return predictions.select(np.array([image_id in ids for image_id in predictions.ids]))
+
+
+def _auroc(part: Predictions, replicates: int, seed: int) -> str:
+    fractured = int(part.fractured.sum())
+    if min(fractured, len(part.ids) - fractured) < LEAST:
+        return "–"
+    ranking = FractureQuestion(part).ranking
+    drawn = bootstrap(
+        lambda weights: {"auroc": ranking.curve(weights).auroc()},
+        part.fractured,
+        part.groups,
+        replicates=replicates,
+        seed=seed,
+    )
+    return _figure(drawn.estimates["auroc"])
+
+
+def _costs(studied: Sequence[Studied]) -> list[str]:
+    lines = [_row(["model", "input", *COST.values()]), _row(["---"] * (len(COST) + 2))]
+    for one in studied:
+        cost = one.facts.get("cost", {})
+        cells = [f"{cost[name]:.2f}" if name in cost else "–" for name in COST]
+        lines.append(_row([one.name, str(cost.get("size", "–")), *cells]))
+    return lines
