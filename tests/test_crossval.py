@@ -116,6 +116,29 @@ def test_a_study_puts_models_side_by_side(made, tmp_path, capsys):
     assert "run kirik crossval" in capsys.readouterr().err
 
 
+def losses(run):
+    return [line.split(",")[1] for line in (run / "history.csv").read_text().splitlines()[1:]]
+
+
+def test_a_student_learns_from_the_network_that_left_out_the_same_fold(made, tmp_path, capsys):
+    data, split, out, _ = made
+    other = [*TINY[2:5], "96", *TINY[6:], "--network", "test_resnet", "--validation", 0]
+    words = ["train", data, "--split", split, "--fold", 1, *other]
+    assert kirik(*words, "--out", tmp_path / "taught", "--teacher", out) == 0
+    assert kirik(*words, "--out", tmp_path / "alone") == 0
+    pairs = zip(losses(tmp_path / "taught"), losses(tmp_path / "alone"), strict=True)
+    assert all(float(with_teacher) > float(without) for with_teacher, without in pairs)
+    said = load_bundle(tmp_path / "taught").manifest.provenance["settings"]
+    assert said["teacher"] == "tiny"  # its name, not its place
+    capsys.readouterr()
+    leaky = [*words, "--out", tmp_path / "leaky", "--teacher"]
+    for teacher in (out / "fold2", out / "all"):
+        assert kirik(*leaky, teacher) == 2
+        assert "would leak it" in capsys.readouterr().err
+    assert kirik(*leaky, tmp_path) == 2
+    assert "neither a training run" in capsys.readouterr().err
+
+
 def readings(fold, fractured, probability, strangeness=None):
     count = len(fold)
     table = np.stack([1 - probability, probability], axis=1)

@@ -115,7 +115,7 @@ def cross_validate(
         _run(data, settings, run, split, fold, language, console)
         parts.append(_read_fold(run, index, split, fold, console))
     read = _concat(parts)
-    replace_file(directory / "settings.toml", to_toml(settings, without=("weights",)))
+    replace_file(directory / "settings.toml", to_toml(settings, without=("weights", "teacher")))
     graph = load_bundle(directory / f"fold{split.folds[0]}").path / GRAPH
     cost = network_cost(settings, evidence=read.localized is not None)
     metrics = report_out_of_fold(

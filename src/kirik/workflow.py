@@ -116,8 +116,10 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
     chosen = _choices(trained, index)
     graph = export_onnx(trained.network, trained.radiographs, chosen["temperature"])
     settings = trained.provenance["settings"]
-    # The starting weights' place is this machine's own affair; their file's name is not.
-    settings = settings | {"weights": Path(settings["weights"]).name}
+    # Where weights and teacher lie is this machine's own affair; what they are called is not.
+    for name in ("weights", "teacher"):
+        if settings.get(name):
+            settings = settings | {name: Path(settings[name]).name}
     manifest = Manifest(
         name=directory.resolve().name[:100],
         classes=index.classes,

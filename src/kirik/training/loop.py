@@ -23,6 +23,7 @@ from kirik.training.augment import augment_batch
 from kirik.training.balance import class_weights, plan_epoch, real_shares, trained_shares
 from kirik.training.checkpoint import load_checkpoint, save_checkpoint
 from kirik.training.data import Batch, Epoch, Part, batches, evaluation_batches, step_seed
+from kirik.training.distil import Teacher
 from kirik.training.losses import training_loss
 from kirik.training.machine import Machine
 from kirik.training.networks import FractureNetwork
@@ -84,7 +85,9 @@ class Trainer:
         settings: TrainingSettings,
         machine: Machine,
         directory: Path,
+        teacher: Teacher | None = None,
     ):
+        self.teacher = teacher
         self.settings, self.machine, self.directory = settings, machine, directory
         self.train_part, self.validation = train, validation
         classes = network.prior_shift.shape[0]
@@ -205,6 +208,8 @@ class Trainer:
         with self.machine.autocast():
             output = model(images)
         loss = training_loss(output, batch, self.weights, self.settings.label_smoothing)
+        if self.teacher:
+            loss = loss + self.teacher.loss(self.network, output, images)
         if not torch.isfinite(loss):
             raise TrainingError("the loss became infinite; use a smaller --learning-rate")
         self.optimizer.zero_grad(set_to_none=True)

@@ -26,6 +26,7 @@ from kirik.errors import DataSetError, SettingsError, TrainingError
 from kirik.preprocessing import Preprocessing
 from kirik.training.attributes import attribute_names, attribute_table
 from kirik.training.data import Part, evaluation_batches, hold_out
+from kirik.training.distil import Teacher, find_teacher
 from kirik.training.loop import State, StepReport, Trainer, predict_logits
 from kirik.training.machine import Machine, find_machine
 from kirik.training.networks import FractureNetwork, find_network
@@ -120,7 +121,10 @@ def train_network(
     facts = _facts(index, cache, part, split, fold, settings)
     chosen_on = len(validation) if validation else 0
     facts |= {"trained_on": len(train), "chosen_on": chosen_on, "unreadable": len(unreadable)}
-    trainer = Trainer(network, train, validation, settings, machine, checkpoints)
+    teacher = None
+    if settings.teacher:
+        teacher = Teacher(find_teacher(Path(settings.teacher), fold), index.classes, machine)
+    trainer = Trainer(network, train, validation, settings, machine, checkpoints, teacher)
     if machine.first:
         _prepare(directory, index.root, facts, split, settings, resume)
     if resuming:

@@ -53,6 +53,9 @@ class TrainingSettings(BaseModel):
     policy: Policy = "radiograph"
     """AutoAugment policy of the copies that balance the classes."""
 
+    teacher: str | None = None
+    """Finished run, or cross-validated folder, of a larger network to learn from, too."""
+
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
 
