@@ -1,13 +1,15 @@
 """`kirik data …`: look at a data set, split it, download it, make phantoms."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from kirik.cli.options import Count, Language
 from kirik.training.settings import Policy
 
+Quality = Annotated[int, Parameter(validator=Number(gte=1, lte=100))]
 app = App(name="data", help="Look at a data set, split it, download it, or make phantoms.")
 
 
@@ -171,6 +173,33 @@ def phantoms(
         )
     print(f"written: {directory}")
     return 0
+
+
+@app.command
+def shrink(directory: Path, out: Path, *, size: Count, quality: Quality = 90) -> int:
+    """Write a small copy of a data set: grayscale JPEGs, upright, with their boxes and outlines.
+
+    Parameters
+    ----------
+    directory
+        The data set.
+    out
+        A new folder for the copy, which is a CSV data set.
+    size
+        Pixels that the longer side has at most.
+    quality
+        Of the JPEGs.
+    """
+    from kirik.console import Console
+    from kirik.dataset.shrink import shrink as copy
+    from kirik.dataset.sources import load_index
+
+    console = Console()
+    with console.decoding("copying") as progress:
+        failures = copy(load_index(directory), out, size, quality=quality, progress=progress)
+    console.unreadable(failures)
+    print(f"written: {out}")
+    return 1 if failures else 0
 
 
 @app.command

@@ -1,0 +1,96 @@
+"""A small copy of a data set: what a network sees of it, for a slow disk, or to travel.
+
+The copy is a CSV data set: OUT/data.csv and OUT/images/ID.jpg, grayscale, upright, its boxes and
+outlines in the copies' pixels. Whatever the originals were (DICOM, 16 bits, turned by EXIF), the
+copies differ from one another in what they show alone.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kirik.dataset.index import Index, Record
+from kirik.dataset.sources.table import write_index
+from kirik.errors import DataSetError, RadiographError
+from kirik.orientation import to_upright, to_upright_box
+from kirik.radiograph import read_radiograph
+
+QUALITY = 90
+
+
+def shrink(
+    index: Index,
+    out: Path,
+    size: int,
+    *,
+    quality: int = QUALITY,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, str]:
+    """Write copies whose longer side has at most `size` pixels; smaller ones keep their size.
+
+    Returns why others could not be read, by id: they are left out.
+    Raises DataSetError if `out` is there already, none can be read, or the disk refuses.
+    """
+    if out.exists():
+        raise DataSetError(f"{out}: already exists; name a new folder")
+    failures, kept = {}, []
+    try:
+        (out / "images").mkdir(parents=True)
+        with ThreadPoolExecutor() as pool:
+            draw = partial(_copy, size=size, quality=quality)
+            copies = pool.map(draw, index.records, _places(index.records, out / "images"))
+            for done, (record, copy) in enumerate(zip(index.records, copies, strict=True), 1):
+                if isinstance(copy, str):
+                    failures[record.id] = copy
+                else:
+                    kept.append(copy)
+                if progress:
+                    progress(done, len(index.records))
+    except OSError as error:
+        raise DataSetError(f"{out}: cannot be written ({error.strerror}); make room") from error
+    if not kept:
+        reason = next(iter(failures.values()), "no radiographs")
+        raise DataSetError(f"{index.root}: no radiograph of it can be read; first: {reason}")
+    write_index(replace(index, root=out, records=tuple(kept), defects=()), out / "data.csv")
+    return failures
+
+
+def _places(records: Sequence[Record], folder: Path) -> list[Path]:
+    """A file's place for each record, by its id; a.png and a.jpg must not become one."""
+    taken: set[str] = set()
+    places = []
+    for record in records:
+        name = Path(record.id).with_suffix(".jpg").as_posix()
+        name = name if name not in taken else f"{record.id}.jpg"
+        taken.add(name)
+        places.append(folder / name)
+    return places
+
+
+def _copy(record: Record, path: Path, size: int, quality: int) -> Record | str:
+    try:
+        radiograph = read_radiograph(record.path)
+    except RadiographError as error:
+        return str(error)
+    rows, columns = radiograph.pixels.shape
+    scale = min(1.0, size / max(rows, columns))
+    shape = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    image = Image.fromarray(radiograph.pixels).resize(shape, Image.Resampling.BILINEAR)
+    levels = np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(levels).save(path, "JPEG", quality=quality)
+    turned = radiograph.orientation, radiograph.stored_size
+    boxes = tuple(
+        tuple((to_upright_box(np.array(box), *turned) * scale).round(2).tolist())
+        for box in record.boxes
+    )
+    polygons = tuple(
+        tuple((to_upright(np.reshape(p, (-1, 2)), *turned) * scale).round(2).ravel().tolist())
+        for p in record.polygons
+    )
+    return replace(record, path=path, boxes=boxes, polygons=polygons)

@@ -1,0 +1,65 @@
+"""A small copy of a data set shows the same, in the same places."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kirik.cli import run
+from kirik.dataset.sources import load_index
+from kirik.radiograph import read_radiograph
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two radiographs with a bright box each, one stored turned; a truncated one; a.png beside."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    pixels = np.full((400, 300), 40, np.uint8)
+    pixels[100:160, 60:140] = 240
+    Image.fromarray(pixels).save(folder / "a.jpg", quality=95)
+    Image.fromarray(pixels).save(folder / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif, quality=95)
+    (folder / "short.jpg").write_bytes((folder / "a.jpg").read_bytes()[:900])
+    rows = ["image_id,path,label,region,boxes,polygons"]
+    shape = "60 100 80 60,60 100 140 100 140 160 60 160"
+    rows += [f"{n},{n},fractured,hand,{shape}" for n in ("a.jpg", "a.png", "turned.jpg")]
+    Image.fromarray(np.full((50, 50), 90, np.uint8)).save(folder / "whole.png")
+    rows += ["short.jpg,short.jpg,normal,leg,,", "whole.png,whole.png,normal,leg,,"]
+    (folder / "index.csv").write_text("\n".join(rows) + "\n")
+    return folder / "index.csv"
+
+
+def test_copies_are_small_upright_and_their_boxes_fit(data, tmp_path, capsys):
+    out = tmp_path / "small"
+    assert run(["data", "shrink", str(data), str(out), "--size", "200"]) == 1
+    assert "short.jpg" in capsys.readouterr().err
+    index = load_index(out)
+    assert sorted(index.by_id) == ["a.jpg", "a.png", "turned.jpg", "whole.png"]
+    assert len({record.path for record in index.records}) == 4
+    for record in (index.by_id[name] for name in ("a.jpg", "a.png", "turned.jpg")):
+        copy = read_radiograph(record.path)
+        assert max(copy.pixels.shape) == 200
+        assert copy.orientation == 1
+        [(x, y, width, height)] = record.boxes
+        assert copy.pixels[round(y) + 2 : round(y + height) - 2, round(x) + 2 :].max() > 0.85
+        inside = copy.pixels[
+            round(y) + 2 : round(y + height) - 2, round(x) + 2 : round(x + width) - 2
+        ]
+        assert inside.mean() > 0.85
+        bright = np.argwhere(copy.pixels > 0.5)
+        assert (bright.min(axis=0)[::-1]) == pytest.approx((x, y), abs=1.5)
+        corners = np.reshape(record.polygons[0], (-1, 2))
+        assert (*corners.min(axis=0), *np.ptp(corners, axis=0)) == pytest.approx(
+            (x, y, width, height), abs=0.1
+        )
+        assert record.region == ("hand",)
+
+
+def test_what_is_smaller_keeps_its_size_and_what_is_there_is_kept(data, tmp_path, capsys):
+    out = tmp_path / "same"
+    run(["data", "shrink", str(data), str(out), "--size", "4000"])
+    assert read_radiograph(load_index(out).by_id["a.png"].path).pixels.shape == (400, 300)
+    assert run(["data", "shrink", str(data), str(out), "--size", "100"]) == 2
+    assert "already exists" in capsys.readouterr().err
