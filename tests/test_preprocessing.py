@@ -1,0 +1,73 @@
+"""From a radiograph to a network's input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kirik.preprocessing import Preprocessing, darken_unexposed
+from kirik.radiograph import radiograph_from_array, read_radiograph
+
+REAL = Path(__file__).parents[2] / "shared" / "dicom" / "RG3_J2KR.dcm"
+
+
+def collimated(rows=200, columns=160, margins=(0, 0, 20, 30)):
+    """A limb on a dark ground between white margins: top, bottom, left, right."""
+    pixels = np.full((rows, columns), 0.1, np.float32)
+    pixels[:, 70:100] = 0.7
+    top, bottom, left, right = margins
+    pixels[:top] = pixels[rows - bottom :] = 1
+    pixels[:, :left] = pixels[:, columns - right :] = 1
+    return pixels
+
+
+@pytest.mark.parametrize("margins", [(0, 0, 20, 30), (25, 0, 0, 0), (10, 40, 12, 14)])
+def test_white_margins_become_black_and_nothing_else_changes(margins):
+    pixels = collimated(margins=margins)
+    dark = darken_unexposed(pixels)
+    assert (dark[pixels == 1] == 0).all()
+    assert (dark[pixels < 1] == pixels[pixels < 1]).all()
+
+
+def test_a_blurred_border_goes_with_its_margin():
+    pixels = collimated()
+    pixels[:, 20:24] = np.linspace(0.85, 0.3, 4)
+    dark = darken_unexposed(pixels)
+    assert (dark[:, :22] == 0).all()
+    assert (dark[:, 24:] == np.where(pixels == 1, 0, pixels)[:, 24:]).all()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        collimated(margins=(0, 0, 0, 0)),
+        collimated(margins=(0, 0, 2, 0)),  # thinner than a margin: a scan line
+        np.ones((50, 60), np.float32),
+        collimated(margins=(0, 120, 0, 0)),  # most of it is white: no margin, but a bright film
+    ],
+)
+def test_what_is_no_margin_stays(pixels):
+    assert darken_unexposed(pixels) is pixels
+
+
+def test_a_bright_bone_at_the_edge_stays():
+    pixels = collimated(margins=(0, 0, 0, 0))
+    pixels[:40, 20:140] = 1  # three quarters of the line
+    assert darken_unexposed(pixels) is pixels
+
+
+def test_the_input_has_black_margins_and_the_radiograph_keeps_its_own():
+    radiograph = radiograph_from_array((collimated() * 255).astype(np.uint8))
+    found = Preprocessing(size=100).apply(radiograph)
+    assert radiograph.pixels[:, :20].min() > 0.99
+    assert found[:, :20].max() == 0
+    assert found[50, 10 + 42] == pytest.approx(0.7 * 255, abs=3)
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="no real DICOM file beside the checkout")
+def test_a_real_collimated_radiograph_has_its_limb_left():
+    radiograph = read_radiograph(REAL)
+    found = Preprocessing(size=320).apply(radiograph)
+    assert found[:, :70].max() == 0
+    assert found[:, 250:].max() == 0
+    assert (found[:, 110:200] > 40).mean() > 0.75
