@@ -1,0 +1,68 @@
+"""The protocol that inflated figures, to be measured: augment first, split afterwards, at random.
+
+    python scripts/leak.py DATA OUT [--split fracatlas-v1] [--seed 0]
+
+DATA: a data set of small files, such as `kirik data shrink` writes. Writes OUT/data.csv, whose
+fractured radiographs were brought up to the number of the others with AutoAugment copies (policy
+imagenet), and OUT/leaky.csv, a split of it in which every file is its own group, so that copies of
+one radiograph, and views of one exam, stand on both sides. `kirik crossval OUT/data.csv --split
+OUT/leaky.csv --balance none` then measures what the same network seems to reach.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cyclopts
+import numpy as np
+import torch
+from PIL import Image
+
+from kirik.dataset.check import select
+from kirik.dataset.index import Index, Record
+from kirik.dataset.sources import load_index, write_index
+from kirik.dataset.split import Assignment, Split, load_split, write_split
+from kirik.radiograph import read_radiograph
+from kirik.training.augment import RadiographAutoAugment
+
+FOLDS = 4
+
+
+def main(data: Path, out: Path, *, split: str = "fracatlas-v1", seed: int = 0):
+    """Write the augmented data set and its leaky split."""
+    index = load_index(data)
+    records = select(index, load_split(split), "dev")
+    (out / "images").mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    copies = _copies(records, index.negative, out / "images")
+    everything = sorted([*records, *copies], key=lambda record: record.id)
+    write_index(
+        Index(out, "csv", index.classes, index.negative, tuple(everything)), out / "data.csv"
+    )
+    folds = rng.permutation(np.arange(len(everything)) % FOLDS) + 1
+    assignments = {
+        record.id: Assignment(record.id, record.id, "dev", int(fold))
+        for record, fold in zip(everything, folds, strict=True)
+    }
+    write_split(Split("leaky", assignments), out / "leaky.csv")
+    print(f"{len(records)} radiographs and {len(copies)} copies: {out}")
+
+
+def _copies(records: list[Record], negative: int, folder: Path) -> list[Record]:
+    """AutoAugment copies of fractured radiographs, as many as the classes differ by."""
+    fractured = [record for record in records if record.label != negative]
+    lacking = len(records) - 2 * len(fractured)
+    augment, made = RadiographAutoAugment("imagenet"), []
+    for number in range(lacking):
+        record = fractured[number % len(fractured)]
+        pixels = torch.from_numpy(np.round(read_radiograph(record.path).pixels * 255))
+        copy = augment(pixels.to(torch.uint8)[None])[0].numpy()
+        name = f"{Path(record.id).stem}-copy{number // len(fractured) + 1}.jpg"
+        Image.fromarray(copy).save(folder / name, quality=90)
+        # Their outlines are left out: the original project had none.
+        made.append(replace(record, id=name, path=folder / name, boxes=(), polygons=()))
+    return made
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
