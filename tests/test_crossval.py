@@ -5,12 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from kirik.bundle import load_bundle
 from kirik.cli import run
 from kirik.crossval import Read, choose, cross_fit
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.reading.classifier import load_model
+from kirik.workflow import choose_scope
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -176,6 +179,45 @@ def test_the_gate_accepts_99_in_100_of_what_was_not_trained_on():
     read = readings(np.repeat([1, 2], 1000), rng.random(2000) < 0.3, rng.random(2000), strangeness)
     assert np.mean(strangeness > choose(read).scope.threshold) == pytest.approx(0.01, abs=0.001)
     assert cross_fit(read)[3] == pytest.approx(20, abs=12)
+
+
+@pytest.mark.parametrize("count", [1, 3, 6, 20, 60, 200])
+def test_the_gate_of_few_radiographs_refuses_few_others(count):
+    rng = np.random.default_rng(count)
+    thresholds = [choose_scope(rng.lognormal(0, 0.2, count)).threshold for _ in range(300)]
+    others = rng.lognormal(0, 0.2, 2000)
+    assert np.mean([np.mean(others > threshold) for threshold in thresholds]) < 0.015
+    assert count < 6 or np.mean(np.array(thresholds) > 10) < 0.05
+
+
+def test_training_goes_on_at_another_size_from_the_run_that_left_out_the_same_fold(
+    made, tmp_path, capsys
+):
+    data, split, out, _ = made
+    words = ["train", data, "--split", split, "--fold", 1, *TINY[:2], *TINY[6:]]
+    words = [*words, "--size", 96, "--validation", 0]
+    assert kirik(*words, "--out", tmp_path / "on", "--weights", out, "--freeze", 4) == 0
+    assert kirik(*words, "--out", tmp_path / "new", "--weights", "none") == 0
+    assert float(losses(tmp_path / "on")[0]) < float(losses(tmp_path / "new")[0])
+    names = ("conv_stem.weight", "bn1.running_mean", "blocks.0.0.conv.weight")
+    stem = [f"network/backbones.test_efficientnet.{name}" for name in names]
+    kept = [
+        load_file(run / "checkpoints" / "best.safetensors")
+        for run in (out / "fold1", tmp_path / "on", tmp_path / "new")
+    ]
+    for name in stem:
+        assert torch.equal(kept[0][name], kept[1][name])
+        assert not torch.equal(kept[0][name], kept[2][name])
+    last = "network/head.1.weight"
+    assert not torch.equal(kept[0][last], kept[1][last])
+    said = load_bundle(tmp_path / "on").manifest.provenance["settings"]
+    assert (said["weights"], said["freeze"]) == ("tiny", 4)
+    capsys.readouterr()
+    assert kirik(*words, "--out", tmp_path / "leaky", "--weights", out / "fold2") == 2
+    assert "would leak it" in capsys.readouterr().err
+    words[words.index("test_efficientnet")] = "test_resnet"
+    assert kirik(*words, "--out", tmp_path / "other", "--weights", out) == 2
+    assert "fold1: its weights do not fit test_resnet" in capsys.readouterr().err
 
 
 def test_a_split_without_folds_is_refused(made, tmp_path, capsys):

@@ -112,7 +112,9 @@ def test_reading_gives_json_csv_and_pictures(trained, phantoms, tmp_path, capsys
     readings = json.loads(out.read_text())
     assert [r["path"] for r in readings] == [str(f) for f in files]
     assert all(set(r) == {"path", "decision", "probability", "model"} for r in readings)
-    assert all(0 <= r["probability"] <= 1 for r in readings)
+    for reading in readings:  # A network of three epochs may find a phantom strange.
+        refused = reading["decision"] == "out_of_scope"
+        assert (reading["probability"] is None) if refused else 0 <= reading["probability"] <= 1
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
     assert files[0].name in capsys.readouterr().out
 
@@ -122,7 +124,8 @@ def test_python_and_command_read_the_same_as_the_report(trained, phantoms, tmp_p
 
     with (trained / "report" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))[:5]
-    classifier = package.load_model(trained / "bundle")
+    # The report measures every radiograph, those too that the gate would refuse.
+    classifier = package.load_model(trained / "bundle", gate=False)
     for row in rows:
         [path] = phantoms.glob(f"images/*/{row['image_id']}")
         probability = classifier.read(path).probability
@@ -176,7 +179,7 @@ def test_runs_are_compared_and_averaged(trained, phantoms, split, place, tmp_pat
 
     file = next((phantoms / "images" / "Fractured").iterdir())
     one, two, both = (
-        package.load_model(path).read(file).probability
+        package.load_model(path, gate=False).read(file).probability
         for path in (trained, second, tmp_path / "both")
     )
     assert both == pytest.approx((one + two) / 2, abs=1e-6)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from kirik.bundle import Evidence, Manifest, Scope, find_bundle, load_bundle, write_bundle
 from kirik.card import model_card
@@ -146,7 +147,7 @@ def _choices(trained, index: Index) -> dict:
 
     held_out, pyramid = trained.validation, trained.network.pyramid
     temperature, points, threshold = 1.0, OperatingPoints(0.5, 0.5), 0.5
-    scope = Scope(threshold=1e6, accepted=1.0)
+    scope = Scope(threshold=ANYTHING, accepted=1.0)
     if held_out is not None:
         scope = choose_scope(held_out.strangeness)
         temperature = fit_temperature(held_out.logits, held_out.labels, probabilities=False)
@@ -171,9 +172,28 @@ ACCEPTED = 0.99
 """Share of radiographs like those trained on that the scope gate lets through."""
 
 
+ANYTHING = 1e6
+"""A strangeness beyond any radiograph's."""
+
+
 def choose_scope(strangeness: np.ndarray) -> Scope:
-    """The gate that accepts 99 % of radiographs that were not trained on, by their strangeness."""
-    return Scope(threshold=max(float(np.quantile(strangeness, ACCEPTED)), 1e-6), accepted=ACCEPTED)
+    """The gate that accepts 99 % of radiographs like these, none of which was trained on.
+
+    strangeness: [n], positive. Its quantile counts where n is large enough that 99 % of new ones
+    lie below some of these (split conformal prediction: Lei et al. 2018,
+    doi:10.1080/01621459.2017.1307116); of fewer, the upper prediction limit of a normal
+    distribution of their logarithms, but no less than the strangest of them.
+    """
+    count = len(strangeness)
+    rank = int(np.ceil(ACCEPTED * (count + 1)))
+    if rank <= count:
+        threshold = float(np.sort(strangeness)[rank - 1])
+    else:
+        logs = np.log(np.maximum(strangeness, 1e-6))
+        spread = logs.std(ddof=1) * np.sqrt(1 + 1 / count) if count > 1 else np.inf
+        limit = logs.mean() + stats.t.ppf(ACCEPTED, max(count - 1, 1)) * spread
+        threshold = max(float(np.exp(min(limit, np.log(ANYTHING)))), float(strangeness.max()))
+    return Scope(threshold=max(threshold, 1e-6), accepted=ACCEPTED)
 
 
 def report_on(

@@ -20,6 +20,33 @@ def test_a_family_gives_logits_embedding_and_map(name):
     assert 96 % side == 0
 
 
+@pytest.mark.parametrize("name", ["mobilenet", "densenet", "test_efficientnet"])
+def test_frozen_layers_are_those_of_fine_cells_and_stay_so_in_training(name):
+    network = build_network(name, classes=2, negative=0, size=64, evidence=True)
+    counts = []
+    for stride in (0, 2, 4, 8, 32):
+        network.freeze(stride)
+        frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+        assert all(name.startswith("backbones.") for name in frozen)
+        counts.append(len(frozen))
+    assert counts[0] == 0
+    assert counts == sorted(set(counts))
+    network.freeze(4)
+    before = {k: v.clone() for k, v in network.state_dict().items() if "running_mean" in k}
+    network.train()(torch.randint(0, 255, (2, 1, 64, 64))).logits.sum().backward()
+    after = network.state_dict()
+    moved = [not torch.equal(before[k], after[k]) for k in before]
+    assert not moved[0]
+    assert moved[-1]
+    assert moved == sorted(moved)
+
+
+def test_a_network_without_stages_stays_free():
+    network = build_network("vit", classes=2, negative=0, size=64)
+    network.freeze(8)
+    assert all(p.requires_grad for p in network.parameters())
+
+
 def test_the_ensemble_concatenates_the_features_of_its_members():
     network = build_network("ensemble", classes=3, negative=None, size=64).eval()
     output = network(torch.zeros(1, 1, 64, 64, dtype=torch.uint8))

@@ -174,16 +174,22 @@ class Classifier:
 
 
 def load_model(
-    path: Path | str | None = None, *, threads: int | None = None, providers: Sequence[str] = (CPU,)
+    path: Path | str | None = None,
+    *,
+    threads: int | None = None,
+    providers: Sequence[str] = (CPU,),
+    gate: bool = True,
 ) -> Classifier:
     """The classifier of a bundle (or of the training run that made it), its files verified.
 
     path: where None, the bundle that the environment variable KIRIK_MODEL names, or else the
         one that ships with kirik.
+    gate: False judges what is out of scope, too.
 
     Raises BundleError if there is none, or it is damaged; SettingsError as `Classifier` does.
     """
-    return Classifier(load_bundle(find_bundle(path)), threads=threads, providers=providers)
+    bundle = load_bundle(find_bundle(path))
+    return Classifier(bundle, threads=threads, providers=providers, gate=gate)
 
 
 def _name(manifest: Manifest) -> str:

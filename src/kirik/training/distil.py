@@ -5,7 +5,6 @@ student sees (Beyer et al. 2022, doi:10.1109/CVPR52688.2022.01065), so that it m
 size and never says the same twice.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,29 +55,6 @@ class Teacher:
             output = network(radiographs.contiguous(memory_format=torch.channels_last))
         evidence = None if output.evidence is None else output.evidence.float().sigmoid()
         return output.logits.float().softmax(dim=1), evidence
-
-
-def find_teacher(folder: Path, fold: int | None) -> Path:
-    """The run in a teacher's folder that may teach a network for this fold.
-
-    Of a cross-validated folder, the run that never saw the fold, or the run `all`.
-    Raises SettingsError if there is none, or it was trained on the fold.
-    """
-    single = (folder / "run.json").is_file()
-    run = folder if single else folder / ("all" if fold is None else f"fold{fold}")
-    try:
-        its_fold = json.loads((run / "run.json").read_text(encoding="utf-8"))["fold"]
-    except (OSError, ValueError, KeyError) as error:
-        raise SettingsError(
-            f"{folder}: neither a training run, nor a cross-validated one with {run.name} in it; "
-            "name another --teacher"
-        ) from error
-    if fold is not None and its_fold != fold:
-        raise SettingsError(
-            f"{run}: was trained on fold {fold}, which is to be left out: its word would leak it; "
-            f"take a teacher that left fold {fold} out"
-        )
-    return run
 
 
 def _load(run: Path, classes: Sequence[str]) -> FractureNetwork:

@@ -120,6 +120,7 @@ class FractureNetwork(nn.Module):
         super().__init__()
         self.backbones = nn.ModuleDict(backbones)
         self.negative, self.size = negative, size
+        self._frozen: list[nn.Module] = []
         scales = torch.tensor([(255 * mean, 255 * deviation) for mean, deviation in normalizations])
         self.register_buffer("scales", scales)
         # Logit of each class's share in reality minus that in training: see `set_priors`.
@@ -169,6 +170,27 @@ class FractureNetwork(nn.Module):
         score = self.evidence_gain * smooth_maximum(evidence)
         column = functional.one_hot(torch.tensor(self.negative), logits.shape[1]).to(logits)
         return logits - score[:, None] * column
+
+    def freeze(self, stride: int) -> None:
+        """Keep the weights of the layers whose cells are at most `stride` pixels wide, and the
+        statistics of their norms; 0 frees all. A network that timm knows no stages of stays free.
+        """
+        self.requires_grad_(True)
+        self._frozen = []
+        for backbone in self.backbones.values():
+            stages = [s for s in getattr(backbone, "feature_info", ()) if s["reduction"] <= stride]
+            if stages:
+                self._frozen += _layers_up_to(backbone, stages[-1]["module"])
+        for layer in self._frozen:
+            for weight in layer.parameters(recurse=False):
+                weight.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "FractureNetwork":
+        super().train(mode)
+        for layer in self._frozen:
+            layer.training = False
+        return self
 
     def set_scope(self, centre: torch.Tensor, whitening: torch.Tensor) -> None:
         """What radiographs look like to this network: see `kirik.training.scope`."""
@@ -234,6 +256,13 @@ class FeaturePyramid(nn.Module):
         # In float32: a difference of sides loses its last pixels in half precision.
         sides = functional.softplus(self.sides(features).float()) * self.stride
         return self.score(features).float(), sides
+
+
+def _layers_up_to(backbone: nn.Module, last: str) -> list[nn.Module]:
+    """The layers with weights of their own, in order, to the end of the module of a name."""
+    layers = list(backbone.named_modules())
+    end = max(i for i, (name, _) in enumerate(layers) if f"{name}.".startswith(f"{last}."))
+    return [layer for _, layer in layers[: end + 1] if list(layer.parameters(recurse=False))]
 
 
 def _scope_level(intermediates: list[torch.Tensor], size: int) -> int:

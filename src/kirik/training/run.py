@@ -25,11 +25,13 @@ from kirik.dataset.split import Split, write_split
 from kirik.errors import DataSetError, SettingsError, TrainingError
 from kirik.preprocessing import Preprocessing
 from kirik.training.attributes import attribute_names, attribute_table
+from kirik.training.checkpoint import load_checkpoint
 from kirik.training.data import Part, evaluation_batches, hold_out
-from kirik.training.distil import Teacher, find_teacher
+from kirik.training.distil import Teacher
 from kirik.training.loop import State, StepReport, Trainer, predict_logits
 from kirik.training.machine import Machine, find_machine
 from kirik.training.networks import FractureNetwork, find_network
+from kirik.training.runs import find_run, is_run
 from kirik.training.scope import fit_scope
 from kirik.training.settings import TrainingSettings
 from kirik.training.weights import build_network
@@ -111,7 +113,7 @@ def train_network(
     # Before anything is decoded, so that wrong weights are refused at once. A resumed run's are
     # in its checkpoint: the starting ones may be gone by then.
     attributes = attribute_names(records)
-    network = _network(index, records, settings, len(attributes), load=not resuming)
+    network = _network(index, records, settings, len(attributes), fold, load=not resuming)
     cache = _shared_cache(index.records, Preprocessing(size=settings.size), machine, decoding)
     part = _part(index, records, split, cache, attributes)
     train, validation = part, None
@@ -123,7 +125,9 @@ def train_network(
     facts |= {"trained_on": len(train), "chosen_on": chosen_on, "unreadable": len(unreadable)}
     teacher = None
     if settings.teacher:
-        teacher = Teacher(find_teacher(Path(settings.teacher), fold), index.classes, machine)
+        teacher = Teacher(
+            find_run(Path(settings.teacher), fold, "--teacher"), index.classes, machine
+        )
     trainer = Trainer(network, train, validation, settings, machine, checkpoints, teacher)
     if machine.first:
         _prepare(directory, index.root, facts, split, settings, resume)
@@ -149,21 +153,33 @@ def _network(
     records: Sequence[Record],
     settings: TrainingSettings,
     attributes: int,
+    fold: int | None,
     *,
     load: bool,
 ) -> FractureNetwork:
     torch.manual_seed(settings.seed)
-    return build_network(
+    before = Path(settings.weights).expanduser()
+    start = find_run(before, fold, "--weights") if load and is_run(before) else None
+    network = build_network(
         settings.network,
         classes=len(index.classes),
         negative=index.negative,
         size=settings.size,
-        weights=settings.weights,
+        weights="none" if start else settings.weights,
         load=load,
         dropout=settings.dropout,
         evidence=settings.masks and any(record.boxes or record.polygons for record in records),
         attributes=attributes,
     )
+    if start:
+        try:
+            load_checkpoint(start / "checkpoints" / "best.safetensors", {"network": network})
+        except TrainingError as error:
+            raise SettingsError(
+                f"{start}: its weights do not fit {settings.network} ({error})"
+            ) from error
+    network.freeze(settings.freeze)
+    return network
 
 
 def _shared_cache(

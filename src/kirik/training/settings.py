@@ -24,7 +24,12 @@ class TrainingSettings(BaseModel):
     """mobilenet, mobilenetv1, densenet, densenet169, xception, vit, ensemble, or a timm name."""
 
     weights: str = "hub"
-    """Starting weights: a file, a folder of NAME.safetensors, 'hub' (timm's) or 'none'."""
+    """Starting weights: a file, a folder of NAME.safetensors, a finished run or cross-validated
+    folder of the same network, 'hub' (timm's) or 'none'."""
+
+    freeze: int = Field(default=0, ge=0, le=32)
+    """Layers with cells of at most so many pixels keep their starting weights, which makes a step
+    cheaper; 0 trains all."""
 
     size: int | None = Field(default=None, ge=64, le=1024, multiple_of=32)
     """Side of the square input in pixels, a multiple of 32."""

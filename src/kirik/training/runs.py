@@ -1,0 +1,35 @@
+"""Finished training runs that another run builds on: its teacher, or where its weights start."""
+
+import json
+from pathlib import Path
+
+from kirik.errors import SettingsError
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a training run, or a cross-validated one with runs in it."""
+    return (folder / "run.json").is_file() or any(folder.glob("*/run.json"))
+
+
+def find_run(folder: Path, fold: int | None, option: str) -> Path:
+    """The run in a folder that a network for this fold may build on.
+
+    Of a cross-validated folder, the run that never saw the fold, or the run `all`. option: the
+    flag that named the folder, for the message.
+    Raises SettingsError if there is none, or it was trained on the fold.
+    """
+    single = (folder / "run.json").is_file()
+    run = folder if single else folder / ("all" if fold is None else f"fold{fold}")
+    try:
+        its_fold = json.loads((run / "run.json").read_text(encoding="utf-8"))["fold"]
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingsError(
+            f"{folder}: neither a training run, nor a cross-validated one with {run.name} in it; "
+            f"name another {option}"
+        ) from error
+    if fold is not None and its_fold != fold:
+        raise SettingsError(
+            f"{run}: was trained on fold {fold}, which is to be left out: what it learned would "
+            f"leak it; for {option} take a run that left fold {fold} out"
+        )
+    return run
