@@ -12,6 +12,7 @@ DIR/bundle             the model: one network trained on all of dev, or the aver
 
 import csv
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -39,12 +40,17 @@ from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.report import write_report
 from kirik.operating_points import CrossFitted, OperatingPoints, choose_operating_points
 from kirik.reading.classifier import Classifier
+from kirik.reading.cores import usable_cores
 from kirik.training.settings import TrainingSettings
 from kirik.workflow import choose_scope, predictions_of, read_all, resume, train
 
 Final = Literal["single", "average", "none"]
 FINDINGS_FROM = 0.02
 """Fainter findings than this are not kept: they change no figure, and there are thousands."""
+
+
+TIMED = 200
+"""Radiographs read for the rate that a study tells."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ def cross_validate(
     """
     from kirik.training.cost import network_cost
     from kirik.training.run import replace_file, to_toml
+    from kirik.training.runs import is_run
 
     console = console or Console()
     if not split.folds:
@@ -116,8 +123,11 @@ def cross_validate(
         parts.append(_read_fold(run, index, split, fold, console))
     read = _concat(parts)
     replace_file(directory / "settings.toml", to_toml(settings, without=("weights", "teacher")))
+    before = Path(settings.weights).expanduser()
     graph = load_bundle(directory / f"fold{split.folds[0]}").path / GRAPH
     cost = network_cost(settings, evidence=read.localized is not None)
+    cost |= {"megabytes": round(graph.stat().st_size / 1e6, 2)}
+    cost |= _reading_rate(directory / f"fold{split.folds[0]}", index, split)
     metrics = report_out_of_fold(
         directory / "report",
         read,
@@ -129,7 +139,8 @@ def cross_validate(
             "part": "dev",
             "seed": settings.seed,
             "bootstrap_seed": 0,
-            "cost": cost | {"megabytes": round(graph.stat().st_size / 1e6, 2)},
+            "start": before.name if is_run(before) else None,
+            "cost": cost,
             "trained_on_this_part": False,
             "selected_on_this_part": False,
         },
@@ -144,6 +155,17 @@ def cross_validate(
         _run(data, settings, run, split, None, language, console)
         bundles = [load_bundle(run)]
     return metrics, _finish(directory, bundles, choose(read), metrics)
+
+
+def _reading_rate(run: Path, index: Index, split: Split) -> dict:
+    """Readings per second from files, by this machine's cores, of a fold's radiographs."""
+    paths = [record.path for record in select(index, split, f"fold{split.folds[0]}")][:TIMED]
+    classifier = Classifier(load_bundle(run))
+    list(classifier.read_many(paths[:8]))
+    start = time.perf_counter()
+    list(classifier.read_many(paths))
+    rate = len(paths) / (time.perf_counter() - start)
+    return {"readings_per_second": round(rate, 1), "cores": usable_cores()}
 
 
 def _run(data, settings, run: Path, split: Split, fold, language: str, console: Console) -> None:

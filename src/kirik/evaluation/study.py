@@ -45,7 +45,13 @@ WHERE = {
     "fractures_found": "fractures found as shown",
     "false_per_normal": "false findings a normal radiograph",
 }
-COST = {"parameters": "parameters (million)", "gflops": "GFLOPs", "megabytes": "ONNX (MB)"}
+COST = {
+    "parameters": "parameters (million)",
+    "gflops": "GFLOPs",
+    "megabytes": "ONNX (MB)",
+    "readings_per_second": "readings a second",
+    "cores": "on cores",
+}
 
 
 @dataclass(frozen=True)
@@ -128,16 +134,22 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         "",
         "## Commands",
         "",
-        "FOLDER holds the starting weights (`--weights hub` takes timm's).",
+        "FOLDER holds the starting weights (`--weights hub` takes timm's). One that goes on from "
+        "another's runs needs these first.",
         "",
         *(
             f"- `kirik crossval FracAtlas --split {one.facts.get('split')} --out runs/{one.name} "
-            f"--weights FOLDER --settings {folder / one.name / SETTINGS}`"
+            f"--weights {_weights(one)} --settings {folder / one.name / SETTINGS}`"
             for one in studied
         ),
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _weights(one: Studied) -> str:
+    start = one.facts.get("start")
+    return f"runs/{start}" if start else "FOLDER"
 
 
 def _load(folder: Path) -> list[Studied]:
@@ -244,6 +256,6 @@ def _costs(studied: Sequence[Studied]) -> list[str]:
     lines = [_row(["model", "input", *COST.values()]), _row(["---"] * (len(COST) + 2))]
     for one in studied:
         cost = one.facts.get("cost", {})
-        cells = [f"{cost[name]:.2f}" if name in cost else "–" for name in COST]
+        cells = [f"{cost[name]:.4g}" if name in cost else "–" for name in COST]
         lines.append(_row([one.name, str(cost.get("size", "–")), *cells]))
     return lines
