@@ -16,6 +16,7 @@ IMAGE_SUFFIXES = frozenset(
     for names in (
         ("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "dcm", "dicom", "dic"),
         ("bmp", "gif", "webp", "jp2", "heic"),
+        ("zip",),
     )
     for name in names
 )

@@ -4,29 +4,34 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from kirik.errors import KirikError, OutputError, RadiographError
-from kirik.files import find_files
-from kirik.output.overlay import overlay_writer
-from kirik.output.records import Write, csv_writer, json_writer
+from kirik.errors import KirikError, OutputError, SettingsError
+from kirik.output.done import Done
+from kirik.output.overlay import overlay_names, overlay_writer
+from kirik.output.records import Write, csv_writer, json_writer, look_back, parquet_writer
 from kirik.reading.classifier import Classifier
-from kirik.reading.reading import Failure, Reading, failure_of
+from kirik.reading.reading import Failure, Reading
+from kirik.reading.sources import Source, Sources
 
-Progress = Callable[[Reading | Failure, int, int], None]
-"""Called after each file: its result, how many are done, how many there are."""
+Progress = Callable[[Reading | Failure, int, int | None], None]
+"""Called after each frame: its result, how many are done, how many files there are, or None."""
 
 
 @dataclass
 class Summary:
     """What became of all files.
 
+    before, failed_before: of a stopped run that was gone on with: records, failures among them.
     decisions: how many readings for each decision.
     failures: files that could not be read.
     problems: outputs that could not be written to their end, one line each.
     """
 
     read: int = 0
+    before: int = 0
+    failed_before: int = 0
     decisions: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -41,14 +46,14 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        return len(self.failures)
+        return self.failed_before + len(self.failures)
 
     @property
     def exit_code(self) -> int:
         """0: all was read and written; 1: some files were not read; 2: none, or an output broke."""
         if self.problems or not self.read:
             return 2
-        return 1 if self.failures else 0
+        return 1 if self.failed else 0
 
 
 def predict(
@@ -57,56 +62,79 @@ def predict(
     *,
     json: Path | str | None = None,
     csv: Path | str | None = None,
+    parquet: Path | str | None = None,
     overlay: Path | str | None = None,
+    resume: bool = False,
     language: str = "en",
     batch_size: int = 16,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Summary:
-    """Read all radiographs of files and folders; a bad one is a failure and the rest goes on.
+    """Read all radiographs of files, folders and archives; a bad one is a failure and the rest
+    goes on.
 
-    json, csv: files to write, see `kirik.output.records`. overlay: a folder for PNGs.
+    json, csv, parquet: files to write, see `kirik.output.records`. overlay: a folder for PNGs.
+    resume: go on with the files that a stopped run left, reading only what they do not have.
 
-    Raises OutputError if an output cannot be begun, and RadiographError if there is no file at
-    all. An output that breaks off later (a full disk) is a problem of the summary, and all else
-    is done.
+    Raises OutputError if an output cannot be begun, SettingsError if the files to go on with are
+    another model's, and RadiographError if there is no file at all. An output that breaks off later
+    (a full disk) is a problem of the summary, and all else is done.
     """
-    paths = list(paths)
-    unseen: list[Failure] = []
-    files = list(find_files(paths, lambda path, error: unseen.append(failure_of(path, error))))
-    if not files and not unseen:
-        where = ", ".join(str(path) for path in paths)
-        raise RadiographError(f"{where}: no radiographs in there; name files, or a folder of them")
-    outputs = _outputs(files, classifier, json, csv, overlay, language)
-    summary = Summary()
+    sources = Sources(paths, classifier.decoders)
+    places = [Path(place) for place in (json, csv, parquet) if place]
+    before = [look_back(place) if resume else Done() for place in places]
+    for place, done in zip(places, before, strict=True):
+        if done.models - {classifier.name}:
+            raise SettingsError(
+                f"{place}: begun with the model {', '.join(sorted(done.models))}; go on with "
+                "that one, or name another file"
+            )
+    outputs = _outputs(sources, classifier, json, csv, parquet, overlay, before, language)
+    summary = _summary(before)
+    left = (one for one in sources if not (before and all(_name(one) in done for done in before)))
     with _closing(outputs):
-        for done, result in enumerate(_results(unseen, files, classifier, batch_size), 1):
+        results = classifier.read_many(left, batch_size=batch_size, workers=workers)
+        for done, result in enumerate(results, 1 + summary.before):
             summary.add(result)
             for output in outputs:
                 output.write(result)
             if progress:
-                progress(result, done, len(files) + len(unseen))
+                progress(result, done, sources.total)
     summary.problems += [output.problem for output in outputs if output.problem]
     return summary
 
 
-def _results(
-    unseen: list[Failure], files: list[Path], classifier: Classifier, batch_size: int
-) -> Iterator[Reading | Failure]:
-    """Folders that could not be looked into first, then a result for each file."""
-    yield from unseen
-    yield from classifier.read_many(files, batch_size=batch_size)
+def _name(source: Source) -> str:
+    return source.path if isinstance(source, Failure) else str(source)
+
+
+def _summary(before: list[Done]) -> Summary:
+    """Of what all outputs have already; the shortest tells it."""
+    if not before:
+        return Summary()
+    least = min(before, key=lambda done: done.rows)
+    return Summary(
+        read=least.rows - least.failed,
+        decisions=Counter(least.decisions),
+        before=least.rows,
+        failed_before=least.failed,
+    )
 
 
 class _Output:
-    """A writer that was begun. Where it breaks off, it says so in `problem` and is left alone."""
+    """A writer that was begun. Where it breaks off, it says so in `problem` and is left alone.
 
-    def __init__(self, context: AbstractContextManager[Write]):
+    done: what it has already.
+    """
+
+    def __init__(self, context: AbstractContextManager[Write], done: Done):
         self.problem: str | None = None
+        self._done = done
         self._context = context
         self._write = context.__enter__()
 
     def write(self, result: Reading | Failure) -> None:
-        if self.problem is None:
+        if self.problem is None and result.path not in self._done:
             try:
                 self._write(result)
             except (OSError, KirikError) as error:
@@ -136,25 +164,35 @@ def _closing(outputs: list[_Output]) -> Iterator[None]:
 
 
 def _outputs(
-    files: list[Path],
+    sources: Sources,
     classifier: Classifier,
     json: Path | str | None,
     csv: Path | str | None,
+    parquet: Path | str | None,
     overlay: Path | str | None,
+    before: list[Done],
     language: str,
 ) -> list[_Output]:
     """The outputs that were asked for, begun; so a place that cannot be written is known early."""
-    contexts: list[AbstractContextManager[Write]] = []
-    if json:
-        contexts.append(json_writer(json))
-    if csv:
-        contexts.append(csv_writer(csv, classifier.classes))
+    classes, dones = classifier.classes, iter(before)
+    contexts: list[tuple[AbstractContextManager[Write], Done]] = []
+    for place, begin in (
+        (json, json_writer),
+        (csv, partial(csv_writer, classes=classes)),
+        (parquet, partial(parquet_writer, classes=classes)),
+    ):
+        if place:
+            done = next(dones)
+            contexts.append((begin(place, done=done), done))
     if overlay:
-        contexts.append(overlay_writer(overlay, files, language))
+        names = overlay_names(sources.first) if sources.all_known else None
+        pictures = overlay_writer(overlay, names, classifier.decoders, language)
+        # First, so that what has a record has its picture, too.
+        contexts.insert(0, (pictures, Done()))
     begun: list[_Output] = []
     with ExitStack() as undo:
-        for context in contexts:
-            begun.append(_Output(context))
+        for context, done in contexts:
+            begun.append(_Output(context, done))
             undo.callback(begun[-1].close, OutputError("another output cannot be begun"))
         undo.pop_all()
     return begun

@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,17 @@ class Radiograph:
     stored_size: tuple[int, int]
     orientation: int = 1
     spacing: tuple[float, float] | None = None
+    frame: int | None = None
+
+    def reduced(self, at_most: int) -> "Radiograph":
+        """The same with at most so many pixels on its longer side; `stored_size` stays."""
+        rows, columns = self.pixels.shape
+        scale = at_most / max(rows, columns)
+        if scale >= 1:
+            return self
+        size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+        small = Image.fromarray(self.pixels).resize(size, Image.Resampling.BILINEAR)
+        return replace(self, pixels=np.asarray(small))
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,20 @@ def read_radiograph(
 
             return decode_dicom(data, name, limits)
         return _decode(data, kind, name, limits, at_least)
+
+
+def decode_radiographs(data, name, at_least, limits):
+    """Shim until the frames' decoder is there."""
+    kind = kind_of(data[:HEAD_BYTES])
+    if kind not in READABLE:
+        raise _not_readable(shown(name), kind)
+    with quiet_decoding():
+        if kind == "DICOM":
+            from kirik.dicom import decode_dicom
+
+            yield decode_dicom(data, shown(name), limits)
+        else:
+            yield _decode(data, kind, shown(name), limits, at_least)
 
 
 def radiograph_from_array(array: np.ndarray) -> Radiograph:

@@ -110,15 +110,15 @@ def test_evidence_is_warm_and_has_a_yellow_contour_on_dark_and_on_bright(save_ra
 def test_files_of_one_name_get_pictures_of_their_own():
     paths = ["a/film.png", "b/film.png", "b/FILM.jpg", "b/other.png"]
     names = overlay_names(paths)
-    assert len({name.casefold() for name in names}) == 4
-    assert names[3] == "other.overlay.png"
-    assert overlay_names(paths[::-1]) == names[::-1]
+    assert len({name.casefold() for name in names.values()}) == 4
+    assert names["b/other.png"] == "other.overlay.png"
+    assert overlay_names(paths[::-1]) == names
 
 
 def test_pictures_beside_their_radiographs_leave_them_as_they_are(save_radiograph):
     paths = [save_radiograph("x/film.png", 0.5), save_radiograph("x/film.overlay.png", 0.6)]
     before = [path.read_bytes() for path in paths]
-    with overlay_writer(paths[0].parent, paths) as write:
+    with overlay_writer(paths[0].parent, overlay_names(paths)) as write:
         for path in paths:
             write(reading_of(path))
         write(Failure("x/bad.png", "bad", "bad"))
@@ -129,7 +129,7 @@ def test_pictures_beside_their_radiographs_leave_them_as_they_are(save_radiograp
 def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path, save_radiograph):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be written"):
-        overlay_writer(tmp_path / "file" / "folder", []).__enter__()
+        overlay_writer(tmp_path / "file" / "folder", {}).__enter__()
     path = save_radiograph("film.png", 0.5)
     with pytest.raises(OutputError, match="cannot be written"):
         write_overlay(reading_of(path), tmp_path / "file" / "a.png")

@@ -86,10 +86,12 @@ def test_csv_has_a_row_for_each_file_failures_too(tmp_path):
         first, second = csv.DictReader(file)
     assert first == {
         "path": "a/kırık.png",
+        "frame": "",
         "decision": "fracture",
         "probability": "0.912346",
         "p_not_fractured": "0.087654",
         "p_fractured": "0.912346",
+        "findings": "0",
         "model": "wrist 1",
         "error": "",
         "reason": "",

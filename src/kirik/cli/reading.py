@@ -17,40 +17,56 @@ def predict(
     model: Path | None = None,
     json: Path | None = None,
     csv: Path | None = None,
+    parquet: Path | None = None,
     overlay: Path | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
+    workers: int | None = None,
     language: Language = "en",
 ) -> int:
-    """Read radiographs: JPEG, PNG, TIFF or DICOM files, and folders of them.
+    """Read radiographs: JPEG, PNG, TIFF or DICOM files, folders and zips of them, DICOMDIRs.
 
     Parameters
     ----------
     paths
-        Files and folders.
+        Files, folders, zips, DICOMDIRs.
     model
         A shipped model's name (see kirik models), a bundle, or the run that made it; else
         $KIRIK_MODEL, else the default one that kirik ships.
     json
-        Write the readings to this file: a list with one object a file.
+        Write the readings to this file: a list with one object a file, or, if its name ends in
+        .jsonl, one object a line.
     csv
         Write the readings to this file: one row a file.
+    parquet
+        Write the readings to this file, in the CSV's columns.
     overlay
         Write a picture of each reading into this folder.
+    resume
+        Go on with the files that a stopped run left (NAME.partial): read only what they lack.
     threads
         Processor threads for the network; all of them if not given.
+    workers
+        Processes that decode; as many as there are cores, at most 8, if not given.
     language
         Of the table and the pictures.
     """
+    from kirik.reading.decoder import Decoders
+
+    # While this process still imports what it needs, the first child gets ready to decode.
+    decoders = Decoders()
+    decoders.start()
     from kirik.console import Console
     from kirik.output.table import failures_list, print_table
     from kirik.predict import predict as read
     from kirik.reading.classifier import load_model
     from kirik.reading.reading import Failure
 
-    classifier, console, shown = load_model(model, threads=threads), Console(), []
+    classifier = load_model(model, threads=threads, decoders=decoders)
+    console, shown = Console(), []
     with console.reading(len(paths)) as progress:
 
-        def keep(result, done: int, total: int) -> None:
+        def keep(result, done: int, total: int | None) -> None:
             if len(shown) < SHOWN and not isinstance(result, Failure):
                 shown.append(result)
             progress(done, total)
@@ -60,12 +76,17 @@ def predict(
             classifier,
             json=json,
             csv=csv,
+            parquet=parquet,
             overlay=overlay,
+            resume=resume,
+            workers=workers,
             language=language,
             progress=keep,
         )
     if shown:
         print_table(shown, language, total=summary.read)
+    if summary.before:
+        console.say(f"{summary.before} were read before and are in the files")
     if summary.failures:
         console.rich.print(failures_list(summary.failures, language))
     for problem in summary.problems:

@@ -6,7 +6,7 @@ on a dark rim: colours that people with any colour blindness tell apart (Okabe a
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
@@ -15,12 +15,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from kirik.archives import Member
+from kirik.errors import RadiographError
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
 from kirik.output.records import Write
 from kirik.output.words import decision_words, points_words, texts
-from kirik.radiograph import Radiograph, read_radiograph
+from kirik.radiograph import Radiograph
+from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Failure, Reading
 
@@ -36,13 +39,22 @@ _COLOURS = {
 _SIDE, _GAP, _NARROWEST = 720, 16, 640
 
 
-def write_overlay(reading: Reading, path: Path | str, language: str = "en") -> None:
+def write_overlay(
+    reading: Reading,
+    path: Path | str,
+    language: str = "en",
+    *,
+    source: Path | str | Member | None = None,
+    decoders: Decoders | None = None,
+) -> None:
     """Draw the reading of a file as PNG.
 
-    Raises RadiographError if the file cannot be read any more, OutputError if the disk refuses.
+    source: the file, where it is not simply the one of the reading's path. decoders: see
+    `Classifier`. Raises RadiographError if the file cannot be read any more, OutputError if the
+    disk refuses.
     """
     path = Path(path)
-    radiograph = read_radiograph(Path(reading.path), at_least=_SIDE)
+    radiograph = _decoded(source or reading.path, reading.frame, decoders or shared_decoders())
     picture = draw_overlay(radiograph, reading, language)
     draft = path.with_name(f".{path.name}.draft")
     with writing(path):
@@ -54,42 +66,70 @@ def write_overlay(reading: Reading, path: Path | str, language: str = "en") -> N
             draft.unlink(missing_ok=True)
 
 
+def _decoded(source, frame: int | None, decoders: Decoders) -> Radiograph:
+    request = {"do": "film", "number": frame, "at_most": 2 * _SIDE}
+    [(header, arrays)] = decoders.ask(source, request)
+    if "error" in header:
+        raise RadiographError(header["error"], reason=header["reason"])
+    size, spacing = tuple(header["stored_size"]), header["spacing"]
+    return Radiograph(
+        arrays[0],
+        header["format"],
+        header["mode"],
+        size,
+        header["orientation"],
+        spacing and tuple(spacing),
+        header["frame"],
+    )
+
+
 @contextmanager
 def overlay_writer(
-    folder: Path | str, paths: Sequence[Path | str], language: str = "en"
+    folder: Path | str,
+    names: Mapping[str, str] | None,
+    decoders: Decoders | None = None,
+    language: str = "en",
 ) -> Iterator[Write]:
-    """A PNG in `folder` for each reading of `paths`, named by `overlay_names`.
+    """A PNG in `folder` for each reading.
 
+    names: by path, see `overlay_names`; where None, each name is told apart by its path.
     Raises OutputError if the disk refuses, SettingsError if kirik does not speak the language.
     """
     texts(language)
     folder = Path(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    places = dict(zip(map(str, paths), overlay_names(paths), strict=True))
 
     def write(result: Reading | Failure) -> None:
-        if isinstance(result, Reading):
-            write_overlay(result, folder / places[result.path], language)
+        if isinstance(result, Failure):
+            return
+        name = names[result.path] if names is not None else _told_apart(result.path)
+        if result.frame is not None:
+            name = name.replace(".overlay.png", f"-{result.frame}.overlay.png")
+        write_overlay(result, folder / name, language, source=result.source, decoders=decoders)
 
     yield write
 
 
-def overlay_names(paths: Sequence[Path | str]) -> list[str]:
+def overlay_names(sources: Iterable) -> dict[str, str]:
     """A PNG's name for each file, by its own name, told apart where folders hold the same one.
 
     They depend on the files alone, not on their order, and are never the name of one of them.
     """
+    paths = [str(source) for source in sources if not isinstance(source, Failure)]
     taken = {Path(path).name.casefold() for path in paths}
     plain = [f"{Path(path).stem}.overlay.png" for path in paths]
     seen = Counter(name.casefold() for name in plain)
-    names = []
+    names = {}
     for path, name in zip(paths, plain, strict=True):
-        if seen[name.casefold()] > 1 or name.casefold() in taken:
-            where = str(Path(path).absolute()).encode("utf-8", "surrogateescape")
-            name = f"{Path(path).stem}-{hashlib.sha256(where).hexdigest()[:8]}.overlay.png"
-        names.append(name)
+        several = seen[name.casefold()] > 1 or name.casefold() in taken
+        names[path] = _told_apart(path) if several else name
     return names
+
+
+def _told_apart(path: str) -> str:
+    where = str(Path(path).absolute()).encode("utf-8", "surrogateescape")
+    return f"{Path(path).stem}-{hashlib.sha256(where).hexdigest()[:8]}.overlay.png"
 
 
 def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en") -> Image.Image:

@@ -1,41 +1,52 @@
-"""Readings for programs: JSON, JSON lines and CSV, written as they come, one record a file.
+"""Readings for programs: JSON, JSON lines, CSV and Parquet, written as they come, one record a
+frame.
 
-    {"path": …, "decision": …, "probability": …, "model": …}
+    {"path": …, "decision": …, "probability": …, "model": …, "findings": […]}
     {"path": …, "error": …, "reason": …}
 
-A reading that is doubtful has `warnings`, too: a list of stable words, such as low_resolution.
-`probability` is a fracture's where the model tells "no fracture" from one kind of fracture, and
-an object of class → probability where it knows more classes; it is null where the decision is
-out_of_scope.
+`docs/reading.schema.json` says what may stand in them. A reading that is doubtful has `warnings`,
+too: a list of stable words, such as low_resolution. `probability` is a fracture's where the model
+tells "no fracture" from one kind of fracture, and an object of class → probability where it knows
+more classes; it is null where the decision is out_of_scope.
 """
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
-from kirik.output.files import replacing
-from kirik.reading.reading import Failure, Reading
+from kirik.errors import SettingsError
+from kirik.output.done import Done, read_csv, read_lines
+from kirik.output.files import draft_of, is_stream, replacing, writing
+from kirik.reading.reading import Failure, Finding, Reading
 
 Write = Callable[[Reading | Failure], None]
 """What a writer gives: call it with each result, in order."""
 
+SCHEMA = 1
+"""Version of the records; a later one may say more, and never the same word for another thing."""
+
 
 def record(result: Reading | Failure) -> dict:
     """A result as plain values for JSON."""
+    frame = {} if result.frame is None else {"frame": result.frame}
     if isinstance(result, Failure):
-        return {"path": result.path, "error": result.error, "reason": result.reason}
+        return {"path": result.path, **frame, "error": result.error, "reason": result.reason}
     simple = not result.probabilities or (
         result.probability is not None and len(result.probabilities) == 2
     )
     by_class = {name: round(p, 6) for name, p in result.probabilities.items()}
     said = {
         "path": result.path,
+        **frame,
         "decision": result.decision,
         "probability": _rounded(result.probability) if simple else by_class,
         "model": result.model,
     }
+    if result.findings:
+        said["findings"] = [_box(finding) for finding in result.findings]
     return said | ({"warnings": list(result.warnings)} if result.warnings else {})
 
 
@@ -43,44 +54,87 @@ def _rounded(probability: float | None) -> float | None:
     return None if probability is None else round(probability, 6)
 
 
+def _box(finding: Finding) -> dict:
+    """A finding in pixels of the file as stored, and in millimetres where the file has a scale."""
+    sides = {name: round(getattr(finding, name), 1) for name in ("x", "y", "width", "height")}
+    size = {}
+    if finding.millimetres:
+        width, height = (round(side, 1) for side in finding.millimetres)
+        size = {"width_mm": width, "height_mm": height}
+    return sides | size | {"score": round(finding.score, 4)}
+
+
+def look_back(path: Path) -> Done:
+    """What an earlier run that was stopped left of an output, for one that goes on with it.
+
+    Where it was not stopped, all of it counts. Raises OutputError if it cannot be read.
+    """
+    draft = draft_of(path)
+    with writing(path):
+        if not draft.is_file():
+            if not path.is_file() or path.suffix == ".parquet":
+                return Done()
+            draft.write_bytes(path.read_bytes())
+        with draft.open("rb") as file:
+            return read_csv(file) if path.suffix == ".csv" else read_lines(file)
+
+
 @contextmanager
-def json_writer(path: Path | str) -> Iterator[Write]:
+def json_writer(path: Path | str, done: Done | None = None) -> Iterator[Write]:
     """A JSON list with a record a line; one record a line and no list if PATH ends in .jsonl.
 
-    The file appears when the block ends well. Raises OutputError if the disk refuses.
+    The file appears when the block ends well; until then it grows as `draft_of(path)`.
+    done: what a stopped run left of it, and is gone on with. Raises OutputError if the disk
+    refuses.
     """
-    path = Path(path)
-    start, between, end = ("", "\n", "\n") if path.suffix == ".jsonl" else ("[\n", ",\n", "\n]\n")
-    with replacing(path) as file:
-        before = start
+    path, done = Path(path), done or Done()
+    lines = path.suffix == ".jsonl"
+    start, between, end = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
+    with replacing(path, keep=done.keep) as file:
+        before = between if done.rows else start
 
         def write(result: Reading | Failure) -> None:
             nonlocal before
             file.write(before + json.dumps(record(result), ensure_ascii=False, allow_nan=False))
+            file.flush()
             before = between
 
         try:
             yield write
         finally:
-            empty = "" if path.suffix == ".jsonl" else "[]\n"
-            file.write(empty if before == start else end)
+            file.write(end if before == between else "" if lines else "[]\n")
 
 
 @contextmanager
-def csv_writer(path: Path | str, classes: Sequence[str]) -> Iterator[Write]:
-    """A CSV with a row for each file, those that failed included.
+def csv_writer(
+    path: Path | str, classes: Sequence[str], done: Done | None = None
+) -> Iterator[Write]:
+    """A CSV with a row for each frame, those that failed included.
 
-    Columns: path, decision, probability (of a fracture), p_CLASS for each class, model, error,
-    reason, warnings (parted by spaces). The file appears when the block ends well.
+    Columns: path, frame, decision, probability (of a fracture), p_CLASS for each class, findings
+    (their number), model, error, reason, warnings (parted by spaces). The file appears when the
+    block ends well; until then it grows as `draft_of(path)`. done: see `json_writer`.
 
-    Raises OutputError if the disk refuses.
+    Raises OutputError if the disk refuses, SettingsError if `done` has other columns.
     """
-    columns = ["path", "decision", "probability", *(f"p_{name}" for name in classes)]
-    columns += ["model", "error", "reason", "warnings"]
-    with replacing(Path(path)) as file:
+    columns, done, path = _columns(classes), done or Done(), Path(path)
+    if done.columns is not None and done.columns != columns:
+        raise SettingsError(f"{path}: has other columns than this model's; name another file")
+    with replacing(path, keep=done.keep) as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        yield lambda result: table.writerow(_row(result))
+        if done.columns is None:
+            table.writeheader()
+
+        def write(result: Reading | Failure) -> None:
+            table.writerow(_row(result))
+            file.flush()
+
+        yield write
+
+
+def _columns(classes: Sequence[str]) -> list[str]:
+    columns = ["path", "frame", "decision", "probability", *(f"p_{name}" for name in classes)]
+    return [*columns, "findings", "model", "error", "reason", "warnings"]
 
 
 def _row(result: Reading | Failure) -> dict:
@@ -89,9 +143,73 @@ def _row(result: Reading | Failure) -> dict:
     known = result.probability is not None
     return {
         "path": result.path,
+        "frame": result.frame,
         "decision": result.decision,
         "probability": f"{result.probability:.6f}" if known else "",
         **{f"p_{name}": f"{p:.6f}" for name, p in result.probabilities.items()},
+        "findings": len(result.findings),
         "model": result.model,
         "warnings": " ".join(result.warnings),
     }
+
+
+@contextmanager
+def parquet_writer(
+    path: Path | str, classes: Sequence[str], done: Done | None = None
+) -> Iterator[Write]:
+    """The columns of `csv_writer` as Parquet, typed.
+
+    It grows as JSON lines in `draft_of(path)`, and becomes Parquet, which has no half files, when
+    the block ends well. Raises OutputError if the disk refuses, SettingsError without pyarrow.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        message = "Parquet needs pyarrow: pip install 'kirik[parquet]', or write .jsonl or .csv"
+        raise SettingsError(message) from error
+    path, done = Path(path), done or Done()
+    if is_stream(path):
+        raise SettingsError(f"{path}: Parquet cannot be written to a stream; name a file")
+    journal = path.with_name(f"{path.name}.rows")
+    with replacing(path, keep=done.keep) as file:
+        before = "\n" if done.rows else ""
+
+        def write(result: Reading | Failure) -> None:
+            nonlocal before
+            row = {name: value for name, value in _row(result).items() if value not in ("", None)}
+            file.write(before + json.dumps(row, ensure_ascii=False, allow_nan=False))
+            file.flush()
+            before = "\n"
+
+        yield write
+        file.flush()
+        _to_parquet(draft_of(path), journal, _columns(classes), path)
+    with writing(path):
+        journal.replace(path.resolve())
+
+
+def _to_parquet(source: Path, target: Path, columns: Sequence[str], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {"frame": pyarrow.int32(), "findings": pyarrow.int32()}
+    kinds |= {n: pyarrow.float64() for n in columns if n == "probability" or n.startswith("p_")}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
+    try:
+        with (
+            writing(path),
+            parquet.ParquetWriter(target, schema) as table,
+            source.open(encoding="utf-8") as lines,
+        ):
+            while some := [json.loads(line) for line in islice(lines, 50_000)]:
+                table.write_table(pyarrow.Table.from_pylist([*map(_typed, some)], schema))
+    except BaseException:
+        with suppress(OSError):
+            target.unlink()
+        raise
+
+
+def _typed(row: dict) -> dict:
+    numbers = (name for name in row if name == "probability" or name.startswith("p_"))
+    path = row["path"].encode("utf-8", "backslashreplace").decode()  # Parquet's text is UTF-8
+    return row | {"path": path} | {name: float(row[name]) for name in numbers}

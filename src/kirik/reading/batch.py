@@ -1,4 +1,4 @@
-"""Many files, in order: decoded in threads while the network runs, one result for each."""
+"""Many files, in order: decoded in processes while the network runs, one result a frame."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -7,12 +7,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kirik.archives import Member
 from kirik.errors import KirikError, SettingsError
 from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading, failure_of
 
 if TYPE_CHECKING:
-    from kirik.reading.classifier import Classifier, Prepared
+    from kirik.reading.classifier import Classifier
+    from kirik.reading.prepare import Prepared
+
+Source = Path | str | Member | Failure
+"""A failure goes through: what could not be looked into has its place among the rest."""
 
 _MOST_WORKERS = 8
 """More decoders than this only hold more full-size radiographs in memory."""
@@ -20,26 +25,26 @@ _MOST_WORKERS = 8
 
 def read_in_order(
     classifier: "Classifier",
-    paths: Iterable[Path | str],
+    sources: Iterable[Source],
     *,
     batch_size: int = 16,
     workers: int | None = None,
 ) -> Iterator[Reading | Failure]:
-    """One Reading or Failure for each path, in order; see `Classifier.read_many`."""
+    """One Reading or Failure for each frame, in order; see `Classifier.read_many`."""
     if batch_size < 1:
         raise SettingsError(f"batch size {batch_size}: it must be 1 or more")
     if workers is not None and workers < 1:
         raise SettingsError(f"workers {workers}: it must be 1 or more")
     workers = workers or min(usable_cores(), _MOST_WORKERS)
-    return _read(classifier, iter(paths), batch_size, workers)
+    return _read(classifier, iter(sources), batch_size, workers)
 
 
 def _read(
-    classifier: "Classifier", paths: Iterator[Path | str], batch_size: int, workers: int
+    classifier: "Classifier", sources: Iterator[Source], batch_size: int, workers: int
 ) -> Iterator[Reading | Failure]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="kirik-decode")
     try:
-        ahead = _prepared_ahead(pool, classifier, paths, 2 * batch_size)
+        ahead = _prepared_ahead(pool, classifier, sources, 2 * batch_size)
         while batch := list(islice(ahead, batch_size)):
             yield from _judge(classifier, batch)
     finally:
@@ -47,26 +52,30 @@ def _read(
 
 
 def _prepared_ahead(
-    pool: ThreadPoolExecutor, classifier: "Classifier", paths: Iterator[Path | str], depth: int
+    pool: ThreadPoolExecutor, classifier: "Classifier", sources: Iterator[Source], depth: int
 ) -> Iterator["Prepared | Failure"]:
-    """Prepared radiographs in order, with at most `depth` of them begun before they are asked."""
+    """Prepared radiographs in order, with at most `depth` files begun before they are asked."""
     begun: deque[Future] = deque()
-    for path in paths:
-        begun.append(pool.submit(_prepare, classifier, path))
+    for source in sources:
+        begun.append(pool.submit(_prepare, classifier, source))
         if len(begun) > depth:
-            yield begun.popleft().result()
+            yield from begun.popleft().result()
     while begun:
-        yield begun.popleft().result()
+        yield from begun.popleft().result()
 
 
-def _prepare(classifier: "Classifier", path: Path | str) -> "Prepared | Failure":
+def _prepare(classifier: "Classifier", source: Source) -> "list[Prepared | Failure]":
+    """A file's frames; a failure in the place of each that cannot be read, or of all."""
+    if isinstance(source, Failure):
+        return [source]
     try:
-        return classifier.prepare(path)
+        found = classifier.prepare(source)
     except KirikError as error:
-        return failure_of(path, error)
+        return [failure_of(source, error)]
     except Exception as error:  # one odd file must not cost the readings of all others
-        what = f"{path}: could not be decoded ({type(error).__name__}: {error})"
-        return Failure(str(path), " ".join(what.split()), "unexpected")
+        what = f"{source}: could not be decoded ({type(error).__name__}: {error})"
+        return [Failure(str(source), " ".join(what.split()), "unexpected")]
+    return [failure_of(source, one) if isinstance(one, KirikError) else one for one in found]
 
 
 def _judge(

@@ -1,42 +1,25 @@
 """A bundle, made ready to read radiographs: files, arrays, one or many, with ONNX Runtime alone."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from kirik.archives import Member
 from kirik.bundle import Bundle, Manifest, find_bundle, load_bundle
 from kirik.errors import KirikError, RadiographError
 from kirik.files import shown
 from kirik.operating_points import OUT_OF_SCOPE, decide
-from kirik.preprocessing import Preprocessing
-from kirik.radiograph import Radiograph, radiograph_from_array, read_radiograph
+from kirik.radiograph import Radiograph, radiograph_from_array
 from kirik.reading import evidence as maps
 from kirik.reading.batch import read_in_order
+from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.network import CPU, Scores, open_model
+from kirik.reading.prepare import Prepared, Wanted, prepare
 from kirik.reading.reading import Failure, Reading
 
-Source = Path | str | np.ndarray | Radiograph
-
-_LEAST_SIDE = 32
-"""A radiograph with fewer pixels than this across shows no bone that could be judged."""
-
-_LEAST_SPREAD = 0.02
-"""Less than this between the 1st and 99th percentile is an empty exposure, or a lost window."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A radiograph brought to the model's inputs, its full pixels let go.
-
-    inputs: uint8 [size, size] for each preprocessing that the model wants.
-    """
-
-    path: str | None
-    inputs: dict[Preprocessing, np.ndarray]
-    frame: maps.Frame
-    warnings: tuple[str, ...]
+Source = Path | str | Member | np.ndarray | Radiograph
 
 
 class Classifier:
@@ -48,6 +31,8 @@ class Classifier:
         their `strangeness` can be looked at.
     findings_from: give every finding of at least this score, whatever the decision, as a
         measurement of findings needs them; where None, those that a reading shows.
+    decoders: the processes that decode files, and their limits; where None, those that all
+        classifiers of this process share.
 
     Raises BundleError if a graph cannot be run, SettingsError if a provider is not there.
     """
@@ -60,57 +45,93 @@ class Classifier:
         providers: Sequence[str] = (CPU,),
         gate: bool = True,
         findings_from: float | None = None,
+        decoders: Decoders | None = None,
     ):
         self.bundle = bundle
         self._gate, self._findings_from = gate, findings_from
         self.manifest = bundle.manifest
         self.classes = bundle.manifest.classes
         self.name = _name(bundle.manifest)
+        self.decoders = decoders or shared_decoders()
         self._model = open_model(bundle, threads, providers)
+        own = bundle.manifest.preprocessing
+        others = sorted(self._model.wants - {own}, key=lambda setting: setting.size)
+        stride = bundle.manifest.evidence.stride if bundle.manifest.evidence else 1
+        self._wanted = Wanted((own, *others), stride)
 
     def read(self, source: Source) -> Reading:
         """Read one radiograph: a file, a `Radiograph`, or an array for `radiograph_from_array`.
 
-        Raises RadiographError if it is not one.
+        Raises RadiographError if it is not one, and for a file of several frames, which
+        `read_many` reads.
         """
-        [result] = self.judge([self.prepare(source)])
+        prepared = self.prepare(source)
+        if len(prepared) > 1:
+            raise RadiographError(
+                f"{shown(str(source))}: has {len(prepared)} frames; read them with read_many",
+                reason="several_frames",
+            )
+        [one] = prepared
+        [result] = [one] if isinstance(one, KirikError) else self.judge([one])
         if isinstance(result, KirikError):
             raise result
         return result
 
     def read_many(
-        self, paths: Iterable[Path | str], *, batch_size: int = 16, workers: int | None = None
+        self,
+        sources: Iterable[Path | str | Member],
+        *,
+        batch_size: int = 16,
+        workers: int | None = None,
     ) -> Iterator[Reading | Failure]:
-        """Read files, giving one Reading or Failure for each, in their order, as they are done.
+        """Read files, giving one Reading or Failure for each of their frames, in order, as they
+        are done.
 
-        Files are decoded in `workers` threads while the network runs, and only two batches are
-        held ahead. The batch's size does not change what is read.
+        Files are decoded in `workers` processes while the network runs, and only two batches are
+        held ahead. Neither their number nor the batch's size changes what is read.
         """
-        return read_in_order(self, paths, batch_size=batch_size, workers=workers)
+        return read_in_order(self, sources, batch_size=batch_size, workers=workers)
 
-    def prepare(self, source: Source) -> Prepared:
-        """Decode a radiograph and bring it to the model's inputs.
+    def prepare(self, source: Source) -> list[Prepared | RadiographError]:
+        """Decode a radiograph and bring it to the model's inputs: one for each frame of a file.
 
-        Raises RadiographError, as `read_radiograph` does, and for what shows nothing: its reason
-        is then too_small or blank.
+        A file is decoded in another process, see `kirik.reading.decoder`. A frame that cannot be
+        read is an error in its place. Raises RadiographError where the whole file cannot be, as
+        `read_radiograph` does, or shows nothing: its reason is then too_small or blank.
         """
-        path = str(source) if isinstance(source, Path | str) else None
-        if path is not None:
-            radiograph = read_radiograph(Path(path))
-        elif isinstance(source, np.ndarray):
-            radiograph = radiograph_from_array(source)
-        elif isinstance(source, Radiograph):
-            radiograph = source
-        else:
+        if isinstance(source, np.ndarray):
+            source = radiograph_from_array(source)
+        if isinstance(source, Radiograph):
+            return [prepare(source, None, self._wanted)]
+        if not isinstance(source, Path | str | Member):
             raise RadiographError(
                 f"{type(source).__name__} is no radiograph; give a path or a numpy array",
                 reason="not_an_image",
             )
-        _check_shows_something(radiograph, path or "array")
-        inputs = {setting: setting.apply(radiograph) for setting in self._model.wants}
-        stride = self.manifest.evidence.stride if self.manifest.evidence else 1
-        frame = maps.Frame.of(radiograph, self.manifest.preprocessing, stride)
-        return Prepared(path, inputs, frame, _warnings(frame))
+        frames = list(self._frames(source))
+        if len(frames) == 1 and isinstance(frames[0], RadiographError):
+            raise frames[0]
+        return frames
+
+    def _frames(self, source: Path | str | Member) -> Iterator[Prepared | RadiographError]:
+        wanted = self._wanted
+        request = {
+            "do": "prepare",
+            "settings": [setting.model_dump() for setting in wanted.settings],
+            "stride": wanted.stride,
+        }
+        for header, arrays in self.decoders.ask(source, request):
+            if "error" in header:
+                why, number = header["reason"], header["number"]
+                yield RadiographError(header["error"], reason=why, frame=number)
+            else:
+                yield Prepared(
+                    source,
+                    header["number"],
+                    dict(zip(wanted.settings, arrays, strict=True)),
+                    maps.Frame.from_json(header["frame"]),
+                    tuple(header["warnings"]),
+                )
 
     def judge(self, prepared: Sequence[Prepared]) -> list[Reading | KirikError]:
         """Readings of prepared radiographs, in one run of the network.
@@ -132,7 +153,16 @@ class Classifier:
             return RadiographError(what, reason="model")
         strange = None if scores.strangeness is None else float(scores.strangeness[row])
         if self._gate and strange is not None and not strange <= self.manifest.scope.threshold:
-            return Reading(prepared.path, OUT_OF_SCOPE, None, {}, self.name, strangeness=strange)
+            return Reading(
+                prepared.path,
+                OUT_OF_SCOPE,
+                None,
+                {},
+                self.name,
+                frame=prepared.number,
+                source=prepared.source,
+                strangeness=strange,
+            )
         decision, probability = self._decide(probabilities)
         frame = prepared.frame
         reading = Reading(
@@ -141,6 +171,8 @@ class Classifier:
             probability,
             dict(zip(self.classes, probabilities.tolist(), strict=True)),
             self.name,
+            frame=prepared.number,
+            source=prepared.source,
             attributes=dict(zip(self.manifest.attributes, scores.attributes[row], strict=True)),
             strangeness=strange,
             points=self.manifest.operating_points,
@@ -179,45 +211,21 @@ def load_model(
     threads: int | None = None,
     providers: Sequence[str] = (CPU,),
     gate: bool = True,
+    decoders: Decoders | None = None,
 ) -> Classifier:
     """The classifier of a bundle (or of the training run that made it), its files verified.
 
     path: where None, the bundle that the environment variable KIRIK_MODEL names, or else the
         one that ships with kirik.
-    gate: False judges what is out of scope, too.
+    gate, decoders: see `Classifier`.
 
     Raises BundleError if there is none, or it is damaged; SettingsError as `Classifier` does.
     """
     bundle = load_bundle(find_bundle(path))
-    return Classifier(bundle, threads=threads, providers=providers, gate=gate)
+    return Classifier(bundle, threads=threads, providers=providers, gate=gate, decoders=decoders)
 
 
 def _name(manifest: Manifest) -> str:
     """The model as a reading names it; a first version goes without saying."""
     first = manifest.version == "1"
     return manifest.name if first else f"{manifest.name}, version {manifest.version}"
-
-
-def _warnings(frame: maps.Frame) -> tuple[str, ...]:
-    """Stable words for what makes a reading of this radiograph doubtful."""
-    # Above 2, more than half of the input's pixels would be made up.
-    return ("low_resolution",) if frame.scale > 2 else ()
-
-
-def _check_shows_something(radiograph: Radiograph, where: str) -> None:
-    """A network gives a sure answer for an empty picture, too: so that it is never asked."""
-    rows, columns = radiograph.stored_size
-    if min(rows, columns) < _LEAST_SIDE:
-        raise RadiographError(
-            f"{shown(where)}: {columns}×{rows} pixels are too few to judge (at least {_LEAST_SIDE} "
-            "on each side); export it larger",
-            reason="too_small",
-        )
-    step = max(1, min(rows, columns) // 512)  # enough pixels for percentiles, and quick
-    low, high = np.percentile(radiograph.pixels[::step, ::step], (1, 99))
-    if high - low < _LEAST_SPREAD:
-        raise RadiographError(
-            f"{shown(where)}: nothing to see in it: all pixels are nearly alike; "
-            "export it again with a window",
-            reason="blank",
-        )

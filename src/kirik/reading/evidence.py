@@ -1,6 +1,6 @@
 """From an evidence map on the network's input to boxes in the radiograph's own file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ class Frame:
     shape: (rows, columns) of the upright radiograph.
     scale, top, left: its placement in the input, see `Preprocessing.placement`.
     stride: input pixels a cell of the evidence map.
+    spacing: (row, column) distance of the stored file's pixels in millimetres, or None.
     """
 
     shape: tuple[int, int]
@@ -28,6 +29,7 @@ class Frame:
     top: int
     left: int
     stride: int
+    spacing: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, radiograph: Radiograph, preprocessing: Preprocessing, stride: int) -> "Frame":
@@ -36,7 +38,13 @@ class Frame:
         shape = upright_size(radiograph)
         scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
         scale *= max(radiograph.pixels.shape) / max(shape)
-        return cls(shape, stored, orientation, scale, top, left, stride)
+        return cls(shape, stored, orientation, scale, top, left, stride, radiograph.spacing)
+
+    @classmethod
+    def from_json(cls, values: Sequence) -> "Frame":
+        """A frame out of the list of its fields, as `dataclasses.astuple` gives it."""
+        shape, stored_size, *rest, spacing = values
+        return cls(tuple(shape), tuple(stored_size), *rest, spacing and tuple(spacing))
 
     def column(self, cell: float) -> float:
         """The upright radiograph's x of a map's column edge, kept within the radiograph."""
@@ -76,8 +84,12 @@ def findings(
     for (left, top, right, bottom), score in find(evidence, frame, threshold, boxes):
         box = (left, top, right - left, bottom - top)
         stored = to_stored_box(box, frame.orientation, frame.stored_size).tolist()
-        found.append(Finding(*stored, score))
+        found.append(Finding(*stored, score, _millimetres(stored, frame.spacing)))
     return tuple(sorted(found, key=lambda f: (-f.score, f.y, f.x)))
+
+
+def _millimetres(box, spacing: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if spacing is None else (box[2] * spacing[1], box[3] * spacing[0])
 
 
 _Found = Iterator[tuple[tuple[float, float, float, float], float]]

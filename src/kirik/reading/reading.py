@@ -11,7 +11,8 @@ from kirik.operating_points import OperatingPoints
 class Finding:
     """A box around evidence of a fracture, in pixels of the file as stored.
 
-    x, y: left and top edge. score: the highest evidence within, 0…1.
+    x, y: left and top edge. score: the highest evidence within, 0…1. millimetres: width and height
+    on the detector, where the file tells its scale.
     """
 
     x: float
@@ -19,6 +20,7 @@ class Finding:
     width: float
     height: float
     score: float
+    millimetres: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Reading:
     probability: of a fracture, 0…1; None where no class means "no fracture", or out of scope.
     probabilities: by class, in the model's order; they sum to 1. Empty out of scope.
     model: its name, and its version where that is not the first.
+    frame: its number, from 1 on, in a file of several frames; else None.
+    source: what was asked for: a path, a zip's `Member`, or None for an array.
     attributes: what the model tells beside that, such as region:hand or hardware, 0…1.
     strangeness: how unlike those trained on it is; None where the model cannot tell.
     findings: highest score first; none where the decision is no_fracture.
@@ -55,6 +59,8 @@ class Reading:
     probability: float | None
     probabilities: dict[str, float]
     model: str
+    frame: int | None = None
+    source: object = field(default=None, repr=False)
     attributes: dict[str, float] = field(default_factory=dict)
     strangeness: float | None = None
     findings: tuple[Finding, ...] = ()
@@ -66,14 +72,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be read: one line for a person, one stable word for a program."""
+    """A file, or a frame of it, that could not be read: one line for a person, one stable word for
+    a program."""
 
     path: str
     error: str
     reason: str
+    frame: int | None = None
 
 
 def failure_of(path: object, error: Exception) -> Failure:
     """The failure that an exception stands for; its message made one line."""
     message = " ".join(str(error).split()) or type(error).__name__
-    return Failure(str(path), message, getattr(error, "reason", None) or "unreadable")
+    reason = getattr(error, "reason", None) or "unreadable"
+    return Failure(str(path), message, reason, getattr(error, "frame", None))

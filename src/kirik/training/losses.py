@@ -7,7 +7,7 @@ from kirik.training.data import Batch
 from kirik.training.networks import Output
 
 MAP_WEIGHT = 0.5
-BOX_WEIGHT = 0.5
+BOX_WEIGHT = 0.1
 ATTRIBUTE_WEIGHT = 0.1
 POSITIVE_WEIGHT = 4.0
 

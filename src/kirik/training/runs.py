@@ -14,12 +14,15 @@ def is_run(folder: Path) -> bool:
 def find_run(folder: Path, fold: int | None, option: str) -> Path:
     """The run in a folder that a network for this fold may build on.
 
-    Of a cross-validated folder, the run that never saw the fold, or the run `all`. option: the
-    flag that named the folder, for the message.
+    Of a cross-validated folder, the run that never saw the fold; where none is left out, the run
+    `all`, or the first fold's. option: the flag that named the folder, for the message.
     Raises SettingsError if there is none, or it was trained on the fold.
     """
-    single = (folder / "run.json").is_file()
-    run = folder if single else folder / ("all" if fold is None else f"fold{fold}")
+    run = folder / ("all" if fold is None else f"fold{fold}")
+    if (folder / "run.json").is_file():
+        run = folder
+    elif fold is None and not run.is_dir():
+        run = next(iter(sorted(folder.glob("fold*"))), run)
     try:
         its_fold = json.loads((run / "run.json").read_text(encoding="utf-8"))["fold"]
     except (OSError, ValueError, KeyError) as error:

@@ -1,0 +1,125 @@
+"""What an earlier run, that was stopped, wrote of an output: which files it has and where to go on.
+
+A file's records stand together, in order, so that only the last file's may be incomplete.
+"""
+
+import csv
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import BinaryIO
+
+import numpy as np
+
+
+@dataclass
+class Done:
+    """The records that are kept of an output.
+
+    keep: bytes up to the end of the last of them. rows: how many there are. decisions: how many of
+    each. failed: files or frames that could not be read. models: that read them. columns: of a
+    CSV; None where it has none yet.
+    """
+
+    keep: int = 0
+    rows: int = 0
+    failed: int = 0
+    decisions: Counter = field(default_factory=Counter)
+    models: set[str] = field(default_factory=set)
+    columns: list[str] | None = None
+    _hashes: array = field(default_factory=lambda: array("Q"), repr=False)
+    _sorted: np.ndarray | None = field(default=None, repr=False)
+
+    def add(self, path: str, row: dict) -> None:
+        """Count a record that is kept."""
+        self.rows += 1
+        self._hashes.append(_hash(path))
+        if row.get("error"):
+            self.failed += 1
+        else:
+            self.decisions[row["decision"]] += 1
+            self.models.add(row["model"])
+
+    def __contains__(self, source: object) -> bool:
+        """Whether the records of a path are there. Hashes of 64 bits, as there may be millions."""
+        if not self.rows:
+            return False
+        if self._sorted is None:
+            self._sorted = np.sort(np.frombuffer(self._hashes, np.uint64))
+        wanted = np.uint64(_hash(str(source)))
+        place = int(np.searchsorted(self._sorted, wanted))
+        return place < len(self._sorted) and bool(self._sorted[place] == wanted)
+
+
+def _hash(path: str) -> int:
+    # As the outputs write a name that is not text.
+    digest = blake2b(path.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def read_lines(file: BinaryIO) -> Done:
+    """Of JSON with a record a line, as a list or not."""
+    return _kept(_json_rows(file), Done())
+
+
+def _json_rows(file: BinaryIO) -> Iterator[tuple[int, dict]]:
+    end = 0
+    for line in file:
+        end += len(line)
+        text = line.strip().rstrip(b",")
+        if text in (b"", b"[", b"]", b"[]"):
+            continue
+        try:
+            row = json.loads(text)
+            row["path"]
+        except (ValueError, KeyError, TypeError):
+            return  # cut off in the middle
+        yield end - len(line) + len(line.rstrip(b",\n")), row
+
+
+def read_csv(file: BinaryIO) -> Done:
+    """Of a CSV with a header."""
+    rows = _csv_rows(file)
+    header = next(rows, None)
+    if header is None:
+        return Done()
+    end, columns = header
+    named = ((place, dict(zip(columns, cells, strict=False))) for place, cells in rows)
+    return _kept(named, Done(keep=end, columns=columns))
+
+
+def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+    end, text, width = 0, b"", None
+    for line in file:
+        text += line
+        if text.count(b'"') % 2 or not text.endswith(b"\n"):
+            continue  # a name with a line break in it, or cut off in the middle
+        end += len(text)
+        [cells] = csv.reader([text.decode("utf-8", "replace")])
+        width = width or len(cells)
+        if len(cells) != width:
+            return
+        yield end, cells
+        text = b""
+
+
+def _kept(rows: Iterator[tuple[int, dict]], done: Done) -> Done:
+    """Count all rows but those of the last file, if it is one of several frames."""
+    waiting: list[tuple[int, dict]] = []
+    for row in rows:
+        if waiting and waiting[-1][1]["path"] != row[1]["path"]:
+            _keep(done, waiting)
+            waiting = []
+        waiting.append(row)
+    if waiting and not waiting[-1][1].get("frame"):
+        _keep(done, waiting)
+    return done
+
+
+def _keep(done: Done, rows: list[tuple[int, dict]]) -> None:
+    for end, row in rows:
+        done.add(row["path"], row)
+        done.keep = end

@@ -1,0 +1,117 @@
+"""The decoding child: the process in which files are decoded, which may die of one alone.
+
+It is told on standard input what to do, a JSON object a line, and answers on standard output with
+messages: a JSON object a line, each followed by the bytes of the arrays whose shapes it names, and
+at last {"end": true}. It cannot take more memory than it was given, write a file, or leave a core
+dump, and it ends with its parent.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import astuple
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from kirik.archives import Member, list_archive, read_source
+from kirik.errors import RadiographError
+from kirik.files import shown
+from kirik.preprocessing import Preprocessing
+from kirik.radiograph import Limits, decode_radiographs
+from kirik.reading.prepare import Wanted, prepare
+
+Message = tuple[dict, list[np.ndarray]]
+_NAMES_A_MESSAGE = 500
+
+
+def main(memory: int) -> None:
+    """Serve requests until the parent closes standard input. memory: bytes of address space."""
+    # Whatever a codec prints must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _confine(memory)
+    _send(answers, ({"ready": True}, []))
+    for line in sys.stdin.buffer:
+        for message in _answer(json.loads(line)):
+            _send(answers, message)
+        _send(answers, ({"end": True}, []))
+
+
+def _confine(memory: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _send(answers, message: Message) -> None:
+    header, arrays = message
+    shapes = [[array.shape, array.dtype.str] for array in arrays]
+    answers.write(json.dumps(header | {"arrays": shapes}).encode() + b"\n")
+    for array in arrays:
+        answers.write(np.ascontiguousarray(array).data)
+    answers.flush()
+
+
+def _answer(request: dict) -> Iterator[Message]:
+    source = request["path"]
+    if request.get("member") is not None:
+        source = Member(source, request["member"])
+    limits = Limits(**request["limits"])
+    job = {"prepare": _prepared, "film": _film, "list": _listed}[request["do"]]
+    try:
+        yield from job(source, limits, request)
+    except RadiographError as error:
+        yield _refused(str(error), error.reason)
+    except MemoryError:
+        message = f"{shown(source)}: too large for the memory that decoding may take"
+        yield _refused(f"{message}; export it smaller", "too_large")
+    # Nothing else is foreseen. What an exception says may hold a patient's data: only its kind
+    # is passed on.
+    except Exception as error:
+        yield _refused(f"{shown(source)}: cannot be decoded ({type(error).__name__})", "unexpected")
+
+
+def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
+    """Each frame at the model's inputs, or why there is none."""
+    settings = tuple(Preprocessing(**setting) for setting in request["settings"])
+    wanted = Wanted(settings, request["stride"])
+    data = read_source(source, limits.file_bytes)
+    for radiograph in decode_radiographs(data, str(source), wanted.at_least, limits):
+        try:
+            one = prepare(radiograph, source, wanted)
+        except RadiographError as error:
+            yield _refused(str(error), error.reason, radiograph.frame)
+            continue
+        header = {"number": one.number, "frame": astuple(one.frame), "warnings": one.warnings}
+        yield header, [one.inputs[setting] for setting in settings]
+
+
+def _film(source, limits: Limits, request: dict) -> Iterator[Message]:
+    """One frame's pixels, of at most `at_most` on the longer side, for a picture."""
+    at_most = request["at_most"]
+    data = read_source(source, limits.file_bytes)
+    frames = decode_radiographs(data, str(source), at_most, limits)
+    radiograph = next(islice(frames, (request["number"] or 1) - 1, None)).reduced(at_most)
+    names = ("format", "mode", "stored_size", "orientation", "spacing", "frame")
+    yield {name: getattr(radiograph, name) for name in names}, [radiograph.pixels]
+
+
+def _listed(source, limits: Limits, _) -> Iterator[Message]:
+    """The radiographs in an archive: paths, and names of members."""
+    found = list_archive(Path(source), limits.file_bytes)
+    while some := list(islice(found, _NAMES_A_MESSAGE)):
+        members = [one.name for one in some if isinstance(one, Member)]
+        yield {"members": members} if members else {"paths": [str(one) for one in some]}, []
+
+
+def _refused(error: str, reason: str, number: int | None = None) -> Message:
+    return {"error": error, "reason": reason, "number": number}, []

@@ -1,0 +1,229 @@
+"""Decoding in other processes: no file can take this one's memory, time or life.
+
+`Decoders` keeps children (`kirik.reading.child`) and lends each to one thread at a time. A child
+that dies of a file, or is at it for too long, is killed and another takes its place: that file
+alone is lost, and its error says so. Nothing that a child answers is trusted to be more than bytes
+of the announced shapes.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+
+from kirik.archives import Member
+from kirik.errors import RadiographError
+from kirik.files import shown
+from kirik.radiograph import Limits
+
+_START = "import sys; sys.path[:] = {path!r}; from kirik.reading.child import main; main({memory})"
+_MOST_HEADER, _MOST_BYTES = 4 * 2**20, 2**28
+_LIFE = 5000
+"""Requests after which a child is replaced: a codec may leak a little with each."""
+
+
+@dataclass(frozen=True)
+class DecodingLimits:
+    """What decoding a file may take.
+
+    seconds: for each of its frames. memory: bytes of a child's address space. sizes: see `Limits`.
+    """
+
+    seconds: float = 60.0
+    memory: int = 4 * 2**30
+    sizes: Limits = field(default_factory=Limits)
+
+
+class Decoders:
+    """Children that decode, as many as are asked at the same time; made when first needed.
+
+    Safe to share among threads. Close it, or let it go, and its children end.
+    """
+
+    def __init__(self, limits: DecodingLimits | None = None):
+        self.limits = limits or DecodingLimits()
+        self._idle: list[_Child] = []
+        self._lock = threading.Lock()
+        self._finalizer = weakref.finalize(self, _end_all, self._idle)
+
+    def start(self) -> None:
+        """Begin one child, so that it is ready when the first file comes."""
+        child = _Child(self.limits)
+        with self._lock:
+            self._idle.append(child)
+
+    def close(self) -> None:
+        """End the idle children."""
+        with self._lock:
+            idle, self._idle[:] = self._idle[:], []
+        _end_all(idle)
+
+    def ask(self, source, request: dict) -> Iterator[tuple[dict, list]]:
+        """A child's messages to a request about a file: headers, with arrays.
+
+        source: a path or a `Member`. Raises RadiographError if the file is the child's end, with
+        the reason crashed or too_slow. A child that dies without a word may have been killed for
+        others' reasons, so that a second one is asked, too.
+        """
+        member = isinstance(source, Member)
+        request = request | {
+            "path": source.archive if member else os.fspath(source),
+            "member": source.name if member else None,
+            "limits": asdict(self.limits.sizes),
+        }
+        for last in (False, True):
+            said = False
+            try:
+                with self._child() as child:
+                    for message in child.ask(request):
+                        said = True
+                        yield message
+                return
+            except _TooSlow:
+                what = f"{shown(source)}: took longer to decode than {self.limits.seconds:g} s"
+                raise RadiographError(f"{what}; export it again", reason="too_slow") from None
+            except _Died:
+                if said or last:
+                    what = f"{shown(source)}: the decoder broke down on it; export it again"
+                    raise RadiographError(what, reason="crashed") from None
+
+    def _idle_child(self) -> "_Child | None":
+        """One that still lives, of those that have nothing to do."""
+        with self._lock:
+            while self._idle:
+                child = self._idle.pop()
+                if child.usable:
+                    return child
+                child.end()
+        return None
+
+    @contextmanager
+    def _child(self) -> Iterator["_Child"]:
+        child = self._idle_child() or _Child(self.limits)
+        try:
+            yield child
+        finally:
+            # One that was left in the middle of an answer, or died, cannot be asked again.
+            if child.usable:
+                with self._lock:
+                    self._idle.append(child)
+            else:
+                child.end()
+
+
+@cache
+def shared_decoders() -> Decoders:
+    """The decoders of this process's classifiers that were given none of their own."""
+    return Decoders()
+
+
+# A forked process must not talk to its parent's children.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=shared_decoders.cache_clear)
+
+
+class _Died(Exception):
+    """The child ended before its answer did, or answered nonsense."""
+
+
+class _TooSlow(Exception):
+    """The child was killed because its time was up."""
+
+
+class _Child:
+    """One decoding process."""
+
+    def __init__(self, limits: DecodingLimits):
+        self._seconds, self._asked, self._between = limits.seconds, 0, True
+        code = _START.format(path=sys.path, memory=limits.memory)
+        # One thread each: there are as many children as cores already.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        self._ready = False
+
+    @property
+    def usable(self) -> bool:
+        return self._between and self._asked < _LIFE and self._process.poll() is None
+
+    def ask(self, request: dict) -> Iterator[tuple[dict, list]]:
+        self._await_start()
+        self._asked += 1
+        self._between = False
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise _Died from error
+        while True:
+            header, arrays = self._message(self._seconds)
+            if header.get("end"):
+                self._between = True
+                return
+            yield header, arrays
+
+    def _await_start(self) -> None:
+        if self._ready:
+            return
+        header, _ = self._message(60)
+        self._ready = bool(header.get("ready"))
+
+    def _message(self, seconds: float) -> tuple[dict, list]:
+        late = threading.Event()
+        timer = threading.Timer(seconds, self._kill, (late,))
+        timer.start()
+        try:
+            return self._received()
+        except _Died:
+            if late.is_set():
+                raise _TooSlow from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _received(self) -> tuple[dict, list]:
+        import numpy as np
+
+        stream = self._process.stdout
+        try:
+            header = json.loads(stream.readline(_MOST_HEADER))
+            arrays = []
+            for shape, kind in header["arrays"]:
+                dtype = np.dtype({"|u1": np.uint8, "<f4": np.float32}[kind])
+                if math.prod(shape) * dtype.itemsize > _MOST_BYTES:
+                    raise _Died
+                array = np.empty(shape, dtype)
+                if stream.readinto(memoryview(array).cast("B")) < array.nbytes:
+                    raise _Died
+                arrays.append(array)
+        except (ValueError, KeyError, TypeError, OSError, MemoryError) as error:
+            raise _Died from error
+        return header, arrays
+
+    def _kill(self, late: threading.Event) -> None:
+        late.set()
+        self._process.kill()
+
+    def end(self) -> None:
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                stream.close()
+        self._process.wait()
+
+
+def _end_all(children: list[_Child]) -> None:
+    for child in children:
+        child.end()

@@ -1,0 +1,97 @@
+"""A radiograph brought to a model's inputs: all of a reading that comes before the network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kirik.archives import Member
+from kirik.errors import RadiographError
+from kirik.files import shown
+from kirik.preprocessing import Preprocessing
+from kirik.radiograph import Radiograph
+from kirik.reading.evidence import Frame
+
+_LEAST_SIDE = 32
+"""A radiograph with fewer pixels than this across shows no bone that could be judged."""
+
+_LEAST_SPREAD = 0.02
+"""Less than this between the 1st and 99th percentile is an empty exposure, or a lost window."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model wants of a radiograph.
+
+    settings: the preprocessings of its networks; the first is the model's own.
+    stride: input pixels a cell of its evidence map.
+    """
+
+    settings: tuple[Preprocessing, ...]
+    stride: int
+
+    @property
+    def at_least(self) -> int:
+        """Pixels that the longer side of a JPEG must keep where it is decoded smaller."""
+        return DETAIL * max(setting.size for setting in self.settings)
+
+
+DETAIL = 2
+"""A JPEG decoded to twice the input's side or more gives the input of its full size, nearly: the
+probability of a radiograph moves by less than 0.002 (see docs/performance.md)."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A radiograph brought to the model's inputs, its full pixels let go.
+
+    source: what was asked for: a path or a zip's `Member`; None for an array.
+    number: its frame, from 1 on, in a file of several.
+    inputs: uint8 [size, size] for each preprocessing that the model wants.
+    """
+
+    source: Path | str | Member | None
+    number: int | None
+    inputs: dict[Preprocessing, np.ndarray]
+    frame: Frame
+    warnings: tuple[str, ...]
+
+    @property
+    def path(self) -> str | None:
+        return None if self.source is None else str(self.source)
+
+
+def prepare(radiograph: Radiograph, source: Path | str | Member | None, wanted: Wanted) -> Prepared:
+    """Bring a decoded radiograph to the model's inputs.
+
+    Raises RadiographError for what shows nothing: its reason is then too_small or blank.
+    """
+    _check_shows_something(radiograph, str(source or "array"))
+    inputs = {setting: setting.apply(radiograph) for setting in wanted.settings}
+    frame = Frame.of(radiograph, wanted.settings[0], wanted.stride)
+    return Prepared(source, radiograph.frame, inputs, frame, _warnings(frame))
+
+
+def _warnings(frame: Frame) -> tuple[str, ...]:
+    """Stable words for what makes a reading of this radiograph doubtful."""
+    # Above 2, more than half of the input's pixels would be made up.
+    return ("low_resolution",) if frame.scale > 2 else ()
+
+
+def _check_shows_something(radiograph: Radiograph, where: str) -> None:
+    """A network gives a sure answer for an empty picture, too: so that it is never asked."""
+    rows, columns = radiograph.stored_size
+    if min(rows, columns) < _LEAST_SIDE:
+        raise RadiographError(
+            f"{shown(where)}: {columns}×{rows} pixels are too few to judge (at least {_LEAST_SIDE} "
+            "on each side); export it larger",
+            reason="too_small",
+        )
+    step = max(1, min(rows, columns) // 512)  # enough pixels for percentiles, and quick
+    low, high = np.percentile(radiograph.pixels[::step, ::step], (1, 99))
+    if high - low < _LEAST_SPREAD:
+        raise RadiographError(
+            f"{shown(where)}: nothing to see in it: all pixels are nearly alike; "
+            "export it again with a window",
+            reason="blank",
+        )

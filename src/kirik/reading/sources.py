@@ -1,0 +1,75 @@
+"""What there is to read in files, folders and archives, found as it is needed."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+from kirik.archives import Member, is_archive
+from kirik.errors import KirikError, RadiographError
+from kirik.files import find_files
+from kirik.reading.decoder import Decoders
+from kirik.reading.reading import Failure, failure_of
+
+Source = Path | Member | Failure
+"""A file, a zip's member, or what could not be looked into."""
+
+KNOWN = 100_000
+"""So many are found before the first is read, so that their number is known; more are counted
+while the reading goes on."""
+
+
+def find_sources(paths: Iterable[Path | str], decoders: Decoders) -> Iterator[Source]:
+    """All radiographs in files, folders, zips and DICOMDIRs, always in the same order."""
+    problems: list[Failure] = []
+    found = find_files([*map(Path, paths)], lambda path, e: problems.append(failure_of(path, e)))
+    for path in found:
+        yield from problems
+        problems.clear()
+        if is_archive(path):
+            yield from _archived(path, decoders)
+        else:
+            yield path
+    yield from problems
+
+
+def _archived(path: Path, decoders: Decoders) -> Iterator[Source]:
+    try:
+        for message, _ in decoders.ask(path, {"do": "list"}):
+            if "error" in message:
+                yield Failure(str(path), message["error"], message["reason"])
+            for name in message.get("members", ()):
+                yield Member(str(path), name)
+            for name in message.get("paths", ()):
+                yield Path(name)
+    except KirikError as error:
+        yield failure_of(path, error)
+
+
+class Sources:
+    """The sources of some paths, and how many there are, as far as that is known.
+
+    Raises RadiographError if there is none.
+    """
+
+    def __init__(self, paths: Iterable[Path | str], decoders: Decoders):
+        paths = list(paths)
+        found = find_sources(paths, decoders)
+        self.first = list(islice(found, KNOWN))
+        if not self.first:
+            where = ", ".join(str(path) for path in paths)
+            raise RadiographError(
+                f"{where}: no radiographs in there; name files, or a folder of them"
+            )
+        self.all_known = len(self.first) < KNOWN
+        self.total: int | None = len(self.first) if self.all_known else None
+        self._rest = found
+        if not self.all_known:
+            counting = threading.Thread(target=self._count, args=(paths, decoders), daemon=True)
+            counting.start()
+
+    def _count(self, paths: list, decoders: Decoders) -> None:
+        self.total = sum(1 for _ in find_sources(paths, decoders))
+
+    def __iter__(self) -> Iterator[Source]:
+        return chain(self.first, self._rest)
