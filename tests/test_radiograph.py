@@ -338,7 +338,9 @@ def test_what_is_no_radiograph_has_its_own_reason(tmp_path, content, reason):
 def test_several_pages_are_refused(tmp_path, gray):
     image = Image.fromarray(gray)
     image.save(tmp_path / "a.tif", save_all=True, append_images=[image, image])
-    assert refusal(tmp_path / "a.tif").reason == "unsupported"
+    error = refusal(tmp_path / "a.tif")
+    assert error.reason == "several_frames"
+    assert "3 frames" in str(error)
 
 
 def test_missing_folder_pipe_and_device(tmp_path):

@@ -10,11 +10,12 @@ class KirikError(Exception):
 
 
 class RadiographError(KirikError):
-    """A file that cannot be read as a radiograph; `reason` is a short, stable word for it."""
+    """A file that cannot be read as a radiograph; `reason` is a short, stable word for it, and
+    `frame` the number of the frame concerned where others of the file can be read."""
 
-    def __init__(self, message: str, *, reason: str = "unreadable"):
+    def __init__(self, message: str, *, reason: str = "unreadable", frame: int | None = None):
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.frame = reason, frame
 
 
 class DataSetError(KirikError):
