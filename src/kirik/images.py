@@ -66,10 +66,12 @@ def open_image(
     kind: JPEG, PNG or TIFF. name: how errors call the file. Both raise RadiographError.
     """
 
+    source = _Source(data)
+
     def open_() -> tuple[Image.Image, list[int]]:
         if kind == "PNG":
             _check_png(data, name)
-        image = _OPENERS[kind](_Source(data))
+        image = _OPENERS[kind](source)
         if kind == "TIFF":
             return image, _pages(image, name, limits)
         if getattr(image, "n_frames", 1) > 1:
@@ -85,9 +87,9 @@ def open_image(
 
         def work() -> Radiograph:
             if kind == "TIFF":
-                image.fp.in_header = True
+                source.in_header = True
                 image.seek(pages[index])
-            return _decode(image, data, kind, called, limits, at_least)
+            return _decode(image, source, kind, called, limits, at_least)
 
         radiograph = _with_our_errors(work, kind, called)
         return replace(radiograph, frame=index + 1) if count > 1 else radiograph
@@ -131,7 +133,7 @@ def _with_our_errors(work: Callable, kind: str, name: str):
 
 
 def _decode(
-    image: Image.Image, data: bytes, kind: str, name: str, limits: Limits, at_least: int | None
+    image: Image.Image, source: _Source, kind: str, name: str, limits: Limits, at_least: int | None
 ) -> Radiograph:
     mode, (rows, columns) = image.mode, _stored_size(image)
     limits.check(rows, columns, name)
@@ -139,15 +141,15 @@ def _decode(
     # cannot tell it without loading.
     turned = _orientation(image) if kind == "TIFF" else 1
     if kind == "TIFF":
-        _check_tiff(image, len(data))
+        _check_tiff(image, len(source.getbuffer()))
     elif kind == "JPEG":
         _reduce(image, at_least)
-    image.fp.in_header = False
+    source.in_header = False
     image.load()
     left = _orientation(image)
     levels = _levels(image)
     if kind == "PNG" and not levels[-1].any():
-        _check_png_rows(data)
+        _check_png_rows(source.getvalue())
     upright = np.ascontiguousarray(turn_upright(levels, left))
     return Radiograph(upright, kind, mode, (rows, columns), max(turned, left))
 

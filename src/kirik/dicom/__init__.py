@@ -72,6 +72,8 @@ def _checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
         raise truncated(name)
     limits.check(dataset.Rows, dataset.Columns, name)
     frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames < 1:
+        raise ValueError("less than no frames")
     limits.check_frames(frames, frames * dataset.Rows * dataset.Columns, name)
     if dataset.BitsAllocated not in (8, 16):
         message = f"{name}: {dataset.BitsAllocated} bits a pixel; export it with 8 or 16"

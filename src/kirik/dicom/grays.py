@@ -140,18 +140,27 @@ def _modality(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 def _first(dataset: Dataset, keyword: str, otherwise: float) -> float:
     numbers = _numbers(dataset, keyword)
-    return numbers[0] if numbers and np.isfinite(numbers[0]) else float(otherwise)
+    return numbers[0] if numbers and not np.isnan(numbers[0]) else float(otherwise)
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """An element's numbers, NaN where one is none; empty if it is absent or unreadable."""
-    try:
-        value = dataset.get(keyword)
-        many = hasattr(value, "__iter__") and not isinstance(value, str)
-        told = list(value) if many else [value]
-        return [np.nan if one in (None, "") else float(one) for one in told]
-    except (ValueError, TypeError, OverflowError):
+    """The numbers that an element's text holds, NaN in the place of what is none.
+
+    Not by pydicom, to which one bad value, or a decimal comma, spoils those beside it.
+    """
+    if keyword not in dataset:
         return []
+    value = dataset.get_item(keyword).value
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
+    return [_number(part) for part in text.split("\\")]
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text.replace(",", ".").strip(" \0"))
+    except ValueError:
+        return np.nan
+    return number if abs(number) < 1e15 else np.nan
 
 
 def _voi(modality: np.ndarray, dataset: Dataset) -> Iterator[Formula]:
@@ -162,7 +171,7 @@ def _voi(modality: np.ndarray, dataset: Dataset) -> Iterator[Formula]:
     centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     for center, width in zip(centers, widths, strict=False):
-        if not np.isfinite((center, width)).all():
+        if np.isnan((center, width)).any():
             continue
         if function == "SIGMOID" and width > 0:
             yield lambda x, c=center, w=width: _sigmoid(x, c, w)
