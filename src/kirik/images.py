@@ -141,7 +141,7 @@ def _decode(
     # cannot tell it without loading.
     turned = _orientation(image) if kind == "TIFF" else 1
     if kind == "TIFF":
-        _check_tiff(image, len(source.getbuffer()))
+        _check_tiff(image, len(source.getvalue()))
     elif kind == "JPEG":
         _reduce(image, at_least)
     source.in_header = False

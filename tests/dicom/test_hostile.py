@@ -216,3 +216,16 @@ def test_lossless_jpeg_of_another_size_never_reaches_the_codec(refusal, tmp_path
     content[at : at + 4] = struct.pack(">HH", 9000, 9000)
     assert refusal(bytes(content)).reason == "damaged"
     assert JPEGLosslessSV1.encode() in content
+
+
+@pytest.mark.parametrize("version", [b"\x01\x02", b"\x87\x01"])
+def test_jfif_of_any_version_does_not_end_the_process(read, tmp_path, stored, version):
+    content = by_dcmtk(dicom(stored), tmp_path, "dcmcjpeg", "+e1")
+    assert content.count(b"JFIF\0\x01\x01") == 1
+    changed = content.replace(b"JFIF\0\x01\x01", b"JFIF\0" + version)
+    assert np.array_equal(read(changed).pixels, read(content).pixels)
+
+
+def test_bytes_between_segments_never_reach_the_codec(refusal, tmp_path, stored):
+    content = by_dcmtk(dicom(stored), tmp_path, "dcmcjpeg", "+e1")
+    assert refusal(content.replace(b"\xff\xc4\0", b"\x20\xc4\0", 1)).reason == "damaged"

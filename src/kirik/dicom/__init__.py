@@ -89,16 +89,16 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
     stored = stored_values(dataset, index, count, name, limits)
     open_ = visible(dataset, dataset.Rows, dataset.Columns)
     if dataset.SamplesPerPixel == 3:
-        pixels = luminance(stored) / np.float32(2**dataset.BitsStored - 1)
+        pixels = np.clip(luminance(stored) / np.float32(2**dataset.BitsStored - 1), 0, 1)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
         colors = apply_color_lut(without_unused_bits(stored, dataset), dataset)
-        pixels = luminance(colors) / np.float32(np.iinfo(colors.dtype).max)
+        pixels = np.clip(luminance(colors) / np.float32(np.iinfo(colors.dtype).max), 0, 1)
     else:
         pixels = shown(without_unused_bits(stored, dataset), open_, dataset)
     if open_ is not None:
         pixels[~open_] = 0
     return Radiograph(
-        np.ascontiguousarray(np.clip(pixels, 0, 1), dtype=np.float32),
+        np.ascontiguousarray(pixels, dtype=np.float32),
         "DICOM",
         str(dataset.PhotometricInterpretation),
         pixels.shape,

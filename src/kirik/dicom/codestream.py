@@ -1,5 +1,6 @@
 """What a compressed frame says about itself, read before a native codec sees it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -10,6 +11,8 @@ from kirik.radiograph import Limits
 _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_2000, _JP2_BOX = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP"
 _FRAME_HEADERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7)
+_TABLES, _SCAN = (0xC4, 0xDB, 0xDD), 0xDA
+_COMMENTS = (*range(0xE0, 0xF0), 0xFE)
 _MOST_SEGMENTS = 10_000
 _MOST_BITS = 16
 
@@ -56,20 +59,46 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
     return stream
 
 
-def _jpeg(frame: bytes) -> Codestream:
-    """Of a JPEG or JPEG-LS stream: its segments up to the frame header."""
+def bare_jpeg(frame: bytes) -> bytes:
+    """The same JPEG without comments and application segments, its header strictly in order.
+
+    GDCM ends the whole process where libjpeg only warns: of bytes between two segments, or of a
+    JFIF version that it does not know.
+    """
+    kept = [_JPEG]
+    for marker, start, end in _segments(frame):
+        if marker not in (*_FRAME_HEADERS, *_TABLES, _SCAN) and marker not in _COMMENTS:
+            raise ValueError("a segment that no JPEG of one frame has")
+        if marker not in _COMMENTS:
+            kept.append(frame[start:end])
+        if marker == _SCAN:
+            return b"".join([*kept, frame[end:]])
+    raise ValueError("no scan")
+
+
+def _segments(frame: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment of a JPEG's header, up to the first scan's."""
     start = 2
     for _ in range(_MOST_SEGMENTS):
         while frame[start : start + 2] == b"\xff\xff":  # a marker may be filled up before
             start += 1
-        marker, length = frame[start + 1], int.from_bytes(frame[start + 2 : start + 4], "big")
-        if frame[start] != 0xFF or length < 2:
-            break
+        length = int.from_bytes(frame[start + 2 : start + 4], "big")
+        end = start + 2 + length
+        if frame[start] != 0xFF or length < 2 or end > len(frame):
+            raise ValueError("no segment where one was expected")
+        yield frame[start + 1], start, end
+        if frame[start + 1] == _SCAN:
+            return
+        start = end
+
+
+def _jpeg(frame: bytes) -> Codestream:
+    """Of a JPEG or JPEG-LS stream: its segments up to the frame header."""
+    for marker, start, end in _segments(frame):
         if marker in _FRAME_HEADERS:
-            body = frame[start + 4 : start + 2 + length]
+            body = frame[start + 4 : end]
             rows, columns = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             return Codestream(marker, rows, columns, body[5], body[0], body[6::3])
-        start += 2 + length
     raise ValueError("no frame header")
 
 

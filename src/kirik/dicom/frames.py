@@ -10,7 +10,7 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 
-from kirik.dicom.codestream import Codestream, checked
+from kirik.dicom.codestream import Codestream, bare_jpeg, checked
 from kirik.dicom.parsing import truncated
 from kirik.errors import RadiographError
 from kirik.radiograph import Limits
@@ -183,7 +183,7 @@ def _by_gdcm(frame: bytes, stream: Codestream, dataset: Dataset, name: str) -> n
         message = f"{name}: JPEG Lossless or 12-bit JPEG needs GDCM; pip install python-gdcm"
         raise RadiographError(message, reason="unsupported") from None
     fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
-    fragment.SetByteStringValue(frame)
+    fragment.SetByteStringValue(bare_jpeg(frame))
     fragments.AddFragment(fragment)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
     element.SetValue(fragments.__ref__())

@@ -74,17 +74,24 @@ def _counts(places: np.ndarray, hidden: np.ndarray | None, length: int) -> np.nd
 def _within_border(places: np.ndarray) -> tuple[slice, slice]:
     """The part that is left without borders: lines at an edge, more than one and 1 % of the side,
     that are all of the darkest or the brightest stored value; everything, if nothing is left."""
-    extremes = (0, places.max())
+    extremes = (0, int(places.max()))
     slices = []
     for lines in (places, places.T):
-        flat = np.isin(lines[:, 0], extremes)
-        flat[flat] = (lines[flat] == lines[flat][:, :1]).all(axis=1)
-        if flat.all():
+        before, after = _flat(lines, extremes), _flat(lines[::-1], extremes)
+        if before == len(lines):
             return slice(None), slice(None)
-        widths = (int(flat.argmin()), int(flat[::-1].argmin()))
-        before, after = (width if width > max(1, len(flat) / 100) else 0 for width in widths)
-        slices.append(slice(before, len(flat) - after))
+        slices.append(slice(before, len(lines) - after))
     return slices[0], slices[1]
+
+
+def _flat(lines: np.ndarray, values: tuple[int, int]) -> int:
+    """How many of the first lines are a border, each of one of these values."""
+    count = 0
+    for line in lines:
+        if line[0] not in values or (line != line[0]).any():
+            break
+        count += 1
+    return count if count > max(1, len(lines) / 100) else 0
 
 
 def _gray_table(first: int, counts: np.ndarray, dataset: Dataset) -> np.ndarray:

@@ -48,6 +48,7 @@ _PLAIN = (
 )
 _UNDEFINED, _ITEM = 0xFFFFFFFF, b"\xfe\xff\0\xe0"
 _READS, _BYTES_A_READ = 200_000, 4096
+_PIECE = 16 * 2**20
 
 
 def parsed(data: bytes, name: str, limits: Limits) -> Dataset:
@@ -55,9 +56,8 @@ def parsed(data: bytes, name: str, limits: Limits) -> Dataset:
 
     Raises RadiographError, and nearly anything else for damaged bytes.
     """
-    data = _inflated(data, name, limits)
     try:
-        dataset = dcmread(_Bounded(data), force=True, specific_tags=_TAGS)
+        dataset = dcmread(_source(data, name, limits), force=True, specific_tags=_TAGS)
     except EOFError:
         raise truncated(name) from None
     implicit, little = dataset.original_encoding
@@ -95,9 +95,13 @@ class _Bounded(io.BytesIO):
     one in every eight bytes.
     """
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes = b""):
         super().__init__(data)
-        self._left = _READS + len(data) // _BYTES_A_READ
+        self.allow(len(data))
+
+    def allow(self, length: int) -> None:
+        """As many reads as so many bytes of a radiograph may take."""
+        self._left = _READS + length // _BYTES_A_READ
 
     def read(self, size: int | None = -1) -> bytes:
         self._left -= 1
@@ -106,10 +110,11 @@ class _Bounded(io.BytesIO):
         return super().read(size)
 
 
-def _inflated(data: bytes, name: str, limits: Limits) -> bytes:
-    """The same file not deflated: pydicom would inflate it in one go, whatever it takes."""
+def _source(data: bytes, name: str, limits: Limits) -> _Bounded:
+    """The file to parse; a deflated one not deflated, as pydicom would inflate it in one go,
+    whatever it takes."""
     if _DEFLATED not in data:
-        return data
+        return _Bounded(data)
     source = io.BytesIO(data)
     read_preamble(source, force=True)
     meta = read_dataset(source, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
@@ -117,14 +122,25 @@ def _inflated(data: bytes, name: str, limits: Limits) -> bytes:
     if not told:
         raise ValueError("no transfer syntax where one was expected")
     if told != _DEFLATED.decode():
-        return data
-    head = data[: source.tell()]
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflate.decompress(memoryview(data)[len(head) :], limits.file_bytes)
-    if len(body) == limits.file_bytes and not inflate.eof:
-        message = f"{name}: inflates to more than {limits.file_bytes / 2**20:,.0f} MiB"
-        raise RadiographError(f"{message}; export it smaller", reason="too_large")
-    if not inflate.eof:
-        raise truncated(name)
+        return _Bounded(data)
     plain = ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
-    return head.replace(_DEFLATED, plain) + body
+    inflated = _Bounded()
+    inflated.write(data[: source.tell()].replace(_DEFLATED, plain))
+    _inflate(memoryview(data)[source.tell() :], inflated, name, limits)
+    inflated.allow(inflated.tell())
+    inflated.seek(0)
+    return inflated
+
+
+def _inflate(body: memoryview, into: io.BytesIO, name: str, limits: Limits) -> None:
+    """In pieces, so that not more is ever held than the limit."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    while not inflate.eof:
+        piece = inflate.decompress(body, _PIECE)
+        if not piece and not inflate.eof:
+            raise truncated(name)
+        if into.tell() + len(piece) > limits.file_bytes:
+            message = f"{name}: inflates to more than {limits.file_bytes / 2**20:,.0f} MiB"
+            raise RadiographError(f"{message}; export it smaller", reason="too_large")
+        into.write(piece)
+        body = inflate.unconsumed_tail
