@@ -220,11 +220,12 @@ def test_negative_padding_in_either_signedness(read, stored, value):
     signed = stored.astype(np.int16) - 1000
     padded = signed.copy()
     padded[:10] = -2000
-    dataset = dicom(padded, bits=16)
+    tags = {"PhotometricInterpretation": "MONOCHROME1"}  # else it would be black anyway
+    dataset = dicom(padded, bits=16, **tags)
     dataset.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
     pixels = read(dataset).pixels
     assert not pixels[:10].any()
-    assert np.allclose(pixels[10:], read(dicom(signed, bits=16)).pixels[10:], atol=1e-6)
+    assert np.allclose(pixels[10:], read(dicom(signed, bits=16, **tags)).pixels[10:], atol=1e-6)
 
 
 def test_voi_lut_that_starts_below_zero_but_says_so_unsigned(read, stored):
