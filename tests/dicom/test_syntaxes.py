@@ -223,6 +223,15 @@ def test_precision_of_the_stream_may_exceed_the_bits_stored(read, noisy):
     assert np.array_equal(read(dataset).pixels, read(dicom(noisy)).pixels)
 
 
+def test_overshoot_of_a_lossy_codec_stays_white(read, stored):
+    stored[:, -10:] = 4100
+    dataset = compressed(stored, JPEG2000Lossless)
+    dataset.file_meta.TransferSyntaxUID = JPEG2000
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    dataset.WindowCenter, dataset.WindowWidth = 2048, 4096
+    assert (read(dataset).pixels[:, -10:] == 1).all()
+
+
 def test_several_fragments_of_one_frame(read, noisy):
     dataset = dicom(noisy)
     compress(dataset, JPEGLSLossless)
