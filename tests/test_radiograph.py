@@ -13,7 +13,14 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from kirik.errors import RadiographError
-from kirik.radiograph import Limits, radiograph_from_array, read_radiograph
+from kirik.radiograph import (
+    Limits,
+    Radiograph,
+    decode_radiographs,
+    radiograph_from_array,
+    read_radiograph,
+    read_radiographs,
+)
 
 ROWS, COLUMNS = 60, 44
 
@@ -335,10 +342,64 @@ def test_what_is_no_radiograph_has_its_own_reason(tmp_path, content, reason):
     assert refusal(tmp_path / "a.jpg").reason == reason
 
 
-def test_several_pages_are_refused(tmp_path, gray):
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
+def test_pages_of_a_tiff_are_frames(tmp_path, gray, compression):
+    pages = [gray, gray[::-1], np.ascontiguousarray(gray.T)]
+    first, *rest = (Image.fromarray(page) for page in pages)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=rest, compression=compression)
+    frames = read_radiographs(tmp_path / "a.tif")
+    assert frames.count == 3
+    for number, (radiograph, page) in enumerate(zip(frames, pages, strict=True), 1):
+        assert (radiograph.frame, radiograph.stored_size) == (number, page.shape)
+        assert np.abs(radiograph.pixels * 255 - page).mean() < (
+            9 if compression == "jpeg" else 0.01
+        )
+
+
+def test_one_radiograph_is_not_taken_from_several_pages(tmp_path, gray):
     image = Image.fromarray(gray)
     image.save(tmp_path / "a.tif", save_all=True, append_images=[image, image])
-    assert refusal(tmp_path / "a.tif").reason == "unsupported"
+    error = refusal(tmp_path / "a.tif")
+    assert error.reason == "several_frames"
+    assert "3 frames" in str(error)
+
+
+def test_thumbnail_in_a_tiff_is_no_page(tmp_path, gray):
+    image, small = Image.fromarray(gray), Image.fromarray(gray[::4, ::4])
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    image.save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    radiograph = read_radiograph(tmp_path / "a.tif")
+    assert radiograph.pixels.shape == gray.shape
+    assert radiograph.frame is None
+
+
+def test_damaged_page_is_an_error_of_its_own(tmp_path, gray):
+    image = Image.fromarray(gray)
+    image.save(
+        tmp_path / "a.tif", save_all=True, append_images=[image, image], compression="tiff_lzw"
+    )
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with Image.open(tmp_path / "a.tif") as stack:
+        stack.seek(1)
+        (start,), (count,) = stack.tag_v2[273], stack.tag_v2[279]
+    content[start : start + count] = b"\xff" * count
+    results = list(decode_radiographs(bytes(content), "a.tif").results())
+    assert [isinstance(one, Radiograph) for one in results] == [True, False, True]
+    assert results[1].frame == 2
+    assert "page 2 of 3" in str(results[1])
+
+
+@pytest.mark.parametrize("limits", [Limits(frames=2), Limits(frame_pixels=3 * ROWS * COLUMNS - 1)])
+def test_too_many_pages_are_refused(tmp_path, gray, limits):
+    image = Image.fromarray(gray)
+    image.save(tmp_path / "a.tif", save_all=True, append_images=[image, image])
+    assert refusal(tmp_path / "a.tif", limits=limits).reason == "too_large"
+
+
+def test_animation_is_no_radiograph(tmp_path, gray):
+    image = Image.fromarray(gray)
+    image.save(tmp_path / "a.png", save_all=True, append_images=[Image.fromarray(gray[::-1])])
+    assert refusal(tmp_path / "a.png").reason == "unsupported"
 
 
 def test_missing_folder_pipe_and_device(tmp_path):

@@ -10,7 +10,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
+_LOGGERS = (
+    *("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils"),
+    *("openjpeg.decode", "openjpeg.utils"),
+)
 
 _here = threading.local()
 _lock = threading.Lock()

@@ -1,23 +1,17 @@
-"""Bytes into pixels: the only place of kirik that decodes an image file.
+"""Bytes into pixels: the only way by which kirik decodes an image file.
 
-JPEG, PNG, TIFF and DICOM, known by their content, become a `Radiograph`: one grayscale float32
-array with bright bone on dark ground, turned upright, with the facts of its source beside it.
-What cannot be decoded whole is refused: a truncated file never becomes a radiograph with a
-gray band.
+JPEG, PNG, TIFF (`kirik.images`) and DICOM (`kirik.dicom`), known by their content, become a
+`Radiograph`: one grayscale float32 array with bright bone on dark ground, turned upright, with
+the facts of its source beside it. What cannot be decoded whole is refused: a truncated file never
+becomes a radiograph with a gray band.
 """
 
-import io
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from kirik.errors import RadiographError
 from kirik.files import HEAD_BYTES, READABLE, find_files, kind_of, read_file, shown
@@ -26,27 +20,23 @@ from kirik.orientation import (
     to_stored_box,
     to_upright,
     to_upright_box,
-    turn_upright,
 )
 from kirik.quiet import quiet_decoding
 
 __all__ = [
+    "Frames",
     "Limits",
     "Radiograph",
+    "decode_radiographs",
     "find_files",
     "radiograph_from_array",
     "read_radiograph",
+    "read_radiographs",
     "to_stored",
     "to_stored_box",
     "to_upright",
     "to_upright_box",
 ]
-
-_ORIENTATION = 0x0112
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_STRIPS, _TILES = (273, 279), (324, 325)
-_WHITE_IS_ZERO = 0
-_UNSIGNED = 1
 
 TINY_RANGE = 1 / 8
 """A 16-bit file that uses less of its range is stretched: 12 bits in a 16-bit file are dark."""
@@ -62,6 +52,7 @@ class Radiograph:
     stored_size: (rows, columns) of the file, before any turn.
     orientation: EXIF orientation 1…8 that was applied.
     spacing: (row, column) distance of pixels in millimetres, where the file says it.
+    frame: its number, from 1, in a file of several frames or pages; else None.
     """
 
     pixels: np.ndarray
@@ -87,11 +78,14 @@ class Radiograph:
 class Limits:
     """What is refused before it is decoded, so that no file can take the machine's memory.
 
-    file_bytes: size of the file. pixels: rows × columns.
+    file_bytes: size of the file, and of what a deflated one inflates to. pixels: rows × columns of
+    a frame. frames: how many a file may have. frame_pixels: those of all its frames together.
     """
 
     file_bytes: int = 512 * 2**20
     pixels: int = 100_000_000
+    frames: int = 1_000
+    frame_pixels: int = 2_000_000_000
 
     def check(self, rows: int, columns: int, name: str) -> None:
         """Raises RadiographError for a size above the limit, or of no pixels at all."""
@@ -106,8 +100,55 @@ class Limits:
                 reason="too_large",
             )
 
+    def check_frames(self, frames: int, pixels: int, name: str) -> None:
+        """Raises RadiographError for too many frames, or too many pixels in all of them."""
+        if frames > self.frames:
+            message = f"{name}: {frames:,} frames, more than the limit of {self.frames:,}"
+            raise RadiographError(f"{message}; export fewer", reason="too_large")
+        if pixels > self.frame_pixels:
+            message = f"{name}: {pixels:,} pixels in all its frames, more than the limit of "
+            message += f"{self.frame_pixels:,}; export fewer, or smaller"
+            raise RadiographError(message, reason="too_large")
+
 
 DEFAULT_LIMITS = Limits()
+
+
+class Frames(Iterator[Radiograph]):
+    """The radiographs of one file, each decoded when it is asked for.
+
+    count: how many there are.
+
+    `next` raises RadiographError for a frame that cannot be decoded; in a file of several its
+    `frame` says which, and the following `next` gives the following frame. `results` goes on by
+    itself.
+    """
+
+    def __init__(self, count: int, decode: Callable[[int], Radiograph]):
+        self.count, self._decode, self._asked = count, decode, 0
+
+    def __next__(self) -> Radiograph:
+        if self._asked >= self.count:
+            raise StopIteration
+        self._asked += 1
+        try:
+            with quiet_decoding():
+                return self._decode(self._asked - 1)
+        except RadiographError as error:
+            error.frame = self._asked if self.count > 1 else None
+            raise
+
+    def skip(self, count: int) -> None:
+        """Pass over so many frames without decoding them."""
+        self._asked += count
+
+    def results(self) -> Iterator["Radiograph | RadiographError"]:
+        """Each frame, or in its place the error of one that cannot be decoded."""
+        while self._asked < self.count:
+            try:
+                yield next(self)
+            except RadiographError as error:
+                yield error
 
 
 def read_radiograph(
@@ -120,32 +161,42 @@ def read_radiograph(
 
     Raises RadiographError, which names the file and what is wrong with it; its `reason` is one
     of missing, not_a_file, no_permission, unreadable, empty, not_an_image, unsupported,
-    too_large, truncated, damaged and wrong_modality.
+    too_large, truncated, damaged, wrong_modality, wrong_body_part and several_frames.
     """
-    data = read_file(path, limits.file_bytes)
-    name, kind = shown(path), kind_of(data[:HEAD_BYTES])
+    frames = read_radiographs(path, at_least, limits)
+    if frames.count > 1:
+        message = f"{shown(path)}: {frames.count} frames or pages, where one radiograph is expected"
+        message += "; give each as a file of its own"
+        raise RadiographError(message, reason="several_frames")
+    return next(frames)
+
+
+def read_radiographs(
+    path: Path | str, at_least: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Frames:
+    """All frames of one file, or pages of a TIFF, one at a time; see `decode_radiographs`."""
+    return decode_radiographs(read_file(path, limits.file_bytes), str(path), at_least, limits)
+
+
+def decode_radiographs(
+    data: bytes, name: str, at_least: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Frames:
+    """All frames in a file's bytes. name: how errors call it. at_least: as for `read_radiograph`.
+
+    Raises RadiographError at once for what concerns the whole file, and later, out of the
+    iterator, for a frame.
+    """
+    name, kind = shown(name), kind_of(data[:HEAD_BYTES])
     if kind not in READABLE:
         raise _not_readable(name, kind)
     with quiet_decoding():
         if kind == "DICOM":
-            from kirik.dicom import decode_dicom  # pydicom takes longer to import than a reading
+            from kirik.dicom import open_dicom  # pydicom takes longer to import than a reading
 
-            return decode_dicom(data, name, limits)
-        return _decode(data, kind, name, limits, at_least)
+            return Frames(*open_dicom(data, name, limits))
+        from kirik.images import open_image
 
-
-def decode_radiographs(data, name, at_least, limits):
-    """Shim until the frames' decoder is there."""
-    kind = kind_of(data[:HEAD_BYTES])
-    if kind not in READABLE:
-        raise _not_readable(shown(name), kind)
-    with quiet_decoding():
-        if kind == "DICOM":
-            from kirik.dicom import decode_dicom
-
-            yield decode_dicom(data, shown(name), limits)
-        else:
-            yield _decode(data, kind, shown(name), limits, at_least)
+        return Frames(*open_image(data, kind, name, limits, at_least))
 
 
 def radiograph_from_array(array: np.ndarray) -> Radiograph:
@@ -217,194 +268,3 @@ def _not_readable(name: str, kind: str | None) -> RadiographError:
         return RadiographError(message, reason="not_an_image")
     message = f"{name}: a {kind} file, which kirik does not read; save it as JPEG, PNG or DICOM"
     return RadiographError(message, reason="unsupported")
-
-
-class _CutOff(Exception):
-    """The file ended before its image did."""
-
-
-class _Source(io.BytesIO):
-    """Bytes for Pillow that do not end quietly.
-
-    Pillow can be told, for the whole process, to fill what is missing with gray; an exception
-    out of `read` reaches us however it is told. Headers are read by exact lengths, pixels by
-    blocks, of which the last one is shorter.
-    """
-
-    in_header = True
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        missing = len(data) < size if self.in_header and size else not data
-        if missing and size != 0:
-            raise _CutOff
-        return data
-
-
-class _Png(PngImageFile):
-    def load_read(self, read_bytes: int) -> bytes:
-        data = super().load_read(read_bytes)
-        if not data:
-            raise _CutOff
-        return data
-
-
-# Opened by class: Image.open would ask other plugins too and judge sizes by a global setting.
-_OPENERS = {"JPEG": JpegImageFile, "PNG": _Png, "TIFF": TiffImageFile}
-
-
-def _decode(data: bytes, kind: str, name: str, limits: Limits, at_least: int | None) -> Radiograph:
-    try:
-        return _decode_with_pillow(data, kind, name, limits, at_least)
-    except RadiographError:
-        raise
-    except _CutOff as error:
-        raise _truncated(name, kind) from error
-    except (MemoryError, Image.DecompressionBombError) as error:
-        message = f"{name}: too large for this machine's memory; export it smaller"
-        raise RadiographError(message, reason="too_large") from error
-    # Damaged bytes make Pillow raise nearly anything, from SyntaxError to ZeroDivisionError.
-    except Exception as error:
-        if "truncated" in str(error).lower():
-            raise _truncated(name, kind) from error
-        message = f"{name}: a damaged {kind} file; export or copy it again"
-        raise RadiographError(message, reason="damaged") from error
-
-
-def _decode_with_pillow(
-    data: bytes, kind: str, name: str, limits: Limits, at_least: int | None
-) -> Radiograph:
-    if kind == "PNG":
-        _check_png(data, name)
-    source = _Source(data)
-    image = _OPENERS[kind](source)
-    if getattr(image, "n_frames", 1) > 1:
-        message = f"{name}: {image.n_frames} pages or frames; save each as a file of its own"
-        raise RadiographError(message, reason="unsupported")
-    mode, (columns, rows) = image.mode, _stored_size(image)
-    limits.check(rows, columns, name)
-    # Pillow turns a TIFF by itself while loading and then forgets its orientation; of a PNG it
-    # cannot tell it without loading.
-    turned = _orientation(image) if kind == "TIFF" else 1
-    if kind == "TIFF":
-        _check_tiff(image, len(data))
-    elif kind == "JPEG":
-        _reduce(image, at_least)
-    source.in_header = False
-    image.load()
-    left = _orientation(image)
-    levels = _levels(image)
-    if kind == "PNG" and not levels[-1].any():
-        _check_png_rows(data)
-    upright = np.ascontiguousarray(turn_upright(levels, left))
-    return Radiograph(upright, kind, mode, (rows, columns), max(turned, left))
-
-
-def _stored_size(image: Image.Image) -> tuple[int, int]:
-    if isinstance(image, TiffImageFile):
-        return image.tag_v2[256], image.tag_v2[257]
-    return image.size
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except _CutOff:
-        raise
-    except Exception:  # a broken EXIF block says nothing about the pixels
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _reduce(image: JpegImageFile, at_least: int | None) -> None:
-    """Have the decoder give luminance alone, at the smallest size that is still large enough."""
-    columns, rows = image.size
-    longer = max(columns, rows)
-    factors = [f for f in (8, 4, 2) if at_least and -(-longer // f) >= at_least]
-    factors = [f for f in factors if min(columns, rows) >= f]
-    size = (columns // factors[0], rows // factors[0]) if factors else None
-    image.draft("L", size)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end (of the body) of each chunk. Raises _CutOff if the last is not IEND."""
-    start = 8
-    while start + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, start)
-        end = start + 8 + length
-        if end + 4 > len(data):
-            break
-        yield kind, start + 8, end
-        if kind == b"IEND":
-            return
-        start = end + 4
-    raise _CutOff
-
-
-def _check_png(data: bytes, name: str) -> None:
-    """Walk the chunks to the last one: Pillow would not miss the end, nor check the pixels' CRC."""
-    view = memoryview(data)
-    for _, start, end in _png_chunks(data):
-        if zlib.crc32(view[start - 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            message = f"{name}: a damaged PNG file (a checksum fails); export or copy it again"
-            raise RadiographError(message, reason="damaged")
-
-
-def _check_png_rows(data: bytes) -> None:
-    """Count the bytes of pixels: Pillow leaves rows black that a complete stream does not have."""
-    columns, rows, depth, color, *_, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
-    needed = rows * columns * bits // 8 if interlaced else rows * (1 + -(-columns * bits // 8))
-    inflate, found = zlib.decompressobj(), 0
-    for kind, start, end in _png_chunks(data):
-        waiting = data[start:end] if kind == b"IDAT" else b""
-        while waiting and found < needed:
-            found += len(inflate.decompress(waiting, 2**20))
-            waiting = inflate.unconsumed_tail
-    if found < needed:
-        raise _CutOff
-
-
-def _check_tiff(image: TiffImageFile, length: int) -> None:
-    for offsets, counts in (_STRIPS, _TILES):
-        parts = zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
-        if any(offset + count > length for offset, count in parts):
-            raise _CutOff
-
-
-def _truncated(name: str, kind: str) -> RadiographError:
-    message = f"{name}: truncated, the {kind} file ends too early; copy or export it again"
-    return RadiographError(message, reason="truncated")
-
-
-def _levels(image: Image.Image) -> np.ndarray:
-    """A loaded image's luminance, float32 [rows, columns] in 0…1, not yet turned."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _deep_levels(image)
-    return np.asarray(_gray(image), dtype=np.float32) / 255
-
-
-def _gray(image: Image.Image) -> Image.Image:
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, image.convert("RGBA")).convert("L")
-    if image.mode == "LAB":
-        return image.getchannel(0)
-    if image.mode in ("L", "1", "RGB"):
-        return image.convert("L")
-    return image.convert("RGB").convert("L")
-
-
-def _deep_levels(image: Image.Image) -> np.ndarray:
-    """Gray of more than 8 bits, or of floats."""
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS, (16,))[0]
-    values = np.asarray(image)
-    if image.mode == "I" and bits == 32 and tags.get(_SAMPLE_FORMAT, (1,))[0] == _UNSIGNED:
-        values = values.view(np.uint32)
-    if not np.isfinite(values).all():
-        raise ValueError("not finite")
-    whole = 1 if image.mode == "F" else 2**bits - 1
-    fits = values.min() >= 0 and values.max() <= whole
-    levels = graded(values, whole) if fits else stretched(values)
-    return 1 - levels if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels

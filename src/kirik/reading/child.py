@@ -85,7 +85,10 @@ def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
     settings = tuple(Preprocessing(**setting) for setting in request["settings"])
     wanted = Wanted(settings, request["stride"])
     data = read_source(source, limits.file_bytes)
-    for radiograph in decode_radiographs(data, str(source), wanted.at_least, limits):
+    for radiograph in decode_radiographs(data, str(source), wanted.at_least, limits).results():
+        if isinstance(radiograph, RadiographError):
+            yield _refused(str(radiograph), radiograph.reason, radiograph.frame)
+            continue
         try:
             one = prepare(radiograph, source, wanted)
         except RadiographError as error:
@@ -100,7 +103,8 @@ def _film(source, limits: Limits, request: dict) -> Iterator[Message]:
     at_most = request["at_most"]
     data = read_source(source, limits.file_bytes)
     frames = decode_radiographs(data, str(source), at_most, limits)
-    radiograph = next(islice(frames, (request["number"] or 1) - 1, None)).reduced(at_most)
+    frames.skip((request["number"] or 1) - 1)
+    radiograph = next(frames).reduced(at_most)
     names = ("format", "mode", "stored_size", "orientation", "spacing", "frame")
     yield {name: getattr(radiograph, name) for name in names}, [radiograph.pixels]
 

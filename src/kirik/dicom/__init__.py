@@ -1,0 +1,118 @@
+"""DICOM radiographs into pixels as a viewer shows them: decompressed, windowed, bright bone.
+
+Parsed within bounds (`parsing`), refused unseen if it is no radiograph of a limb (`scope`), then
+each frame decompressed (`frames`) after its stream was checked (`codestream`), its stored values
+made grays (`grays`), and what lies outside shutters made black (`shutters`).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.pixels import apply_color_lut
+
+from kirik.dicom.frames import refuse_compression, stored_values, without_unused_bits
+from kirik.dicom.grays import shown
+from kirik.dicom.parsing import parsed, truncated
+from kirik.dicom.scope import refuse_body_part, refuse_others
+from kirik.dicom.shutters import visible
+from kirik.errors import RadiographError
+from kirik.radiograph import Limits, Radiograph, luminance
+
+_ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
+
+
+def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[int], Radiograph]]:
+    """How many frames a DICOM file's bytes hold, and what decodes one of them, from 0.
+
+    name: how errors call the file. Both raise RadiographError.
+    """
+
+    def read() -> tuple[int, Dataset]:
+        dataset = parsed(data, name, limits)
+        refuse_others(dataset, name)
+        refuse_body_part(dataset, name)
+        return _checked_frames(dataset, name, limits), dataset
+
+    count, dataset = _with_our_errors(read, name)
+
+    def decode(index: int) -> Radiograph:
+        called = f"{name} (frame {index + 1} of {count})" if count > 1 else name
+        work = partial(_decode, dataset, index, count, called, limits)
+        return _with_our_errors(work, called)
+
+    return count, decode
+
+
+def _with_our_errors(work: Callable, name: str):
+    try:
+        return work()
+    except RadiographError:
+        raise
+    except MemoryError as error:
+        message = f"{name}: too large for this machine's memory; export it smaller"
+        raise RadiographError(message, reason="too_large") from error
+    # Damaged bytes make parser and codecs raise nearly anything; what they say may hold a
+    # patient's data, and so neither it nor the traceback's cause is passed on.
+    except Exception:
+        raise RadiographError(
+            f"{name}: a damaged DICOM file; export or send it again", reason="damaged"
+        ) from None
+
+
+def _checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
+    """How many frames there are, after all is checked that can be told without decoding."""
+    refuse_compression(dataset, name)
+    if any(keyword in dataset for keyword in _FLOATS):
+        message = f"{name}: pixels of floating-point numbers; export it with at most 16 bits"
+        raise RadiographError(message, reason="unsupported")
+    if any(keyword not in dataset for keyword in ("PixelData", "Rows", "Columns")):
+        raise truncated(name)
+    limits.check(dataset.Rows, dataset.Columns, name)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames < 1:
+        raise ValueError("less than no frames")
+    limits.check_frames(frames, frames * dataset.Rows * dataset.Columns, name)
+    if dataset.BitsAllocated not in (8, 16):
+        message = f"{name}: {dataset.BitsAllocated} bits a pixel; export it with 8 or 16"
+        raise RadiographError(message, reason="unsupported")
+    if not 1 <= dataset.BitsStored <= dataset.BitsAllocated:
+        raise ValueError("more bits stored than there is room for")
+    if dataset.SamplesPerPixel == 1 and dataset.PhotometricInterpretation not in _ONE_SAMPLE:
+        raise ValueError("a photometric interpretation that does not fit one sample a pixel")
+    return frames
+
+
+def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits) -> Radiograph:
+    stored = stored_values(dataset, index, count, name, limits)
+    open_ = visible(dataset, dataset.Rows, dataset.Columns)
+    if dataset.SamplesPerPixel == 3:
+        pixels = np.clip(luminance(stored) / np.float32(2**dataset.BitsStored - 1), 0, 1)
+    elif dataset.PhotometricInterpretation == "PALETTE COLOR":
+        colors = apply_color_lut(without_unused_bits(stored, dataset), dataset)
+        pixels = np.clip(luminance(colors) / np.float32(np.iinfo(colors.dtype).max), 0, 1)
+    else:
+        pixels = shown(without_unused_bits(stored, dataset), open_, dataset)
+    if open_ is not None:
+        pixels[~open_] = 0
+    return Radiograph(
+        np.ascontiguousarray(pixels, dtype=np.float32),
+        "DICOM",
+        str(dataset.PhotometricInterpretation),
+        pixels.shape,
+        spacing=_spacing(dataset),
+        frame=index + 1 if count > 1 else None,
+    )
+
+
+def _spacing(dataset: Dataset) -> tuple[float, float] | None:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        try:
+            row, column = (float(value) for value in dataset.get(keyword) or ())
+        except (TypeError, ValueError):
+            continue
+        if 0 < row < 100 and 0 < column < 100:
+            return row, column
+    return None

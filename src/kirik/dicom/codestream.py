@@ -1,0 +1,118 @@
+"""What a compressed frame says about itself, read before a native codec sees it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from kirik.errors import RadiographError
+from kirik.radiograph import Limits
+
+_JPEG, _END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_2000, _JP2_BOX = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP"
+_FRAME_HEADERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7)
+_TABLES, _SCAN = (0xC4, 0xDB, 0xDD), 0xDA
+_COMMENTS = (*range(0xE0, 0xF0), 0xFE)
+_MOST_SEGMENTS = 10_000
+_MOST_BITS = 16
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """process: the byte of a JPEG's frame header (C0 baseline, C1 extended, C2 progressive,
+    C3 lossless, F7 JPEG-LS), 0 for JPEG 2000. ids: of a JPEG's components."""
+
+    process: int
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    ids: bytes = b""
+
+    @property
+    def is_lossless(self) -> bool:
+        return self.process == 0xC3
+
+
+def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codestream | None:
+    """A frame's own header, which must agree with the data set's; None for RLE, which has none.
+
+    Codecs allocate by the one and callers by the other, and what is missing they fill with gray.
+    Raises RadiographError, and ValueError or IndexError for a header that makes no sense.
+    """
+    if not frame.startswith((_JPEG, _JPEG_2000, _JP2_BOX)):
+        return None
+    if _END not in frame[-64:]:  # all of these streams end in the same marker
+        message = f"{name}: truncated, the compressed pixels end too early; send or copy it again"
+        raise RadiographError(message, reason="truncated")
+    stream = _jpeg(frame) if frame.startswith(_JPEG) else _jpeg_2000(frame)
+    limits.check(stream.rows, stream.columns, name)
+    told = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
+    if (stream.rows, stream.columns, stream.components) != told:
+        message = f"{name}: damaged, its header and its compressed pixels differ in size"
+        raise RadiographError(f"{message}; export or send it again", reason="damaged")
+    if not 2 <= stream.precision <= _MOST_BITS:
+        message = f"{name}: compressed with {stream.precision} bits a pixel"
+        raise RadiographError(f"{message}; export it with at most 16", reason="unsupported")
+    if stream.precision > dataset.BitsAllocated:
+        raise ValueError("more bits in the stream than in its container")
+    return stream
+
+
+def bare_jpeg(frame: bytes) -> bytes:
+    """The same JPEG without comments and application segments, its header strictly in order.
+
+    GDCM ends the whole process where libjpeg only warns: of bytes between two segments, or of a
+    JFIF version that it does not know.
+    """
+    kept = [_JPEG]
+    for marker, start, end in _segments(frame):
+        if marker not in (*_FRAME_HEADERS, *_TABLES, _SCAN) and marker not in _COMMENTS:
+            raise ValueError("a segment that no JPEG of one frame has")
+        if marker not in _COMMENTS:
+            kept.append(frame[start:end])
+        if marker == _SCAN:
+            return b"".join([*kept, frame[end:]])
+    raise ValueError("no scan")
+
+
+def _segments(frame: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment of a JPEG's header, up to the first scan's."""
+    start = 2
+    for _ in range(_MOST_SEGMENTS):
+        while frame[start : start + 2] == b"\xff\xff":  # a marker may be filled up before
+            start += 1
+        length = int.from_bytes(frame[start + 2 : start + 4], "big")
+        end = start + 2 + length
+        if frame[start] != 0xFF or length < 2 or end > len(frame):
+            raise ValueError("no segment where one was expected")
+        yield frame[start + 1], start, end
+        if frame[start + 1] == _SCAN:
+            return
+        start = end
+
+
+def _jpeg(frame: bytes) -> Codestream:
+    """Of a JPEG or JPEG-LS stream: its segments up to the frame header."""
+    for marker, start, end in _segments(frame):
+        if marker in _FRAME_HEADERS:
+            body = frame[start + 4 : end]
+            rows, columns = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+            return Codestream(marker, rows, columns, body[5], body[0], body[6::3])
+    raise ValueError("no frame header")
+
+
+def _jpeg_2000(frame: bytes) -> Codestream:
+    """Of a JPEG 2000 stream: its SIZ segment (ISO 15444-1 A.5.1)."""
+    start = frame.index(_JPEG_2000) + 8
+    width, height, left, top = (
+        int.from_bytes(frame[i : i + 4], "big") for i in range(start, start + 16, 4)
+    )
+    count = int.from_bytes(frame[start + 32 : start + 34], "big")
+    components = frame[start + 34 : start + 34 + 3 * count]
+    if len(components) != 3 * count or set(components[1::3] + components[2::3]) != {1}:
+        raise ValueError("components that are missing or of another size")
+    if len(set(components[::3])) != 1:
+        raise ValueError("components that differ")
+    precision = (components[0] & 0x7F) + 1
+    return Codestream(0, height - top, width - left, count, precision)

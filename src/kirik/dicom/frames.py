@@ -1,0 +1,207 @@
+"""The stored values of one frame: cut out of the pixel data, and decompressed."""
+
+import io
+
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+from pydicom import Dataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels import get_decoder
+from pydicom.pixels.processing import convert_color_space
+from pydicom.uid import UID
+
+from kirik.dicom.codestream import Codestream, bare_jpeg, checked
+from kirik.dicom.parsing import truncated
+from kirik.errors import RadiographError
+from kirik.radiograph import Limits
+
+_JPEG = "JPEG"
+_SYNTAXES = {f"1.2.840.10008.1.2.4.{end}": _JPEG for end in (50, 51, 53, 55, 57, 70)} | {
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",
+    "1.2.840.10008.1.2.4.201": "pylibjpeg",
+    "1.2.840.10008.1.2.4.202": "pylibjpeg",
+    "1.2.840.10008.1.2.4.203": "pylibjpeg",
+    "1.2.840.10008.1.2.5": "pydicom",
+}
+"""Transfer syntax → who decodes it: Pillow and GDCM for a JPEG, else one plugin of pydicom.
+
+One and always the same: whichever is installed must not change a radiograph's pixels.
+"""
+_LOSSY = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55, 81, 91, 203))
+_MOST_FRAGMENTS = 100_000
+
+
+def refuse_compression(dataset: Dataset, name: str) -> None:
+    """Raise for a transfer syntax that kirik does not read at all."""
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    if syntax in _SYNTAXES or not _is_encapsulated(dataset):
+        return
+    how = syntax.name if syntax.name != syntax else "an unknown method"
+    message = f"{name}: compressed with {how}, which kirik cannot decode; decompress it first"
+    raise RadiographError(message, reason="unsupported")
+
+
+def stored_values(
+    dataset: Dataset, index: int, count: int, name: str, limits: Limits
+) -> np.ndarray:
+    """Frame `index` of `count`, from 0: whole numbers [rows, columns], or [rows, columns, 3] RGB.
+
+    Raises RadiographError, and nearly anything else for damaged bytes.
+    """
+    if not _is_encapsulated(dataset):
+        return _native(dataset, index, count, name)
+    frame = _fragment(dataset, index, count)
+    stream = checked(frame, dataset, name, limits)
+    codec = _SYNTAXES[dataset.file_meta.TransferSyntaxUID]
+    if codec == _JPEG:
+        return _decoded_jpeg(frame, stream, dataset, name)
+    if (stream is None) != (codec == "pydicom"):
+        raise ValueError("a stream of another kind than the transfer syntax says")
+    if stream and not stream.process:
+        frame = frame[frame.index(b"\xff\x4f\xff\x51") :]  # without boxes around, if any
+    syntax, options = dataset.file_meta.TransferSyntaxUID, _options(dataset)
+    whole = encapsulate([frame], has_bot=False)
+    return get_decoder(syntax).as_array(whole, index=0, decoding_plugin=codec, **options)[0]
+
+
+def without_unused_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Values within the bits stored: what lies in the others (retired overlays, noise) is gone."""
+    width, bits = stored.dtype.itemsize * 8, dataset.BitsStored
+    if bits >= width:
+        return stored
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in _LOSSY:  # there is nothing but an overshoot of the codec
+        signed = stored.dtype.kind == "i"
+        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+        return np.clip(stored, low, high)
+    high_bit = dataset.get("HighBit")
+    known = isinstance(high_bit, int) and bits - 1 <= high_bit < width
+    high_bit = high_bit if known and not _is_encapsulated(dataset) else bits - 1
+    # Shifting up and down again clears them, and spreads the sign where there is one.
+    return (stored << (width - 1 - high_bit)) >> (width - bits)
+
+
+def _is_encapsulated(dataset: Dataset) -> bool:
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    return not syntax.is_transfer_syntax or syntax.is_encapsulated
+
+
+def _options(dataset: Dataset) -> dict:
+    """A frame's description as pydicom's decoders take it."""
+    options = {
+        "rows": dataset.Rows,
+        "columns": dataset.Columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": dataset.SamplesPerPixel,
+        "photometric_interpretation": str(dataset.PhotometricInterpretation),
+        "pixel_representation": dataset.PixelRepresentation,
+        "bits_allocated": dataset.BitsAllocated,
+        "bits_stored": dataset.BitsStored,
+        "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,  # by `without_unused_bits`, which knows the high bit
+    }
+    if dataset.SamplesPerPixel > 1:
+        options["planar_configuration"] = dataset.get("PlanarConfiguration") or 0
+    return options
+
+
+def _native(dataset: Dataset, index: int, count: int, name: str) -> np.ndarray:
+    samples = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
+    if dataset.PhotometricInterpretation == "YBR_FULL_422":
+        samples = samples * 2 // 3
+    length = samples * dataset.BitsAllocated // 8
+    whole = min(count, len(dataset.PixelData) // length)
+    if index >= whole:
+        raise truncated(name)
+    options = _options(dataset) | {"number_of_frames": whole, "pixel_vr": dataset["PixelData"].VR}
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    return decoder.as_array(dataset.PixelData, index=index, **options)[0]
+
+
+def _fragment(dataset: Dataset, index: int, count: int) -> bytes:
+    """A frame's compressed bytes."""
+    data, start = dataset.PixelData, 0
+    for _ in range(_MOST_FRAGMENTS):
+        start += 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+        if start >= len(data):
+            break
+    else:
+        raise ValueError("more fragments than a radiograph has")
+    offsets = None
+    if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
+        offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
+    frame = get_frame(data, index, number_of_frames=count, extended_offsets=offsets)
+    if not frame:
+        raise ValueError("a frame without bytes")
+    return frame
+
+
+def _decoded_jpeg(
+    frame: bytes, stream: Codestream | None, dataset: Dataset, name: str
+) -> np.ndarray:
+    """By the process that the stream names for itself: some files tell another syntax."""
+    if stream is None or stream.process not in (0xC0, 0xC1, 0xC2, 0xC3):
+        raise ValueError("no JPEG, or of a process that nothing decodes")
+    if stream.is_lossless or stream.precision > 8:
+        values = _by_gdcm(frame, stream, dataset, name)
+        if dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):
+            values = convert_color_space(values, "YBR_FULL", "RGB")
+    else:
+        values = _by_pillow(frame, stream, dataset)
+    if dataset.PixelRepresentation == 1:
+        values = _signed(values, stream.precision)
+    return values
+
+
+def _signed(values: np.ndarray, precision: int) -> np.ndarray:
+    """JPEG knows no sign: the bits are those of two's complement."""
+    unused = values.dtype.itemsize * 8 - precision
+    return (values << unused).view(values.dtype.str.replace("u", "i")) >> unused
+
+
+def _by_pillow(frame: bytes, stream: Codestream, dataset: Dataset) -> np.ndarray:
+    image = JpegImageFile(io.BytesIO(frame))
+    if stream.components == 1:
+        return np.asarray(image)
+    told = "jfif" in image.info or "adobe" in image.info or stream.ids in (b"RGB", b"rgb")
+    if dataset.PhotometricInterpretation == "RGB" and not told:
+        # Left to itself the decoder would take these for YCbCr, as in most JPEG files.
+        image.draft("YCbCr", image.size)
+        image.load()
+        return np.asarray(image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _by_gdcm(frame: bytes, stream: Codestream, dataset: Dataset, name: str) -> np.ndarray:
+    """Lossless JPEG, and JPEG of 12 bits; pydicom's plugin for it does not read the latter."""
+    try:
+        import gdcm
+    except ImportError:
+        message = f"{name}: JPEG Lossless or 12-bit JPEG needs GDCM; pip install python-gdcm"
+        raise RadiographError(message, reason="unsupported") from None
+    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
+    fragment.SetByteStringValue(bare_jpeg(frame))
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((stream.columns, stream.rows, 1))
+    image.SetDataElement(element)
+    colors = gdcm.PhotometricInterpretation
+    kind = colors.MONOCHROME2 if stream.components == 1 else colors.RGB
+    image.SetPhotometricInterpretation(colors(kind))
+    syntax = gdcm.TransferSyntax.GetTSType(str(dataset.file_meta.TransferSyntaxUID))
+    image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    bits, container = stream.precision, 8 if stream.precision <= 8 else 16
+    # With the stream's own precision: told another, it gives zeros for pixels.
+    image.SetPixelFormat(gdcm.PixelFormat(stream.components, container, bits, bits - 1, 0))
+    decoded = image.GetBuffer()
+    if decoded is None:
+        raise ValueError("GDCM cannot decode it")
+    values = np.frombuffer(decoded.encode("utf-8", "surrogateescape"), f"<u{container // 8}")
+    shape = (stream.rows, stream.columns, stream.components)
+    return values.reshape(shape if stream.components > 1 else shape[:2])

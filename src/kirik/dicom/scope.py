@@ -1,0 +1,179 @@
+"""What a DICOM file says it is, and what of that is refused unseen."""
+
+import re
+import unicodedata
+
+from pydicom import Dataset
+
+from kirik.dicom.parsing import truncated
+from kirik.errors import RadiographError
+
+_RADIOGRAPHY = ("CR", "DX", "RG")
+_UNTOLD = ("", "OT", "SC")
+_RADIOGRAPH_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
+    "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
+    "1.2.840.10008.5.1.4.1.1.7",  # secondary capture
+    "1.2.840.10008.5.1.4.1.1.7.2",  # the same of several frames: bytes
+    "1.2.840.10008.5.1.4.1.1.7.3",  # words
+    "1.2.840.10008.5.1.4.1.1.7.4",  # colours
+)
+_RAW_CLASS = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray, for processing
+_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_OTHERS = {
+    "CT": "a CT image",
+    "MR": "an MR image",
+    "US": "an ultrasound image",
+    "MG": "a mammogram",
+    "XA": "an angiogram",
+    "RF": "a fluoroscopy image",
+    "NM": "a nuclear medicine image",
+    "PT": "a PET image",
+    "PX": "a dental panoramic radiograph",
+    "IO": "an intra-oral radiograph",
+    "SR": "a structured report",
+    "PR": "a presentation state",
+    "KO": "a key object selection",
+    "SEG": "a segmentation",
+    "DOC": "a document",
+    "ECG": "an electrocardiogram",
+}
+_OTHER_CLASSES = {
+    "2": "CT",
+    "2.1": "CT",
+    "4": "MR",
+    "4.1": "MR",
+    "6.1": "US",
+    "3.1": "US",
+    "1.2": "MG",
+    "1.3": "IO",
+    "11": "PR",
+    "88": "SR",
+    "104": "DOC",
+}
+"""Ends of SOP classes, after the common root; the last three stand for all that begin so."""
+_FAMILIES = ("11", "88", "104")
+_ROOT = "1.2.840.10008.5.1.4.1.1."
+
+_BODY_PARTS = {
+    "the spine": (
+        r"[CTLS]?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|SACR(UM|AL)\b|COCCY|"
+        r"THORACIC SPINE|[CTLSHB]WS\b"
+    ),
+    "the chest": (
+        r"CHEST|THORA|TORA[KX]|LUNGS?\b|RIBS?\b|STERNUM|MEDIAST|HEART|BRONCH|GOGUS|AKCIGER|"
+        r"KABURGA"
+    ),
+    "the skull": (
+        r"SKULL|HEAD|CRANI|KRANI|KAFA|BRAIN|FAC(E|IAL)\b|NASAL|NOSE|ORBIT|SINUS|ZYGOM|MASTOID|"
+        r"SELLA"
+    ),
+    "the jaw": r"JAW|MANDIB|MAXILL|TEMPOROMANDIB|TMJ\b|CENE\b",
+    "the teeth": r"TEETH|TOOTH|DENT",
+    "the neck": r"NECK|LARYN|PHARYN|TRACHEA|BOYUN",
+    "the abdomen": (
+        r"ABDOM|BATIN|KARIN\b|KUB\b|STOMACH|COLON\b|BOWEL|INTESTIN|KIDNEY|BLADDER|LIVER|"
+        r"GALLBL|O?ESOPHAG"
+    ),
+    "the breast": r"BREAST|MAMM[AO]|MEME\b",
+}
+"""What kirik does not read: how a message calls it, and the beginnings of its words."""
+
+_LIMBS = (
+    r"SHOULDER|CLAVIC|SCAPUL|ACROMIO|STERNOCLAV|HUMER|(UPPER )?ARMS?\b|FOREARM|ELBOW|RADI(US|AL)\b|"
+    r"ULNA|WRIST|HAND|FINGER|THUMB|CARP|METAC|HIPS?\b|PELVI|FEM|THIGH|KNEE|PATELL|LEGS?\b|TIBI|"
+    r"FIBUL|ANKLE|FOOT|FEET|TOES?\b|CALCAN|HEEL|TARS|METAT|EXTREMIT|LIMB|OMUZ|KOL\b|DIRSEK|BILEK|"
+    r"PARMAK|KALCA|UYLUK|DIZ\b|BACAK|AYAK"
+)
+_CODES = {
+    "the spine": "421060004 122494005 122495006 122496007 1217253001 1217256009 1217257000 "
+    "1217254007 54735007 64688005 T-D04FF T-11501 T-11502 T-11503 T-11AD0 T-11BF0",
+    "the chest": "816094009 51185008 113197003 56873002 72410000 80891009 416550000 T-D3000 "
+    "T-11300 T-11210 T-D3300 T-32000 R-FAB55",
+    "the skull": "89546000 69536005 91397008 74386004 363654007 2095001 13881006 774007 T-11100 "
+    "T-D1100 T-11196 T-11149 T-D14AE T-22000 T-11166 T-D1000",
+    "the jaw": "661005 91609006 70925003 53620006 T-D1213 T-11180 T-11170 T-15290",
+    "the teeth": "38199008 T-54010",
+    "the neck": "45048000 4596009 T-D1600 T-24100",
+    "the abdomen": "818981001 113345001 71854001 69695003 T-D4000 T-59300 T-57000",
+    "the breast": "76752008 T-04000",
+}
+"""SNOMED codes, old and new, of DICOM's lists of anatomic regions (CID 4, CID 4031)."""
+
+
+def refuse_others(dataset: Dataset, name: str) -> None:
+    """Raise for what is no plain radiograph made for being looked at."""
+    modality = str(dataset.get("Modality") or "").strip().upper()
+    sop_class = str(dataset.get("SOPClassUID") or "")
+    intent = str(dataset.get("PresentationIntentType") or "").strip().upper()
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY_CLASS:
+        message = f"{name}: a DICOMDIR, which lists other files; name those, or their folder"
+        raise RadiographError(message, reason="unsupported")
+    if sop_class == _RAW_CLASS or intent == "FOR PROCESSING":
+        raise RadiographError(
+            f"{name}: raw detector data (for processing); send the image made for presentation",
+            reason="unsupported",
+        )
+    modality = _modality_of_class(sop_class) or modality
+    if modality in _RADIOGRAPHY or (modality in _UNTOLD and sop_class in _RADIOGRAPH_CLASSES):
+        return
+    if not modality and not sop_class:
+        raise truncated(name)
+    what = _OTHERS.get(modality, "no radiograph by its modality")
+    raise RadiographError(
+        f"{name}: {what}; kirik reads plain radiographs (CR, DX, RG, secondary capture)",
+        reason="wrong_modality",
+    )
+
+
+def _modality_of_class(sop_class: str) -> str | None:
+    """The modality that a SOP class alone tells, for files whose Modality says otherwise."""
+    if not sop_class.startswith(_ROOT):
+        return None
+    end = sop_class.removeprefix(_ROOT)
+    family = end.split(".")[0]
+    return _OTHER_CLASSES.get(family if family in _FAMILIES else end)
+
+
+def refuse_body_part(dataset: Dataset, name: str) -> None:
+    """Raise for a body part that kirik does not read; absent and unknown words pass."""
+    part = _body_part(dataset)
+    if part:
+        raise RadiographError(
+            f"{name}: a radiograph of {part} by its tags; kirik reads limbs, shoulders and hips",
+            reason="wrong_body_part",
+        )
+
+
+def _body_part(dataset: Dataset) -> str | None:
+    words, codes = _told(dataset)
+    # "HEAD OF FEMUR", "CHEST SHOULDER": one limb among the words is reason enough to look.
+    if any(re.search(rf"\b({_LIMBS})", text) for text in words):
+        return None
+    for part, pattern in _BODY_PARTS.items():
+        if any(re.search(rf"\b({pattern})", text) for text in words):
+            return part
+    for part, listed in _CODES.items():
+        if codes & set(listed.split()):
+            return part
+    return None
+
+
+def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
+    """Words and codes of the body part; what cannot be read says nothing."""
+    words, codes = [], set()
+    try:
+        words.append(_plain(dataset.get("BodyPartExamined") or ""))
+        for item in dataset.get("AnatomicRegionSequence") or ():
+            words.append(_plain(item.get("CodeMeaning") or ""))
+            codes.add(str(item.get("CodeValue") or ""))
+    except (ValueError, TypeError, AttributeError):
+        pass
+    return words, codes
+
+
+def _plain(text: object) -> str:
+    """In capitals without accents, words apart by one space."""
+    letters = unicodedata.normalize("NFKD", str(text).replace("ı", "i")).upper()
+    letters = "".join(c for c in letters if not unicodedata.combining(c))
+    return re.sub(r"[^A-Z0-9]+", " ", letters).strip()

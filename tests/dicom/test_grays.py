@@ -1,0 +1,288 @@
+"""Stored values into grays: windows, look-up tables, signs, padding, colours."""
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from dicom.helpers import COLUMNS, ROWS, SECONDARY, content_of, dicom
+
+
+def test_linear_window_is_dicoms_formula(read, stored):
+    radiograph = read(dicom(stored, WindowCenter=2000, WindowWidth=1000))
+    expected = np.clip((stored - 1999.5) / 999 + 0.5, 0, 1)
+    assert np.allclose(radiograph.pixels, expected, atol=1e-6)
+    assert radiograph.pixels.dtype == np.float32
+    assert (radiograph.format, radiograph.mode) == ("DICOM", "MONOCHROME2")
+    assert (radiograph.stored_size, radiograph.orientation) == ((ROWS, COLUMNS), 1)
+
+
+def test_exact_and_sigmoid_windows(read, stored):
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    exact = read(dicom(stored, VOILUTFunction="LINEAR_EXACT", **window)).pixels
+    assert np.allclose(exact, np.clip((stored - 2000.0) / 1000 + 0.5, 0, 1), atol=1e-6)
+    sigmoid = read(dicom(stored, VOILUTFunction="SIGMOID", **window)).pixels
+    assert np.allclose(sigmoid, 1 / (1 + np.exp(-4 * (stored - 2000.0) / 1000)), atol=1e-6)
+
+
+def test_monochrome1_is_inverted_after_the_window(read, stored):
+    window = {"WindowCenter": 1000, "WindowWidth": 1500}
+    plain = read(dicom(stored, **window)).pixels
+    inverted = read(dicom(stored, PhotometricInterpretation="MONOCHROME1", **window)).pixels
+    assert np.allclose(inverted, 1 - plain, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"WindowCenter": 2000, "WindowWidth": 0},
+        {"WindowCenter": 90000, "WindowWidth": 100},
+        {"WindowCenter": 2000, "WindowWidth": 1_000_000},
+        {"WindowCenter": 2000},
+        {"RescaleSlope": 0, "RescaleIntercept": 5},
+    ],
+)
+def test_missing_or_absurd_window_gives_way_to_percentiles(read, stored, tags):
+    pixels = read(dicom(stored, **tags)).pixels
+    assert pixels.min() == 0
+    assert pixels.max() == 1
+    assert (np.diff(pixels[0]) >= 0).all()
+
+
+def test_first_of_several_windows_counts(read, stored):
+    several = read(dicom(stored, WindowCenter=[2000, 9], WindowWidth=[1000, 9])).pixels
+    assert np.array_equal(several, read(dicom(stored, WindowCenter=2000, WindowWidth=1000)).pixels)
+
+
+def test_window_applies_to_rescaled_values(read, stored):
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -100}
+    rescaled = read(dicom(stored, WindowCenter=3900, WindowWidth=2001, **tags)).pixels
+    expected = np.clip((stored * 2.0 - 100 - 3899.5) / 2000 + 0.5, 0, 1)
+    assert np.allclose(rescaled, expected, atol=1e-6)
+
+
+def test_negative_slope_turns_the_grays_around(read, stored):
+    tags = {"RescaleSlope": -1, "RescaleIntercept": 4095}
+    for window in ({}, {"WindowCenter": 2000, "WindowWidth": 1500}):
+        pixels = read(dicom(stored, **tags, **window)).pixels
+        assert pixels[0, 0] > 0.9
+        assert pixels[0, -1] < 0.1
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_voi_lut_of_any_depth_is_applied_before_a_window(read, stored, bits):
+    most = 2**bits - 1
+    table = Dataset()
+    table.LUTDescriptor = [3000, 500, bits]
+    table.LUTData = np.linspace(0, most, 3000).astype("<u2").tobytes()
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    pixels = read(dicom(stored, VOILUTSequence=[table], **window)).pixels
+    expected = np.clip((stored - 500.0) / 2999, 0, 1)
+    assert np.allclose(pixels, expected, atol=1.01 / most)
+
+
+def test_lut_of_single_bytes(read, stored):
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 8]
+    table.LUTData = (np.arange(4096) // 16).astype(np.uint8).tobytes()
+    pixels = read(dicom(stored, VOILUTSequence=[table])).pixels
+    assert np.allclose(pixels, (stored // 16) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_modality_lut_is_applied(read, stored, bits):
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, bits]
+    table.LUTData = np.arange(4095, -1, -1).astype("<u2").tobytes()
+    table.ModalityLUTType = "US"
+    pixels = read(dicom(stored, ModalityLUTSequence=[table])).pixels
+    assert pixels[0, 0] == 1
+    assert pixels[0, -1] == 0
+
+
+def test_signed_pixels(read, stored):
+    signed = stored.astype(np.int16) - 2048
+    pixels = read(dicom(signed, WindowCenter=-48, WindowWidth=1000)).pixels
+    assert np.allclose(pixels, np.clip((signed + 48.5) / 999 + 0.5, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_bits_above_those_stored_are_ignored(read, stored, dtype):
+    clean = (stored // 2).astype(dtype)
+    dirty = clean | np.array(0x4000, dtype)
+    window = {"WindowCenter": 1000, "WindowWidth": 1000}
+    assert np.array_equal(read(dicom(dirty, **window)).pixels, read(dicom(clean, **window)).pixels)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black_and_does_not_move_the_percentiles(read, stored, photometric):
+    padded = stored.copy()
+    padded[:10] = 4095
+    tags = {"PixelPaddingValue": 4095, "PhotometricInterpretation": photometric}
+    pixels = read(dicom(padded, **tags)).pixels
+    plain = read(dicom(stored, PhotometricInterpretation=photometric)).pixels
+    assert not pixels[:10].any()
+    assert np.allclose(pixels[10:], plain[10:], atol=1e-6)
+
+
+def test_padding_range(read, stored):
+    stored[:10, ::2], stored[:10, 1::2] = 0, 7
+    pixels = read(dicom(stored, PixelPaddingValue=0, PixelPaddingRangeLimit=9)).pixels
+    assert not pixels[:10].any()
+
+
+def test_image_of_one_gray_is_finite(read):
+    assert np.isfinite(read(dicom(np.full((8, 8), 77, np.uint16))).pixels).all()
+
+
+def test_color_becomes_luminance(read):
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    rgb[..., 0] = 255
+    tags = {"SOPClassUID": SECONDARY, "Modality": "OT"}
+    assert np.allclose(read(dicom(rgb, bits=8, **tags)).pixels, 0.299, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tags", "spacing"),
+    [
+        ({"PixelSpacing": [0.1, 0.2], "ImagerPixelSpacing": [0.3, 0.3]}, (0.1, 0.2)),
+        ({"ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        ({}, None),
+    ],
+)
+def test_spacing(read, stored, tags, spacing):
+    assert read(dicom(stored, **tags)).spacing == spacing
+
+
+def test_absurd_windows_are_passed_over(read, stored):
+    good = read(dicom(stored, WindowCenter=2000, WindowWidth=1000)).pixels
+    centers, widths = [90000, 10, 2000, 2000], [100, 4, 0, 1000]
+    assert np.array_equal(
+        read(dicom(stored, WindowCenter=centers, WindowWidth=widths)).pixels, good
+    )
+
+
+def test_window_after_an_absurd_voi_lut(read, stored):
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [16, 0, 12], bytes(32)
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    expected = read(dicom(stored, **window)).pixels
+    assert np.array_equal(read(dicom(stored, VOILUTSequence=[table], **window)).pixels, expected)
+
+
+def test_window_that_makes_a_silhouette_is_absurd(read, stored):
+    stored[:, 10:25] = 0
+    pixels = read(dicom(stored, WindowCenter=5, WindowWidth=4)).pixels
+    assert len(np.unique(pixels)) > 10
+
+
+def test_windows_as_strings_with_blanks(read, stored):
+    dataset = dicom(stored, WindowCenter=[1234567, 9], WindowWidth=[7654321, 9])
+    content = content_of(dataset).replace(b"1234567.0\\9", b"  2000   \\9")
+    content = content.replace(b"7654321.0\\9.0", b"1000     \\   ")
+    plain = read(dicom(stored, WindowCenter=2000, WindowWidth=1000)).pixels
+    assert np.array_equal(read(content).pixels, plain)
+
+
+def test_window_with_a_decimal_comma(read, stored):
+    content = content_of(dicom(stored, WindowCenter="1234.5", WindowWidth=1000))
+    assert np.array_equal(read(content.replace(b"1234.5", b"1234,5")).pixels, read(content).pixels)
+
+
+@pytest.mark.parametrize("value", [b"wide", b"1e999 ", b"nan", b""])
+def test_window_that_is_no_number_gives_way_to_percentiles(read, stored, value):
+    dataset = dicom(stored, WindowCenter="1234.5", WindowWidth=1000)
+    content = content_of(dataset).replace(b"1234.5", value.ljust(6))
+    assert np.array_equal(read(content).pixels, read(dicom(stored)).pixels)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 15, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_any_depth_in_16_bits(read, bits, signed):
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    values = np.linspace(low, high, COLUMNS).astype(np.int16 if signed else np.uint16)
+    window = {"WindowCenter": (low + high) / 2, "WindowWidth": high - low}
+    tags = {"VOILUTFunction": "LINEAR_EXACT", **window}
+    pixels = read(dicom(np.tile(values, (ROWS, 1)), bits=bits, **tags)).pixels
+    expected = (values.astype(float) - low) / (high - low)
+    assert np.allclose(pixels[0], expected, atol=1e-4)
+
+
+def test_values_in_the_high_bits_are_shifted_down(read, stored):
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    shifted = read(dicom(stored << 4, HighBit=15, **window)).pixels
+    assert np.array_equal(shifted, read(dicom(stored, **window)).pixels)
+
+
+@pytest.mark.parametrize("value", [-2000, 2**16 - 2000])
+def test_negative_padding_in_either_signedness(read, stored, value):
+    signed = stored.astype(np.int16) - 1000
+    padded = signed.copy()
+    padded[:10] = -2000
+    tags = {"PhotometricInterpretation": "MONOCHROME1"}  # else it would be black anyway
+    dataset = dicom(padded, bits=16, **tags)
+    dataset.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
+    pixels = read(dataset).pixels
+    assert not pixels[:10].any()
+    assert np.allclose(pixels[10:], read(dicom(signed, bits=16, **tags)).pixels[10:], atol=1e-6)
+
+
+def test_voi_lut_that_starts_below_zero_but_says_so_unsigned(read, stored):
+    signed = stored.astype(np.int16) - 2048
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [4096, 2**16 - 2048, 16])
+    table.LUTData = np.linspace(0, 65535, 4096).astype("<u2").tobytes()
+    pixels = read(dicom(signed, VOILUTSequence=[table])).pixels
+    assert np.allclose(pixels, stored / 4095, atol=1e-3)
+
+
+def test_voi_lut_of_12_bits_that_says_16_is_not_dark(read, stored):
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.LUTData = np.arange(4096).astype("<u2").tobytes()
+    assert np.allclose(read(dicom(stored, VOILUTSequence=[table])).pixels, stored / 4095, atol=1e-3)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("border", [0, 4095])
+def test_burned_in_border_does_not_move_the_percentiles(read, stored, photometric, border):
+    tags = {"PhotometricInterpretation": photometric}
+    plain = read(dicom(stored, **tags)).pixels
+    framed = np.pad(stored, 12, constant_values=border)
+    assert np.allclose(read(dicom(framed, **tags)).pixels[12:-12, 12:-12], plain, atol=1e-6)
+
+
+def test_8_bits_without_a_window_are_an_export_and_stay_as_they_are(read):
+    gray = np.tile(np.linspace(40, 190, COLUMNS).astype(np.uint8), (ROWS, 1))
+    tags = {"SOPClassUID": SECONDARY, "Modality": "OT"}
+    assert np.allclose(read(dicom(gray, bits=8, **tags)).pixels, gray / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("tags", [{"RescaleSlope": 1}, {"RescaleIntercept": 0}])
+def test_half_a_rescale_is_no_reason_to_refuse(read, stored, tags):
+    window = {"WindowCenter": 2000, "WindowWidth": 900}
+    expected = read(dicom(stored, **window)).pixels
+    assert np.array_equal(read(dicom(stored, **window, **tags)).pixels, expected)
+
+
+def test_palette_becomes_luminance(read):
+    places = np.tile(np.arange(COLUMNS, dtype=np.uint8), (ROWS, 1))
+    dataset = dicom(places, bits=8, PhotometricInterpretation="PALETTE COLOR")
+    levels = (np.arange(256) * 257).astype("<u2")
+    for color in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(dataset, f"{color}PaletteColorLookupTableData", levels.tobytes())
+    assert np.allclose(read(dataset).pixels, places / 255, atol=1e-5)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+@pytest.mark.parametrize("planar", [0, 1])
+def test_gray_in_colours_keeps_its_brightness(read, photometric, planar):
+    gray = np.tile(np.linspace(40, 190, COLUMNS).astype(np.uint8), (ROWS, 1))
+    rest = gray if photometric == "RGB" else np.full_like(gray, 128)
+    pixels = np.stack([gray, rest, rest], axis=-1)
+    stored = np.moveaxis(pixels, -1, 0) if planar else pixels
+    tags = {"PhotometricInterpretation": photometric, "PlanarConfiguration": planar}
+    dataset = dicom(pixels, bits=8, PixelData=np.ascontiguousarray(stored).tobytes(), **tags)
+    assert np.allclose(read(dataset).pixels, gray / 255, atol=0.01)

@@ -1,0 +1,159 @@
+"""What is refused for what it says it is."""
+
+import io
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmwrite
+from pydicom.uid import JPEGLSLossless
+
+from dicom.helpers import (
+    COLUMNS,
+    DX,
+    DX_RAW,
+    ROWS,
+    SECONDARY,
+    compressed,
+    content_of,
+    dicom,
+    told_as,
+)
+
+# Real files hold such words; pydicom says so when it writes them.
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"SOPClassUID": DX, "Modality": "DX"},
+        {"SOPClassUID": SECONDARY, "Modality": "RG"},
+        {"SOPClassUID": SECONDARY, "Modality": "OT"},
+        {"Modality": None},
+        {"SOPClassUID": DX, "Modality": "DX", "PresentationIntentType": "FOR PRESENTATION"},
+    ],
+)
+def test_radiographs_of_every_usual_kind(read, stored, tags):
+    assert read(dicom(stored, **tags)).pixels.shape == (ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason", "says"),
+    [
+        ({"Modality": "CT"}, "wrong_modality", "CT image"),
+        ({"Modality": "MG"}, "wrong_modality", "mammogram"),
+        ({"Modality": "SR", "PixelData": None}, "wrong_modality", "structured report"),
+        ({"Modality": "PR", "PixelData": None}, "wrong_modality", "presentation state"),
+        ({"Modality": "YILMAZ"}, "wrong_modality", "no radiograph"),
+        ({"Modality": "CT", "SOPClassUID": SECONDARY}, "wrong_modality", "CT image"),
+        ({"SOPClassUID": DX_RAW, "Modality": "DX"}, "unsupported", "raw detector"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "unsupported", "raw detector"),
+        ({"BitsAllocated": 1, "BitsStored": 1}, "unsupported", "1 bits"),
+        ({"BitsAllocated": 32}, "unsupported", "32 bits"),
+        ({"PixelData": None}, "truncated", "before its pixels"),
+        ({"Rows": 30_000, "Columns": 30_000}, "too_large", "30,000×30,000"),
+        ({"Rows": 0}, "damaged", "without pixels"),
+        ({"Rows": ROWS + 1}, "truncated", "before its pixels"),
+        ({"BitsStored": None}, "damaged", "damaged"),
+        ({"PhotometricInterpretation": "RGB"}, "damaged", "damaged"),
+    ],
+)
+def test_what_is_refused_and_why(refusal, stored, tags, reason, says):
+    error = refusal(dicom(stored, **tags))
+    assert error.reason == reason
+    assert says in str(error)
+
+
+def region(meaning: str, code: str = "") -> list[Dataset]:
+    item = Dataset()
+    item.CodeMeaning, item.CodeValue, item.CodingSchemeDesignator = meaning, code, "SCT"
+    return [item]
+
+
+@pytest.mark.parametrize(
+    ("tags", "says"),
+    [
+        ({"BodyPartExamined": "CHEST"}, "the chest"),
+        ({"BodyPartExamined": "THORAX PA"}, "the chest"),
+        ({"BodyPartExamined": "SKULL"}, "the skull"),
+        ({"BodyPartExamined": "CSPINE"}, "the spine"),
+        ({"BodyPartExamined": "L-SPINE"}, "the spine"),
+        ({"BodyPartExamined": "LUMBAR_SPINE"}, "the spine"),
+        ({"BodyPartExamined": "ABDOMEN"}, "the abdomen"),
+        ({"BodyPartExamined": "BREAST"}, "the breast"),
+        ({"BodyPartExamined": "TEETH"}, "the teeth"),
+        ({"BodyPartExamined": "JAW"}, "the jaw"),
+        ({"BodyPartExamined": "AKCIGER"}, "the chest"),
+        ({"AnatomicRegionSequence": region("Chest")}, "the chest"),
+        ({"AnatomicRegionSequence": region("Brustkorb", "816094009")}, "the chest"),
+        ({"AnatomicRegionSequence": region("", "T-D4000")}, "the abdomen"),
+        ({"AnatomicRegionSequence": region("Thoracic spine")}, "the spine"),
+    ],
+)
+def test_other_body_parts_are_refused(refusal, stored, tags, says):
+    error = refusal(dicom(stored, **tags))
+    assert error.reason == "wrong_body_part"
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"BodyPartExamined": ""},
+        {"BodyPartExamined": "EXTREMITY"},
+        {"BodyPartExamined": "HAND"},
+        {"BodyPartExamined": "PELVIS"},
+        {"BodyPartExamined": "SHOULDER"},
+        {"BodyPartExamined": "HIP"},
+        {"BodyPartExamined": "OMUZ"},
+        {"BodyPartExamined": "UNKNOWN"},
+        {"BodyPartExamined": "CHESTNUT LEG"},
+        {"BodyPartExamined": "HEAD OF FEMUR"},
+        {"AnatomicRegionSequence": region("Entire body", "38266002")},
+        {"AnatomicRegionSequence": region("Head of radius")},
+        {"AnatomicRegionSequence": region("Carpal bone")},
+        {"AnatomicRegionSequence": []},
+    ],
+)
+def test_limbs_and_unknown_words_pass(read, stored, tags):
+    assert read(dicom(stored, **tags)).pixels.shape == (ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [("88.11", "structured report"), ("11.1", "presentation state"), ("2", "CT image")],
+)
+def test_class_is_believed_before_the_modality(refusal, stored, end, says):
+    error = refusal(dicom(stored, SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{end}"))
+    assert error.reason == "wrong_modality"
+    assert says in str(error)
+
+
+def test_dicomdir_is_named(refusal, stored):
+    dataset = dicom(stored, PixelData=None, SOPClassUID="1.2.840.10008.1.3.10", Modality=None)
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    error = refusal(buffer.getvalue())
+    assert error.reason == "unsupported"
+    assert "DICOMDIR" in str(error)
+
+
+@pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])
+def test_floating_point_pixels(refusal, stored, keyword):
+    dataset = dicom(stored, PixelData=None)
+    dtype = np.float32 if keyword == "FloatPixelData" else np.float64
+    setattr(dataset, keyword, stored.astype(dtype).tobytes())
+    error = refusal(dataset)
+    assert error.reason == "unsupported"
+    assert "floating-point" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "says"),
+    [("1.2.840.10008.1.2.4.100", "MPEG2"), ("1.2.3.4.5", "an unknown method")],
+)
+def test_unknown_compression_is_named(refusal, stored, syntax, says):
+    content = content_of(compressed(stored, JPEGLSLossless))
+    error = refusal(told_as(content, JPEGLSLossless, syntax))
+    assert error.reason == "unsupported"
+    assert says in str(error)
