@@ -115,6 +115,19 @@ def test_a_study_puts_models_side_by_side(made, tmp_path, capsys):
     assert "region: hand" in text
     assert "--settings" in text
     assert str(tmp_path) not in (folder / "tiny" / "metrics.json").read_text()
+    assert "## Ablations" not in text
+    report = ["--split", made[1], "--part", "fold1", "--bootstrap", 20]
+    for fold in ("fold1", "fold2"):
+        place = out / fold / "report"
+        assert kirik("evaluate", out / fold, made[0], *report, "--out", place) == 0
+    rows = [f"masks/1-with={out / 'fold1'}", f"masks/2-no-masks={out / 'fold2'}"]
+    assert kirik("study", folder, *(x for row in rows for x in ("--ablation", row))) == 0
+    table = (tmp_path / "docs" / "study.md").read_text().split("### masks")[1]
+    assert "| with | fold1 of" in table
+    assert "| no masks | fold1 of" in table
+    assert "weights" not in (folder / "ablations/masks/1-with/settings.toml").read_text()
+    assert kirik("study", folder, "--ablation", "masks=x") == 2
+    assert kirik("study", folder, "--ablation", f"masks/x={tmp_path}") == 2
     assert kirik("study", folder, "--add", tmp_path) == 2
     assert "run kirik crossval" in capsys.readouterr().err
 

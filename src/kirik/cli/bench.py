@@ -274,6 +274,7 @@ def study(
     folder: Path,
     *,
     add: Annotated[list[Path], Parameter(negative="")] = [],  # noqa: B006 (cyclopts copies it)
+    ablation: Annotated[list[str], Parameter(negative="")] = [],  # noqa: B006
     out: Path | None = None,
     bootstrap: Count = 2000,
     seed: int = 0,
@@ -286,6 +287,8 @@ def study(
         What is kept of each model: a folder of its name, with predictions.csv and metrics.json.
     add
         Cross-validated runs whose files are copied there first.
+    ablation
+        TOPIC/NAME=RUN: a run on one fold that is copied there as a row of a topic's table.
     out
         The file; FOLDER.md if none is named.
     bootstrap
@@ -293,9 +296,15 @@ def study(
     seed
         Of the bootstrap.
     """
-    from kirik.evaluation.study import add_runs, write_study
+    from kirik.evaluation.study import add_ablation, add_runs, write_study
 
     add_runs(folder, add)
+    for one in ablation:
+        where, _, run = one.partition("=")
+        topic, _, name = where.partition("/")
+        if not (topic and name and run):
+            raise SettingsError(f"--ablation {one}: give TOPIC/NAME=RUN")
+        add_ablation(folder, topic, name, Path(run))
     out = out or folder.with_suffix(".md")
     write_study(folder, out, replicates=bootstrap, seed=seed)
     print(f"study: {out}")

@@ -1,6 +1,7 @@
 """The study: models that were cross-validated on one split, side by side, as Markdown.
 
 FOLDER/NAME/predictions.csv, metrics.json, settings.toml   what `kirik crossval` left of each model
+FOLDER/ablations/TOPIC/NAME/…                              what `kirik train` left of single runs
 """
 
 import json
@@ -19,6 +20,7 @@ from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.questions import FractureQuestion
 
 FILES, SETTINGS = ("predictions.csv", "metrics.json"), "settings.toml"
+ABLATIONS = "ablations"
 LEAST = 5
 """Radiographs of either kind without which a subgroup has no figure."""
 
@@ -83,6 +85,24 @@ def add_runs(folder: Path, runs: Sequence[Path]) -> None:
         shutil.copyfile(run / SETTINGS, place / SETTINGS)
 
 
+def add_ablation(folder: Path, topic: str, name: str, run: Path) -> None:
+    """Copy what a study needs of a run on one fold, as a row of a topic's table.
+
+    Rows stand in the order of their names, whose leading digits are not shown. Raises DataSetError
+    if the run has no report.
+    """
+    if not all((run / "report" / file).is_file() for file in FILES):
+        raise DataSetError(f"{run}: no report in it; a run on a fold has one")
+    place = folder / ABLATIONS / topic / name
+    place.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        shutil.copyfile(run / "report" / file, place / file)
+    own = (run / SETTINGS).read_text(encoding="utf-8").splitlines(keepends=True)
+    # Where the starting weights lie is this machine's own affair.
+    kept = [line for line in own if not line.startswith(("weights =", "teacher ="))]
+    (place / SETTINGS).write_text("".join(kept), encoding="utf-8")
+
+
 def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 0) -> None:
     """Write the study of a folder's models, best AUROC first.
 
@@ -132,6 +152,7 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         "",
         *_costs(studied),
         "",
+        *_ablations(folder / ABLATIONS, replicates, seed),
         "## Commands",
         "",
         "FOLDER holds the starting weights (`--weights hub` takes timm's). One that goes on from "
@@ -250,6 +271,48 @@ def _auroc(part: Predictions, replicates: int, seed: int) -> str:
         seed=seed,
     )
     return _figure(drawn.estimates["auroc"])
+
+
+def _ablations(folder: Path, replicates: int, seed: int) -> list[str]:
+    if not folder.is_dir():
+        return []
+    lines = [
+        "## Ablations",
+        "",
+        "Networks of one seed, trained without one fold and measured on it; what each differs from "
+        "the first of its table in is in its name, and the difference is paired. `kirik train DATA "
+        "--split SPLIT --fold FOLD --settings FILE` with the `settings.toml` of a row's folder "
+        f"trains it again ({folder}).",
+        "",
+    ]
+    for topic in sorted(path for path in folder.iterdir() if path.is_dir()):
+        lines += [f"### {_title(topic.name)}", "", *_rows(topic, replicates, seed), ""]
+    return lines
+
+
+def _rows(topic: Path, replicates: int, seed: int) -> list[str]:
+    runs = _load(topic)
+    compared = compare(
+        [(one.name, one.predictions, one.metrics) for one in runs], bootstrap=replicates, seed=seed
+    )
+    differences = {one.name: one.figures.get("auroc") for one in compared.differences}
+    columns = ["AUROC", "AUPRC", "sensitivity at specificity 0.90", "peak on a fracture"]
+    lines = [
+        _row(["", "measured on", *columns, "difference of AUROC"]),
+        _row(["---"] * (len(columns) + 3)),
+    ]
+    for one in runs:
+        found = one.metrics["fracture"]
+        names = ("auroc", "auprc", "sensitivity_at_specificity_90", "peak_on_fracture")
+        measured = f"{one.facts.get('part')} of {one.facts.get('split')} ({one.metrics['n']})"
+        cells = [_figure(found.get(name)) for name in names]
+        difference = _figure(differences.get(one.name))
+        lines.append(_row([_title(one.name), measured, *cells, difference]))
+    return lines
+
+
+def _title(name: str) -> str:
+    return name.lstrip("0123456789").lstrip("-").replace("-", " ")
 
 
 def _costs(studied: Sequence[Studied]) -> list[str]:
