@@ -207,7 +207,13 @@ class Trainer:
         batch = batch._replace(radiographs=images, masks=masks, outlines=outlines)
         with self.machine.autocast():
             output = model(images)
-        loss = training_loss(output, batch, self.weights, self.settings.label_smoothing)
+        loss = training_loss(
+            output,
+            batch,
+            self.weights,
+            label_smoothing=self.settings.label_smoothing,
+            box_weight=self.settings.box_weight,
+        )
         if self.teacher:
             loss = loss + self.teacher.loss(self.network, output, images)
         if not torch.isfinite(loss):

@@ -7,13 +7,17 @@ from kirik.training.data import Batch
 from kirik.training.networks import Output
 
 MAP_WEIGHT = 0.5
-BOX_WEIGHT = 0.1
 ATTRIBUTE_WEIGHT = 0.1
 POSITIVE_WEIGHT = 4.0
 
 
 def training_loss(
-    output: Output, batch: Batch, class_weights: torch.Tensor, label_smoothing: float
+    output: Output,
+    batch: Batch,
+    class_weights: torch.Tensor,
+    *,
+    label_smoothing: float,
+    box_weight: float,
 ) -> torch.Tensor:
     """Cross-entropy of the label, plus, where there are such outputs, those of the map, of the
     boxes and of the attributes."""
@@ -23,7 +27,7 @@ def training_loss(
     if output.evidence is not None:
         loss = loss + MAP_WEIGHT * map_loss(output.evidence, batch.masks, batch.marked)
     if output.boxes is not None:
-        loss = loss + BOX_WEIGHT * box_loss(output.boxes, batch.outlines, batch.radiographs)
+        loss = loss + box_weight * box_loss(output.boxes, batch.outlines, batch.radiographs)
     if output.attributes is not None:
         loss = loss + ATTRIBUTE_WEIGHT * attribute_loss(output.attributes, batch.attributes)
     return loss

@@ -64,6 +64,9 @@ class TrainingSettings(BaseModel):
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
 
+    box_weight: float = Field(default=0.5, ge=0, le=10)
+    """What the findings' boxes count in the loss, beside the label's 1."""
+
     validation: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the training part (whole groups) that chooses epoch, calibration, thresholds; with
     0 nothing is chosen: all of the part trains, and the last epoch is kept."""
