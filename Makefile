@@ -1,6 +1,7 @@
 # make demo            the whole job on phantoms: data, training, report, readings
 # make demo DATA=DIR   the same on FracAtlas in DIR
 # make test            set up everything and run all tests
+# make fuzz            read a hundred thousand damaged files
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ WEIGHTS :=
 # Not ?=: desktops set LANGUAGE for gettext.
 LANGUAGE := en
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -34,6 +35,10 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# A hundred thousand damaged files: about half an hour on two cores.
+fuzz: $(VENV)/.test
+	$(BIN)/python scripts/fuzz.py
 
 clean:
 	rm -rf demo runs build dist .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ An archive is never unpacked: a member is read by itself, into memory, under the
 file. Archives within archives are not entered.
 """
 
+import errno
 import struct
 import zipfile
 import zlib
@@ -58,10 +59,8 @@ def read_source(source: Path | str | Member, most: int) -> bytes:
     except KeyError as error:
         message = f"{name}: no such file in the archive; check the path"
         raise RadiographError(message, reason="missing") from error
-    except OSError as error:
-        raise access_error(source.archive, error) from error
-    except _DAMAGE as error:
-        raise _unpackable(name, error) from error
+    except (OSError, *_DAMAGE) as error:
+        raise _refusal(source.archive, name, error) from error
     if len(content) > most:
         raise _too_large(name, len(content), most)
     if not content:
@@ -97,10 +96,8 @@ def _zip_members(path: Path) -> Iterator[Member]:
     try:
         archive = _opened(str(path))
         infos = archive.infolist()
-    except OSError as error:
-        raise access_error(path, error) from error
-    except _DAMAGE as error:
-        raise _unpackable(name, error) from error
+    except (OSError, *_DAMAGE) as error:
+        raise _refusal(path, name, error) from error
     if len(infos) > MOST_MEMBERS:
         message = (
             f"{name}: {len(infos):,} files, more than the limit of {MOST_MEMBERS:,}; unpack it"
@@ -158,7 +155,10 @@ def _too_large(name: str, size: int, most: int) -> RadiographError:
     return RadiographError(f"{message}; export it smaller", reason="too_large")
 
 
-def _unpackable(name: str, error: Exception) -> RadiographError:
+def _refusal(archive: Path | str, name: str, error: Exception) -> RadiographError:
+    # A place before the file's beginning is what a damaged list of members leads to.
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        return access_error(archive, error)
     if "encrypted" in str(error) or "password" in str(error):
         message = f"{name}: encrypted; unpack the archive with its password first"
         return RadiographError(message, reason="unsupported")

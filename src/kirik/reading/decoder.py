@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from pathlib import Path
 
 from kirik.archives import Member
 from kirik.errors import RadiographError
@@ -27,6 +28,8 @@ _START = "import sys; sys.path[:] = {path!r}; from kirik.reading.child import ma
 _MOST_HEADER, _MOST_BYTES = 4 * 2**20, 2**28
 _LIFE = 5000
 """Requests after which a child is replaced: a codec may leak a little with each."""
+_WARM = 50
+"""Requests after which a child has loaded all that it needs."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class Decoders:
         child = _Child(self.limits)
         with self._lock:
             self._idle.append(child)
+
+    def growth(self) -> int:
+        """Bytes of memory that the idle children hold more than after their first requests; 0 where
+        the system does not tell."""
+        with self._lock:
+            return max((child.growth() for child in self._idle), default=0)
 
     def close(self) -> None:
         """End the idle children."""
@@ -152,7 +161,7 @@ class _Child:
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        self._ready = False
+        self._ready, self._held = False, 0
 
     @property
     def usable(self) -> bool:
@@ -171,8 +180,13 @@ class _Child:
             header, arrays = self._message(self._seconds)
             if header.get("end"):
                 self._between = True
+                if self._asked == _WARM:
+                    self._held = _resident(self._process.pid)
                 return
             yield header, arrays
+
+    def growth(self) -> int:
+        return max(0, _resident(self._process.pid) - self._held) if self._held else 0
 
     def _await_start(self) -> None:
         if self._ready:
@@ -222,6 +236,14 @@ class _Child:
             with suppress(OSError):
                 stream.close()
         self._process.wait()
+
+
+def _resident(pid: int) -> int:
+    """Bytes that a process holds in memory; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _end_all(children: list[_Child]) -> None:
