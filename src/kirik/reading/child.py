@@ -85,7 +85,9 @@ def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
     settings = tuple(Preprocessing(**setting) for setting in request["settings"])
     wanted = Wanted(settings, request["stride"])
     data = read_source(source, limits.file_bytes)
-    for radiograph in decode_radiographs(data, str(source), wanted.at_least, limits).results():
+    # At full size: a JPEG decoded to half of it, which is quicker, moved the probability of a
+    # radiograph by up to 0.05.
+    for radiograph in decode_radiographs(data, str(source), limits=limits).results():
         if isinstance(radiograph, RadiographError):
             yield _refused(str(radiograph), radiograph.reason, radiograph.frame)
             continue

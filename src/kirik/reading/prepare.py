@@ -30,16 +30,6 @@ class Wanted:
     settings: tuple[Preprocessing, ...]
     stride: int
 
-    @property
-    def at_least(self) -> int:
-        """Pixels that the longer side of a JPEG must keep where it is decoded smaller."""
-        return DETAIL * max(setting.size for setting in self.settings)
-
-
-DETAIL = 2
-"""A JPEG decoded to twice the input's side or more gives the input of its full size, nearly: the
-probability of a radiograph moves by less than 0.002 (see docs/performance.md)."""
-
 
 @dataclass(frozen=True)
 class Prepared:
