@@ -107,6 +107,21 @@ def test_evidence_is_warm_and_has_a_yellow_contour_on_dark_and_on_bright(save_ra
     assert np.ptp(draw_marked(radiograph, faint), axis=2).max() == 0
 
 
+def test_a_box_for_a_person_to_decide_is_of_dashes(save_radiograph):
+    radiograph = read_radiograph(save_radiograph("film.png", 0.5))
+
+    def drawn(decision: str) -> np.ndarray:
+        reading = reading_of("film.png", decision=decision, evidence=None)
+        return (draw_marked(radiograph, reading) == (0x56, 0xB4, 0xE9)).all(axis=2)
+
+    solid, dashed = drawn("fracture"), drawn("uncertain")
+    assert not (dashed & ~solid).any()
+    assert 0.4 < dashed.sum() / solid.sum() < 0.75
+    for axis in (0, 1):  # as far as the solid one on every side, and with gaps in each
+        reach = [np.flatnonzero(one.any(axis=axis)) for one in (solid, dashed)]
+        assert (reach[0][[0, -1]] == reach[1][[0, -1]]).all()
+
+
 def test_files_of_one_name_get_pictures_of_their_own():
     paths = ["a/film.png", "b/film.png", "b/FILM.jpg", "b/other.png"]
     names = overlay_names(paths)

@@ -1,7 +1,8 @@
 """A reading as a picture: the radiograph on the left, the same with its evidence on the right.
 
 The evidence is shown in warm hues over gray with a yellow contour, the findings as light blue boxes
-on a dark rim: colours that people with any colour blindness tell apart (Okabe and Ito, 2008).
+on a dark rim, of dashes where a person must decide: colours that people with any colour blindness
+tell apart (Okabe and Ito, 2008).
 """
 
 import hashlib
@@ -36,7 +37,7 @@ _COLOURS = {
     "no_fracture": "#5ad1a5",
     "out_of_scope": "#d19bff",
 }
-_SIDE, _GAP, _NARROWEST = 720, 16, 640
+_SIDE, _GAP, _NARROWEST, _DASH = 720, 16, 640, 10
 
 
 def write_overlay(
@@ -219,10 +220,26 @@ def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> 
         for colour, thick in ((_RIM, 7), (_BOX, 4)):
             by = thick // 2
             edges = (left - by, top - by, max(right, left + 1) + by, max(bottom, top + 1) + by)
-            draw.rectangle(edges, outline=colour, width=thick)
+            if reading.decision == "uncertain":
+                _dashed(draw, edges, colour, thick)
+            else:
+                draw.rectangle(edges, outline=colour, width=thick)
         at = (max(2, left), max(0, top - 22))
         draw.text(at, f"{finding.score:.2f}", _BOX, font(14), stroke_width=2, stroke_fill=_RIM)
     return film
+
+
+def _dashed(draw: ImageDraw.ImageDraw, edges, colour: str, thick: int) -> None:
+    """A rectangle of dashes: what it marks is for a person to decide."""
+    left, top, right, bottom = edges
+    for start in range(left, right + 1, 2 * _DASH):
+        end = min(start + _DASH, right)
+        draw.rectangle((start, top, end, top + thick - 1), colour)
+        draw.rectangle((start, bottom - thick + 1, end, bottom), colour)
+    for start in range(top, bottom + 1, 2 * _DASH):
+        end = min(start + _DASH, bottom)
+        draw.rectangle((left, start, left + thick - 1, end), colour)
+        draw.rectangle((right - thick + 1, start, right, end), colour)
 
 
 def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
