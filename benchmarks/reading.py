@@ -1,0 +1,255 @@
+"""Readings per second, beside what one would otherwise write, on the same files in one run.
+
+    python benchmarks/reading.py RADIOGRAPHS --model BUNDLE [--count 400] [--out FILE.json]
+
+Peers, with a network of the same family at the same input size and random weights (speed does not
+depend on them): timm in torch, eager, in a loop and behind a DataLoader; Keras' `load_img` and
+`predict`, file by file and in batches, where Keras is installed. The pipeline's overhead is held
+against ONNX Runtime alone on ready tensors. Each way reads the same files, after a warm-up, and the
+best of `rounds` counts.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cyclopts
+import numpy as np
+from PIL import Image
+
+from kirik.files import find_files
+from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.cores import usable_cores
+
+BATCH = 16
+FAMILIES = {
+    "mobilenet": ("mobilenetv2_100", "MobileNetV2"),
+    "densenet169": ("densenet169", "DenseNet169"),
+}
+
+
+def main(
+    radiographs: Path, *, model: Path, count: int = 400, rounds: int = 3, out: Path | None = None
+):
+    """Measure all ways, print a table, and write it as JSON."""
+    found = list(find_files([radiographs], lambda *_: None))
+    rng = np.random.default_rng(0)
+    files = [found[i] for i in sorted(rng.permutation(len(found))[:count])]
+    classifier = load_model(model, gate=False)
+    size = classifier.manifest.preprocessing.size
+    torch_name, keras_name = FAMILIES[classifier.manifest.network]
+    ways: dict[str, Callable[[], Callable | None]] = {
+        "kirik, file by file": lambda: lambda: [classifier.read(path) for path in files],
+        "kirik, many": lambda: lambda: list(classifier.read_many(files)),
+        "ONNX Runtime alone, ready tensors": lambda: ready_tensors(classifier, files),
+        "torch, file by file": lambda: torch_loop(torch_name, size, files),
+        "torch, DataLoader": lambda: torch_loader(torch_name, size, files),
+        "Keras, file by file": lambda: keras_files(keras_name, size, files),
+        "Keras, batches": lambda: keras_batches(keras_name, size, files),
+    }
+    rates = {}
+    for name, make in ways.items():
+        job = make()
+        if job is None:
+            print(f"{name}: not installed")
+            continue
+        rates[name] = rate(job, len(files), rounds)
+        print(f"{name}: {rates[name]:.1f}/s", flush=True)
+    result = {
+        "machine": {"cores": usable_cores(), "processor": processor()},
+        "model": {"name": classifier.name, "size": size},
+        "files": len(files),
+        "readings_per_second": {name: round(value, 1) for name, value in rates.items()},
+        "cold_seconds": round(cold(files[0], model), 2),
+        "resident_mebibytes": round(resident(radiographs, model)),
+        "peak_gflops": round(matrix_rate(), 1),
+    }
+    print(json.dumps(result, indent=2))
+    if out:
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def rate(job: Callable, count: int, rounds: int) -> float:
+    """Radiographs per second: the best of some rounds, after one that warms up."""
+    job()
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        job()
+        best = min(best, time.perf_counter() - start)
+    return count / best
+
+
+def ready_tensors(classifier: Classifier, files: list[Path]) -> Callable:
+    """The network alone, in the batches that a reading uses."""
+    prepared = [one for path in files for one in classifier.prepare(path)]
+    [setting] = prepared[0].inputs
+    tensors = np.stack([one.inputs[setting] for one in prepared])[:, None]
+    session = classifier._model._session
+    names = list(classifier._model._outputs)
+
+    def run():
+        for start in range(0, len(tensors), BATCH):
+            session.run(names, {"radiograph": tensors[start : start + BATCH]})
+
+    return run
+
+
+def _tensor(path: Path, size: int) -> np.ndarray:
+    image = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
+
+
+def torch_loop(name: str, size: int, files: list[Path]) -> Callable | None:
+    try:
+        import timm
+        import torch
+    except ImportError:
+        return None
+    network = timm.create_model(name, num_classes=1).eval()
+
+    def run():
+        with torch.inference_mode():
+            for path in files:
+                network(torch.from_numpy(_tensor(path, size))[None]).sigmoid().item()
+
+    return run
+
+
+def torch_loader(name: str, size: int, files: list[Path]) -> Callable | None:
+    try:
+        import timm
+        import torch
+    except ImportError:
+        return None
+    network = timm.create_model(name, num_classes=1).eval()
+
+    class Files(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, number):
+            return _tensor(files[number], size)
+
+    loader = torch.utils.data.DataLoader(Files(), batch_size=BATCH, num_workers=2)
+
+    def run():
+        with torch.inference_mode():
+            for batch in loader:
+                network(batch).sigmoid().numpy()
+
+    return run
+
+
+def _keras(name: str, size: int):
+    try:
+        import keras
+    except ImportError:
+        return None
+    network = getattr(keras.applications, name)(
+        weights=None, input_shape=(size, size, 3), classes=2
+    )
+    return keras, network
+
+
+def keras_files(name: str, size: int, files: list[Path]) -> Callable | None:
+    made = _keras(name, size)
+    if made is None:
+        return None
+    keras, network = made
+
+    def run():
+        for path in files:
+            image = keras.utils.load_img(path, target_size=(size, size))
+            network.predict(keras.utils.img_to_array(image)[None] / 255, verbose=0)
+
+    return run
+
+
+def keras_batches(name: str, size: int, files: list[Path]) -> Callable | None:
+    made = _keras(name, size)
+    if made is None:
+        return None
+    keras, network = made
+
+    def run():
+        images = [
+            keras.utils.img_to_array(keras.utils.load_img(path, target_size=(size, size))) / 255
+            for path in files
+        ]
+        network.predict(np.stack(images), batch_size=BATCH, verbose=0)
+
+    return run
+
+
+def cold(path: Path, model: Path) -> float:
+    """Seconds from the command to its end for one radiograph: the median of five."""
+    command = [sys.executable, "-m", "kirik", "predict", str(path), "--model", str(model)]
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def resident(folder: Path, model: Path) -> float:
+    """MiB that `kirik predict` and its children hold at most while they read a folder; shared pages
+    count once."""
+    command = [sys.executable, "-m", "kirik", "predict", str(folder), "--model", str(model)]
+    process, most = (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        0,
+    )
+    while process.poll() is None:
+        most = max(most, sum(_proportional(pid) for pid in [process.pid, *_children(process.pid)]))
+        time.sleep(0.2)
+    return most / 1024
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(c) for task in tasks for c in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _proportional(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def matrix_rate(side: int = 2048) -> float:
+    """10⁹ operations a second of a float32 matrix product: what the machine can do."""
+    one = np.random.default_rng(0).random((side, side), np.float32)
+    one @ one
+    best = min(_timed(lambda: one @ one) for _ in range(5))
+    return 2 * side**3 / best / 1e9
+
+
+def _timed(job: Callable) -> float:
+    start = time.perf_counter()
+    job()
+    return time.perf_counter() - start
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
