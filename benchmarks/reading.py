@@ -89,12 +89,12 @@ def ready_tensors(classifier: Classifier, files: list[Path]) -> Callable:
     prepared = [one for path in files for one in classifier.prepare(path)]
     [setting] = prepared[0].inputs
     tensors = np.stack([one.inputs[setting] for one in prepared])[:, None]
-    session = classifier._model._session
+    engine = classifier._model._engine
     names = list(classifier._model._outputs)
 
     def run():
         for start in range(0, len(tensors), BATCH):
-            session.run(names, {"radiograph": tensors[start : start + BATCH]})
+            engine.run(names, tensors[start : start + BATCH])
 
     return run
 

@@ -236,7 +236,7 @@ def _levels(image: Image.Image) -> np.ndarray:
     """A loaded image's luminance, float32 [rows, columns] in 0…1, not yet turned."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _deep_levels(image)
-    return np.asarray(_gray(image), dtype=np.float32) / 255
+    return np.divide(np.asarray(_gray(image)), np.float32(255), dtype=np.float32)
 
 
 def _gray(image: Image.Image) -> Image.Image:

@@ -1,7 +1,7 @@
 """`kirik predict`: the readings of files and folders; `kirik models`: what reads them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ def predict(
     resume: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     workers: int | None = None,
+    engine: Literal["onnxruntime", "openvino", "openvino-bfloat16"] = "onnxruntime",
     language: Language = "en",
 ) -> int:
     """Read radiographs: JPEG, PNG, TIFF or DICOM files, folders and zips of them, DICOMDIRs.
@@ -48,6 +49,8 @@ def predict(
         Processor threads for the network; all of them if not given.
     workers
         Processes that decode; as many as there are cores, at most 8, if not given.
+    engine
+        What computes the network; OpenVINO needs kirik[openvino].
     language
         Of the table and the pictures.
     """
@@ -62,7 +65,7 @@ def predict(
     from kirik.reading.classifier import load_model
     from kirik.reading.reading import Failure
 
-    classifier = load_model(model, threads=threads, decoders=decoders)
+    classifier = load_model(model, threads=threads, engine=engine, decoders=decoders)
     console, shown = Console(), []
     with console.reading(len(paths)) as progress:
 

@@ -1,4 +1,4 @@
-"""A bundle, made ready to read radiographs: files, arrays, one or many, with ONNX Runtime alone."""
+"""A bundle, made ready to read radiographs: files, arrays, one or many; torch is not needed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +15,8 @@ from kirik.radiograph import Radiograph, radiograph_from_array
 from kirik.reading import evidence as maps
 from kirik.reading.batch import read_in_order
 from kirik.reading.decoder import Decoders, shared_decoders
-from kirik.reading.network import CPU, Scores, open_model
+from kirik.reading.engines import CPU
+from kirik.reading.network import Scores, open_model
 from kirik.reading.prepare import Prepared, Wanted, prepare
 from kirik.reading.reading import Failure, Reading
 
@@ -27,6 +28,7 @@ class Classifier:
 
     threads: that one radiograph's computation uses; as many as there are cores where None.
     providers: ONNX Runtime's names, the preferred first, such as CUDAExecutionProvider.
+    engine: one of `kirik.reading.engines.ENGINES`.
     gate: whether a radiograph unlike those trained on is out of scope; off, all are judged, and
         their `strangeness` can be looked at.
     findings_from: give every finding of at least this score, whatever the decision, as a
@@ -34,7 +36,7 @@ class Classifier:
     decoders: the processes that decode files, and their limits; where None, those that all
         classifiers of this process share.
 
-    Raises BundleError if a graph cannot be run, SettingsError if a provider is not there.
+    Raises BundleError if a graph cannot be run, SettingsError if there is no such engine here.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Classifier:
         *,
         threads: int | None = None,
         providers: Sequence[str] = (CPU,),
+        engine: str = "onnxruntime",
         gate: bool = True,
         findings_from: float | None = None,
         decoders: Decoders | None = None,
@@ -53,7 +56,7 @@ class Classifier:
         self.classes = bundle.manifest.classes
         self.name = _name(bundle.manifest)
         self.decoders = decoders or shared_decoders()
-        self._model = open_model(bundle, threads, providers)
+        self._model = open_model(bundle, threads, providers, engine)
         own = bundle.manifest.preprocessing
         others = sorted(self._model.wants - {own}, key=lambda setting: setting.size)
         stride = bundle.manifest.evidence.stride if bundle.manifest.evidence else 1
@@ -210,6 +213,7 @@ def load_model(
     *,
     threads: int | None = None,
     providers: Sequence[str] = (CPU,),
+    engine: str = "onnxruntime",
     gate: bool = True,
     decoders: Decoders | None = None,
 ) -> Classifier:
@@ -217,12 +221,19 @@ def load_model(
 
     path: where None, the bundle that the environment variable KIRIK_MODEL names, or else the
         one that ships with kirik.
-    gate, decoders: see `Classifier`.
+    engine, gate, decoders: see `Classifier`.
 
     Raises BundleError if there is none, or it is damaged; SettingsError as `Classifier` does.
     """
     bundle = load_bundle(find_bundle(path))
-    return Classifier(bundle, threads=threads, providers=providers, gate=gate, decoders=decoders)
+    return Classifier(
+        bundle,
+        threads=threads,
+        providers=providers,
+        engine=engine,
+        gate=gate,
+        decoders=decoders,
+    )
 
 
 def _name(manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,11 +55,12 @@ class Decoders:
         self.limits = limits or DecodingLimits()
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
-        self._finalizer = weakref.finalize(self, _end_all, self._idle)
+        self._watch = _Watch()
+        self._finalizer = weakref.finalize(self, _end_all, self._idle, self._watch)
 
     def start(self) -> None:
         """Begin one child, so that it is ready when the first file comes."""
-        child = _Child(self.limits)
+        child = _Child(self.limits, self._watch)
         with self._lock:
             self._idle.append(child)
 
@@ -115,7 +117,7 @@ class Decoders:
 
     @contextmanager
     def _child(self) -> Iterator["_Child"]:
-        child = self._idle_child() or _Child(self.limits)
+        child = self._idle_child() or _Child(self.limits, self._watch)
         try:
             yield child
         finally:
@@ -146,10 +148,50 @@ class _TooSlow(Exception):
     """The child was killed because its time was up."""
 
 
+class _Watch:
+    """Kills the children that are at an answer for too long. One thread for all: a timer for each
+    answer would take longer than many a file."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._until: dict[_Child, float] = {}
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def begin(self, child: "_Child", seconds: float) -> None:
+        with self._changed:
+            self._until[child] = time.monotonic() + seconds
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kirik-watch", daemon=True)
+                self._thread.start()
+            if len(self._until) == 1:
+                self._changed.notify()
+
+    def end(self, child: "_Child") -> bool:
+        """Whether the child answered in time."""
+        with self._changed:
+            return self._until.pop(child, None) is not None
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._stopped:
+                self._changed.wait(0.1 if self._until else None)
+                now = time.monotonic()
+                for child in [child for child, until in self._until.items() if until < now]:
+                    del self._until[child]
+                    child.kill()
+
+
 class _Child:
     """One decoding process."""
 
-    def __init__(self, limits: DecodingLimits):
+    def __init__(self, limits: DecodingLimits, watch: _Watch):
+        self._watch = watch
         self._seconds, self._asked, self._between = limits.seconds, 0, True
         code = _START.format(path=sys.path, memory=limits.memory)
         # One thread each: there are as many children as cores already.
@@ -195,17 +237,15 @@ class _Child:
         self._ready = bool(header.get("ready"))
 
     def _message(self, seconds: float) -> tuple[dict, list]:
-        late = threading.Event()
-        timer = threading.Timer(seconds, self._kill, (late,))
-        timer.start()
+        self._watch.begin(self, seconds)
         try:
-            return self._received()
+            message = self._received()
         except _Died:
-            if late.is_set():
+            if not self._watch.end(self):
                 raise _TooSlow from None
             raise
-        finally:
-            timer.cancel()
+        self._watch.end(self)
+        return message
 
     def _received(self) -> tuple[dict, list]:
         import numpy as np
@@ -226,8 +266,7 @@ class _Child:
             raise _Died from error
         return header, arrays
 
-    def _kill(self, late: threading.Event) -> None:
-        late.set()
+    def kill(self) -> None:
         self._process.kill()
 
     def end(self) -> None:
@@ -246,6 +285,8 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _end_all(children: list[_Child]) -> None:
+def _end_all(children: list[_Child], watch: _Watch | None = None) -> None:
+    if watch:
+        watch.stop()
     for child in children:
         child.end()

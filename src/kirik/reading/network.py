@@ -1,4 +1,4 @@
-"""A bundle in ONNX Runtime: inputs in, calibrated probabilities and evidence maps out.
+"""A bundle in its engine: inputs in, calibrated probabilities and evidence maps out.
 
 A `Network` runs a graph, an `Average` runs its members; both have `wants` (the preprocessings
 whose inputs they need) and `run`.
@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from kirik.bundle import GRAPH, Bundle, Manifest
 from kirik.errors import BundleError, SettingsError
 from kirik.preprocessing import Preprocessing
 from kirik.reading.cores import usable_cores
-
-CPU = "CPUExecutionProvider"
-_FATAL = 4
+from kirik.reading.engines import Engine, open_engine
 
 Inputs = Mapping[Preprocessing, np.ndarray]
 """n radiographs for each preprocessing that a model wants: uint8 [n, size, size]."""
@@ -44,11 +41,11 @@ class Scores:
 class Network:
     """A bundle of kind "network", ready to run. Raises BundleError if its graph is not one."""
 
-    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str]):
+    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
         self.manifest = bundle.manifest
         self.wants = frozenset([bundle.manifest.preprocessing])
         self._where = bundle.path / GRAPH
-        self._session = _session(bundle, threads, providers)
+        self._engine = _engine(bundle, threads, providers, engine)
         self._check_graph()
         self._outputs = _outputs(self.manifest)
 
@@ -56,8 +53,8 @@ class Network:
         """Scores of n radiographs. Raises BundleError if the graph breaks its promise."""
         batch = inputs[self.manifest.preprocessing]
         try:
-            results = self._session.run(list(self._outputs), {"radiograph": batch[:, None]})
-        except Exception as error:  # ONNX Runtime's errors share no base of their own
+            results = self._engine.run(list(self._outputs), batch[:, None])
+        except Exception as error:  # engines' errors share no base of their own
             raise self._broken(" ".join(str(error).split())[:200]) from error
         found = dict(zip(self._outputs, results, strict=True))
         for name, shape in self._outputs.items():
@@ -77,10 +74,9 @@ class Network:
 
     def _check_graph(self) -> None:
         size = self.manifest.preprocessing.size
-        inputs = [(i.name, i.type, i.shape[1:]) for i in self._session.get_inputs()]
-        if inputs != [("radiograph", "tensor(uint8)", [1, size, size])]:
+        if self._engine.inputs != [("radiograph", "tensor(uint8)", (1, size, size))]:
             raise self._broken(f"its input is not radiograph, uint8 [n, 1, {size}, {size}]")
-        missing = _outputs(self.manifest).keys() - {o.name for o in self._session.get_outputs()}
+        missing = _outputs(self.manifest).keys() - set(self._engine.outputs)
         if missing:
             raise self._broken(f"it has no output {', '.join(sorted(missing))}")
 
@@ -91,9 +87,11 @@ class Network:
 class Average:
     """A bundle of kind "average": the mean of its members' calibrated probabilities and maps."""
 
-    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str]):
+    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
         self.manifest = bundle.manifest
-        self._members = [open_model(member, threads, providers) for member in bundle.members]
+        self._members = [
+            open_model(member, threads, providers, engine) for member in bundle.members
+        ]
         self.wants = frozenset().union(*(member.wants for member in self._members))
         weights = np.array(self.manifest.weights or [1.0] * len(self._members))
         self._weights = weights / weights.sum()
@@ -158,10 +156,12 @@ class Average:
         return np.stack(columns, axis=1) if columns else np.zeros((len(pairs[0][1].attributes), 0))
 
 
-def open_model(bundle: Bundle, threads: int | None, providers: Sequence[str]) -> Network | Average:
+def open_model(
+    bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str
+) -> Network | Average:
     """A bundle of either kind, ready to run. Raises BundleError or SettingsError."""
     kind = Average if bundle.manifest.kind == "average" else Network
-    return kind(bundle, threads, providers)
+    return kind(bundle, threads, providers, engine)
 
 
 def _outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
@@ -204,34 +204,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def _session(
-    bundle: Bundle, threads: int | None, providers: Sequence[str]
-) -> onnxruntime.InferenceSession:
-    _check_providers(providers)
+def _engine(bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str) -> Engine:
     if threads is not None and threads < 1:
         raise SettingsError(f"threads {threads}: it must be 1 or more")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL  # what goes wrong is raised, and told once
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
     graph = bundle.read(GRAPH)
     try:
-        session = onnxruntime.InferenceSession(graph, options, providers=[*providers])
-    except Exception as error:  # ONNX Runtime's errors share no base of their own
+        return open_engine(engine, graph, threads or usable_cores(), providers)
+    except SettingsError:
+        raise
+    except Exception as error:  # engines' errors share no base of their own
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
             f"{bundle.path / GRAPH}: not a graph that kirik can run: {reason}; get the bundle again"
         ) from error
-    if providers[0] not in session.get_providers():
-        raise SettingsError(f"{providers[0]} does not start on this machine; use {CPU}")
-    return session
-
-
-def _check_providers(providers: Sequence[str]) -> None:
-    available = onnxruntime.get_available_providers()
-    unknown = [name for name in providers if name not in available]
-    if unknown or not providers:
-        raise SettingsError(
-            f"no ONNX Runtime provider {', '.join(unknown) or 'named'} on this machine; "
-            f"there are: {', '.join(available)}"
-        )

@@ -1,0 +1,95 @@
+"""Every engine says what ONNX Runtime says, as nearly as its arithmetic allows."""
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import brightness_graph
+from kirik.cli import run
+from kirik.errors import BundleError, SettingsError
+from kirik.operating_points import decide
+from kirik.reading.classifier import load_model
+from kirik.reading.engines import CPU, ENGINES, open_engine
+
+FRACATLAS = Path(__file__).parents[3] / "shared" / "fracatlas" / "images"
+ROOM = {"openvino": 1e-5, "openvino-bfloat16": 0.02}
+
+
+@pytest.fixture(params=ROOM)
+def engine(request) -> str:
+    pytest.importorskip("openvino")
+    try:
+        open_engine(request.param, brightness_graph(), 1, [CPU])
+    except SettingsError as error:
+        pytest.skip(str(error))
+    return request.param
+
+
+def test_an_engine_says_what_onnx_runtime_says(engine, make_bundle, save_radiograph):
+    bundle = make_bundle().path
+    exact, other = load_model(bundle), load_model(bundle, engine=engine)
+    for level in (0.1, 0.45, 0.55, 0.9):
+        film = save_radiograph(f"{level}.png", level, shape=(128, 128))
+        wanted, found = exact.read(film), other.read(film)
+        assert found.probability == pytest.approx(wanted.probability, abs=ROOM[engine])
+        assert found.decision == wanted.decision
+        assert len(found.findings) == len(wanted.findings)
+
+
+def test_an_engine_serves_many_threads_without_mixing_their_radiographs(engine, make_bundle):
+    classifier = load_model(make_bundle().path, engine=engine)
+    films = [np.repeat(np.arange(40 + i, 168 + i, dtype=np.uint8)[None], 128, 0) for i in range(8)]
+    alone = [classifier.read(film).probability for film in films]
+    found: dict[int, list[float]] = {}
+
+    def read(number: int) -> None:
+        found[number] = [classifier.read(films[number]).probability for _ in range(30)]
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(set(found[number]) == {alone[number]} for number in range(8))
+
+
+def test_an_engine_refuses_a_graph_that_is_none(engine, make_bundle):
+    with pytest.raises(BundleError, match="not a graph that kirik can run"):
+        load_model(make_bundle(graph=b"no graph").path, engine=engine)
+
+
+def test_an_unknown_engine_is_refused_with_those_there_are(make_bundle):
+    with pytest.raises(SettingsError, match="unknown engine 'magic'; there are: onnxruntime, "):
+        load_model(make_bundle().path, engine="magic")
+
+
+def test_a_missing_engine_says_how_to_get_it(make_bundle, save_radiograph, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    film = save_radiograph("film.png", 0.8)
+    arguments = ["predict", str(film), "--model", str(make_bundle().path)]
+    assert run([*arguments, "--engine", "openvino"]) == 2
+    assert "pip install 'kirik[openvino]'" in capsys.readouterr().err
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not FRACATLAS.is_dir(), reason="needs FracAtlas in ../shared")
+def test_the_shipped_model_decides_alike_in_every_engine(engine):
+    """Of 96 real radiographs at most one may be decided otherwise."""
+    files = sorted((FRACATLAS / "Fractured").glob("*.jpg"))[::12][:48]
+    files += sorted((FRACATLAS / "Non_fractured").glob("*.jpg"))[::64][:48]
+    assert len(files) == 96
+    exact, other = (load_model(engine=name) for name in (ENGINES[0], engine))
+    points = exact.manifest.operating_points
+    wanted = [reading.probability for reading in exact.read_many(files)]
+    found = [reading.probability for reading in other.read_many(files)]
+    flips = sum(
+        decide(a, points) != decide(b, points)
+        for a, b in zip(wanted, found, strict=True)
+        if a is not None and b is not None
+    )
+    assert flips <= 1
+    moved = np.abs(np.subtract([p or 0 for p in wanted], [p or 0 for p in found]))
+    assert moved.mean() < ROOM[engine]
