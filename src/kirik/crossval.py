@@ -13,6 +13,7 @@ DIR/bundle             the model: one network trained on all of dev, or the aver
 import csv
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,7 @@ from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.dataset.tables import write_table
-from kirik.errors import SettingsError
+from kirik.errors import RadiographError, SettingsError
 from kirik.evaluation.calibration import apply_temperature, fit_temperature
 from kirik.evaluation.localization import (
     Localized,
@@ -39,6 +40,7 @@ from kirik.evaluation.metrics import Metrics, measure
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.report import write_report
 from kirik.operating_points import CrossFitted, OperatingPoints, choose_operating_points
+from kirik.radiograph import read_radiograph
 from kirik.reading.classifier import Classifier
 from kirik.reading.cores import usable_cores
 from kirik.training.settings import TrainingSettings
@@ -51,6 +53,8 @@ FINDINGS_FROM = 0.02
 
 TIMED = 200
 """Radiographs read for the rate that a study tells."""
+COMPARED = 32
+"""Radiographs on which half-precision weights must give the same probabilities."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ def cross_validate(
     Raises SettingsError if the split has no folds, else what training and reading raise.
     """
     from kirik.training.cost import network_cost
+    from kirik.training.halve import halve_weights
     from kirik.training.run import replace_file, to_toml
     from kirik.training.runs import is_run
 
@@ -124,9 +129,10 @@ def cross_validate(
     read = _concat(parts)
     replace_file(directory / "settings.toml", to_toml(settings, without=("weights", "teacher")))
     before = Path(settings.weights).expanduser()
-    graph = load_bundle(directory / f"fold{split.folds[0]}").path / GRAPH
+    first = load_bundle(directory / f"fold{split.folds[0]}")
+    examples = _examples(first, index, split)
     cost = network_cost(settings, evidence=read.localized is not None)
-    cost |= {"megabytes": round(graph.stat().st_size / 1e6, 2)}
+    cost |= {"megabytes": round(len(halve_weights(first.read(GRAPH), examples)) / 1e6, 2)}
     cost |= _reading_rate(directory / f"fold{split.folds[0]}", index, split)
     metrics = report_out_of_fold(
         directory / "report",
@@ -154,7 +160,17 @@ def cross_validate(
         run = directory / "all"
         _run(data, settings, run, split, None, language, console)
         bundles = [load_bundle(run)]
-    return metrics, _finish(directory, bundles, choose(read), metrics)
+    return metrics, _finish(directory, bundles, choose(read), metrics, examples)
+
+
+def _examples(bundle: Bundle, index: Index, split: Split) -> np.ndarray:
+    """Some readable radiographs as the network takes them, uint8 [n, 1, size, size]."""
+    found = []
+    for record in select(index, split, "dev")[:COMPARED]:
+        with suppress(RadiographError):
+            radiograph = read_radiograph(record.path)
+            found.append(bundle.manifest.preprocessing.apply(radiograph))
+    return np.stack(found)[:, None]
 
 
 def _reading_rate(run: Path, index: Index, split: Split) -> dict:
@@ -328,16 +344,23 @@ def report_out_of_fold(
     return metrics
 
 
-def _finish(directory: Path, bundles: list[Bundle], chosen: Choices, metrics: Metrics) -> Path:
-    """The bundle of the model: networks as they were trained, with what the folds chose."""
+def _finish(
+    directory: Path,
+    bundles: list[Bundle],
+    chosen: Choices,
+    metrics: Metrics,
+    examples: np.ndarray,
+) -> Path:
+    """The bundle of the model: networks as they were trained, their weights stored in half
+    precision, with what the folds chose."""
     out, name, summary = directory / "bundle", directory.resolve().name, _summary(metrics)
     if len(bundles) == 1:
-        _rewrite(out, bundles[0], name, chosen, summary)
+        _rewrite(out, bundles[0], name, chosen, summary, examples)
         return out
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         members = [Path(folder) / str(number) for number in range(len(bundles))]
         for number, (place, bundle) in enumerate(zip(members, bundles, strict=True), 1):
-            _rewrite(place, bundle, f"{name}-fold{number}", chosen, summary)
+            _rewrite(place, bundle, f"{name}-fold{number}", chosen, summary, examples)
         first = bundles[0].manifest.provenance
         facts = {key: value for key, value in first.items() if key not in ("fold", "trained_on")}
         average_bundles(
@@ -351,7 +374,16 @@ def _finish(directory: Path, bundles: list[Bundle], chosen: Choices, metrics: Me
     return out
 
 
-def _rewrite(place: Path, bundle: Bundle, name: str, chosen: Choices, summary: dict) -> None:
+def _rewrite(
+    place: Path,
+    bundle: Bundle,
+    name: str,
+    chosen: Choices,
+    summary: dict,
+    examples: np.ndarray,
+) -> None:
+    from kirik.training.halve import halve_weights
+
     evidence = bundle.manifest.evidence
     if evidence and chosen.shown_from is not None:
         evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
@@ -366,7 +398,11 @@ def _rewrite(place: Path, bundle: Bundle, name: str, chosen: Choices, summary: d
         }
     )
     files = {n: p for n, p in bundle.files.items() if n != "card.md"}
-    write_bundle(place, manifest, files | {"card.md": model_card(manifest).encode()}, replace=True)
+    files |= {
+        GRAPH: halve_weights(bundle.read(GRAPH), examples),
+        "card.md": model_card(manifest).encode(),
+    }
+    write_bundle(place, manifest, files, replace=True)
 
 
 def _summary(metrics: Metrics) -> dict:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kirik.errors import TrainingError
+from kirik.training import halve
 from kirik.training.export import _Graph, check_parity, export_onnx
 from kirik.training.weights import build_network
 
@@ -38,6 +39,28 @@ def test_the_graph_has_the_bundles_inputs_and_outputs(exported):
     assert boxes.min() >= 0
     assert attributes.shape == (9, 3)
     assert 0 <= attributes.min() <= attributes.max() <= 1
+
+
+def test_weights_in_half_precision_say_nearly_the_same_in_little_more_than_half(exported):
+    _, radiographs, content = exported
+    halved = halve.halve_weights(content, radiographs)
+    assert len(halved) < 0.8 * len(content)
+    wanted, found = (
+        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(
+            None, {"radiograph": radiographs}
+        )
+        for graph in (content, halved)
+    )
+    for whole, half in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(half, whole, rtol=0.02, atol=0.02)
+    assert any((whole != half).any() for whole, half in zip(wanted, found, strict=True))
+
+
+def test_half_precision_that_moves_a_probability_is_refused(exported, monkeypatch):
+    _, radiographs, content = exported
+    monkeypatch.setattr(halve, "TOLERANCE", 0)
+    with pytest.raises(TrainingError, match="half-precision weights move a probability by"):
+        halve.halve_weights(content, radiographs)
 
 
 def test_a_graph_that_says_something_else_is_refused(exported):
