@@ -13,6 +13,7 @@ import json
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +21,20 @@ from pathlib import Path
 import cyclopts
 import numpy as np
 from PIL import Image
+from pydicom import Dataset, FileMetaDataset, dcmwrite
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import generate_uid as uid
 
+from kirik.errors import SettingsError
 from kirik.files import find_files
 from kirik.reading.classifier import Classifier, load_model
 from kirik.reading.cores import usable_cores
+from kirik.reading.reading import Reading
 
 BATCH = 16
 FAMILIES = {
     "mobilenet": ("mobilenetv2_100", "MobileNetV2"),
+    "mobilenetv2": ("mobilenetv2_100", "MobileNetV2"),
     "densenet169": ("densenet169", "DenseNet169"),
 }
 
@@ -40,11 +47,20 @@ def main(
     rng = np.random.default_rng(0)
     files = [found[i] for i in sorted(rng.permutation(len(found))[:count])]
     classifier = load_model(model, gate=False)
+    # What cannot be read stops the peers at once.
+    files = [r.source for r in classifier.read_many(files) if isinstance(r, Reading)]
+    folder = tempfile.TemporaryDirectory()
+    films = [as_dicom(path, Path(folder.name)) for path in files]
     size = classifier.manifest.preprocessing.size
     torch_name, keras_name = FAMILIES[classifier.manifest.network]
     ways: dict[str, Callable[[], Callable | None]] = {
         "kirik, file by file": lambda: lambda: [classifier.read(path) for path in files],
         "kirik, many": lambda: lambda: list(classifier.read_many(files)),
+        "kirik, many, OpenVINO": lambda: other_engine(model, "openvino", files),
+        "kirik, many, OpenVINO in bfloat16": lambda: other_engine(
+            model, "openvino-bfloat16", files
+        ),
+        "kirik, many, the same as DICOM": lambda: lambda: list(classifier.read_many(films)),
         "ONNX Runtime alone, ready tensors": lambda: ready_tensors(classifier, files),
         "torch, file by file": lambda: torch_loop(torch_name, size, files),
         "torch, DataLoader": lambda: torch_loader(torch_name, size, files),
@@ -64,7 +80,8 @@ def main(
         "model": {"name": classifier.name, "size": size},
         "files": len(files),
         "readings_per_second": {name: round(value, 1) for name, value in rates.items()},
-        "cold_seconds": round(cold(files[0], model), 2),
+        "cold_seconds": round(cold(predicting(files[0], model)), 2),
+        "keras_cold_seconds": keras_cold(keras_name, size, files[0]),
         "resident_mebibytes": round(resident(radiographs, model)),
         "peak_gflops": round(matrix_rate(), 1),
     }
@@ -82,6 +99,31 @@ def rate(job: Callable, count: int, rounds: int) -> float:
         job()
         best = min(best, time.perf_counter() - start)
     return count / best
+
+
+def other_engine(model: Path, engine: str, files: list[Path]) -> Callable | None:
+    try:
+        classifier = load_model(model, gate=False, engine=engine)
+    except SettingsError:
+        return None
+    return lambda: list(classifier.read_many(files))
+
+
+def as_dicom(path: Path, folder: Path) -> Path:
+    """The same pixels in an uncompressed DICOM file, as a radiograph comes from its device."""
+    pixels = np.asarray(Image.open(path).convert("L"))
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, uid()
+    dataset.Modality, dataset.PhotometricInterpretation = "DX", "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    target = folder / f"{path.stem}.dcm"
+    dcmwrite(target, dataset, enforce_file_format=True)
+    return target
 
 
 def ready_tensors(classifier: Classifier, files: list[Path]) -> Callable:
@@ -186,9 +228,12 @@ def keras_batches(name: str, size: int, files: list[Path]) -> Callable | None:
     return run
 
 
-def cold(path: Path, model: Path) -> float:
-    """Seconds from the command to its end for one radiograph: the median of five."""
-    command = [sys.executable, "-m", "kirik", "predict", str(path), "--model", str(model)]
+def predicting(path: Path, model: Path) -> list[str]:
+    return [sys.executable, "-m", "kirik", "predict", str(path), "--model", str(model)]
+
+
+def cold(command: list[str]) -> float:
+    """Seconds from the command to its end: the median of five."""
     taken = []
     for _ in range(5):
         start = time.perf_counter()
@@ -197,14 +242,28 @@ def cold(path: Path, model: Path) -> float:
     return float(np.median(taken))
 
 
+KERAS_SCRIPT = """
+import sys, keras
+name, size, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+network = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=2)
+image = keras.utils.img_to_array(keras.utils.load_img(path, target_size=(size, size)))
+print(network.predict(image[None] / 255, verbose=0))
+"""
+
+
+def keras_cold(name: str, size: int, path: Path) -> float | None:
+    try:
+        import keras  # noqa: F401
+    except ImportError:
+        return None
+    return round(cold([sys.executable, "-c", KERAS_SCRIPT, name, str(size), str(path)]), 2)
+
+
 def resident(folder: Path, model: Path) -> float:
     """MiB that `kirik predict` and its children hold at most while they read a folder; shared pages
     count once."""
-    command = [sys.executable, "-m", "kirik", "predict", str(folder), "--model", str(model)]
-    process, most = (
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
-        0,
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process, most = subprocess.Popen(predicting(folder, model), **quiet), 0
     while process.poll() is None:
         most = max(most, sum(_proportional(pid) for pid in [process.pid, *_children(process.pid)]))
         time.sleep(0.2)
