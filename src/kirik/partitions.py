@@ -98,20 +98,20 @@ def write_plan(
     each: int,
 ) -> Run:
     """Write down all sources, `each` a partition. Raises RadiographError if there are none."""
-    files, ends, place = 0, [], 0
     sources = iter(sources)
+    some = list(islice(sources, each))
+    if not some:
+        where = ", ".join(map(shown, inputs))
+        raise RadiographError(f"{where}: no radiographs in there; name files, or a folder of them")
+    files, ends, place = 0, [], 0
     with folder.writing(MANIFEST) as file:
-        while some := list(islice(sources, each)):
+        while some:
             line = json.dumps([_as_json(one) for one in some]).encode() + b"\n"
             file.write(line)
             files += len(some)
             place += len(line)
             ends.append(place)
-        if not files:
-            where = ", ".join(map(shown, inputs))
-            raise RadiographError(
-                f"{where}: no radiographs in there; name files, or a folder of them"
-            )
+            some = list(islice(sources, each))
     run = Run(uuid.uuid4().hex, model, digest, inputs, each, files, tuple(ends))
     said = {"format": _FORMAT} | asdict(run)
     folder.write(ENDS, json.dumps(said.pop("ends")).encode() + b"\n")

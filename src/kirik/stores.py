@@ -170,7 +170,7 @@ def opened(url: str) -> tuple[Any, str]:
 def _system(scheme: str, host: str):
     where = f"{scheme}://{host}"
     user, at, _ = host.rpartition("@")
-    if "::" in scheme or (at and ":" in user):
+    if "::" in where or (at and ":" in user):
         raise SettingsError(
             f"{scheme}://…: neither chains of stores nor passwords in a URL; "
             "set the store's credentials in its own settings"

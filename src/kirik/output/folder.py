@@ -2,8 +2,8 @@
 
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from kirik.files import shown
 from kirik.output.files import writing
 from kirik.stores import explained, is_url, local_path, opened, patiently
 
-_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"})
+_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"})
 """Stores in which a file appears when all of it is there."""
 
 
@@ -82,18 +82,20 @@ class Folder:
             with self._writing_here(self._local / draft, self._local / name) as file:
                 yield file
             return
+        target = self._inside(name)
+        written = target if self._whole else self._inside(draft)
         with self._asking():
-            target = self._inside(name)
             if not self._whole:
                 self._system.makedirs(self._path, exist_ok=True)
-            written = target if self._whole else self._inside(draft)
             file = self._system.open(written, "wb")
-            try:
-                yield file
-            except BaseException:
-                with suppress(Exception):
-                    file.discard()  # closing it would show what there is so far
-                raise
+        try:
+            yield _Careful(file, self._asking)
+        except BaseException:
+            with suppress(Exception):
+                file.discard()
+                file.closed = True  # closing it would show what there is so far
+            raise
+        with self._asking():
             file.close()
             if written != target:
                 self._system.mv(written, target)
@@ -125,6 +127,17 @@ class Folder:
             raise
         except Exception as error:
             raise OutputError(f"{self}: {explained(error)[1]}") from error
+
+
+class _Careful:
+    """A store's file of which only what is written to it counts as the store's failure."""
+
+    def __init__(self, file: BinaryIO, asking: Callable[[], AbstractContextManager[None]]):
+        self._file, self._asking = file, asking
+
+    def write(self, content: bytes) -> None:
+        with self._asking():
+            self._file.write(content)
 
 
 def _slice(path: Path, start: int | None, end: int | None) -> bytes:

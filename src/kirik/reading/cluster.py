@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -66,10 +67,14 @@ def connected(cores: int = 1) -> Iterator[Any]:
         _most_processes(ray, cores)
         yield ray
         return
+    named = os.environ.get("RAY_ADDRESS", "")
     try:
-        ray.init(logging_level=logging.CRITICAL, log_to_driver=False, include_dashboard=False)
+        _knock(named)
+        with _silence():
+            ray.init(logging_level=logging.CRITICAL, log_to_driver=False, include_dashboard=False)
+    except KirikError:
+        raise
     except Exception as error:
-        named = os.environ.get("RAY_ADDRESS")
         where = f"the Ray cluster at {named}" if named else "a Ray cluster"
         raise SettingsError(
             f"{where} cannot be reached ({_first_line(error)}); see docs/scale.md"
@@ -168,6 +173,32 @@ def _unpack(files: dict[str, bytes], folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def _knock(address: str) -> None:
+    """Raises OSError if nobody answers at a cluster's HOST:PORT, for which Ray waits minutes."""
+    if address.startswith("ray://"):
+        raise SettingsError(
+            f"{address}: Ray Data runs on a machine of the cluster; run kirik there, with "
+            "RAY_ADDRESS=HOST:6379 or none, or hand it in with ray job submit"
+        )
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Ray's own libraries write past Python off standard error."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _most_processes(ray, cores: int) -> int:
