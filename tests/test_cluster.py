@@ -92,7 +92,7 @@ def wait_for_parts(out, count, process):
 
 
 def ended(process) -> int:
-    said, problems = process.communicate(timeout=200)
+    _, problems = process.communicate(timeout=200)
     assert "Traceback" not in problems
     return process.returncode
 
@@ -128,7 +128,9 @@ def test_processes_and_a_machine_may_die_on_the_way(cluster, films, bundle, expe
     out = tmp_path / "out"
     process = begin(films, bundle, out)
     wait_for_parts(out, 1, process)
-    for pid in readers():
+    victims = readers()
+    assert victims
+    for pid in victims:
         os.kill(pid, signal.SIGKILL)
     wait_for_parts(out, 4, process)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)

@@ -94,6 +94,9 @@ class Folder:
             with suppress(Exception):
                 file.discard()
                 file.closed = True  # closing it would show what there is so far
+            if written != target:
+                with suppress(Exception):
+                    self._system.rm_file(written)
             raise
         with self._asking():
             file.close()
