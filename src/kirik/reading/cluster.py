@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,12 +140,12 @@ class _Worker:
             return
         import ray
 
-        folder = tempfile.TemporaryDirectory(prefix="kirik-model-")
-        weakref.finalize(self, folder.cleanup)
-        _unpack(ray.get(job.files), Path(folder.name))
         try:
-            self._classifier = load_model(folder.name, threads=job.cores, decoders=Decoders())
-        except KirikError as error:
+            # Gone again at once: a process that is killed later leaves nothing behind.
+            with tempfile.TemporaryDirectory(prefix="kirik-model-") as folder:
+                _unpack(ray.get(job.files), Path(folder))
+                self._classifier = load_model(folder, threads=job.cores, decoders=Decoders())
+        except (KirikError, OSError) as error:
             self._refusal = f"{socket.gethostname()}: {error}"
 
     def __call__(self, batch: dict) -> dict:
