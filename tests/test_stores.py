@@ -64,6 +64,9 @@ def test_a_store_is_walked_like_a_folder_in_order(memory):
     ]
     assert found("memory://films/b/") == ["memory://films/b/1.png", "memory://films/b/2.png"]
     assert found("memory://films/c") == ["memory://films/c"]
+    seen = set()
+    both = [str(one) for top in ("/b", "") for one in walk(f"memory://films{top}", None, seen)]
+    assert sorted(both) == found("memory://films")  # each once
 
 
 def test_a_name_that_promises_nothing_is_known_by_its_first_bytes(memory):

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from kirik.archives import Member, is_archive
@@ -64,20 +64,22 @@ def part_name(number: int) -> str:
 
 
 def find_all(inputs: Iterable[str], decoders: Decoders) -> Iterator[Source]:
-    """All radiographs of paths and URLs, always in the same order.
+    """All radiographs of paths and URLs, always in the same order, each folder once.
 
     Raises SettingsError where there is nothing at a URL.
     """
-    for place in inputs:
-        if is_url(place):
-            yield from _in_store(place)
-        else:
-            yield from find_sources([place], decoders)
+    seen: set[str] = set()
+    for remote, places in groupby(inputs, is_url):
+        if not remote:
+            yield from find_sources(list(places), decoders)
+            continue
+        for url in places:
+            yield from _in_store(url, seen)
 
 
-def _in_store(url: str) -> Iterator[Source]:
+def _in_store(url: str, seen: set[str]) -> Iterator[Source]:
     problems: list[Failure] = []
-    for found in walk(url, lambda place, error: problems.append(failure_of(place, error))):
+    for found in walk(url, lambda place, error: problems.append(failure_of(place, error)), seen):
         yield from problems
         problems.clear()
         if is_archive(Path(found.url)):

@@ -105,14 +105,17 @@ def patiently(job: Callable[[], _Value]) -> _Value:
     return job()
 
 
-def walk(url: str, on_error: Callable[[str, RadiographError], None]) -> Iterator[Remote]:
+def walk(
+    url: str, on_error: Callable[[str, RadiographError], None], seen: set[str] | None = None
+) -> Iterator[Remote]:
     """The plausible radiographs under a URL, to any depth, sorted; the file itself if it is one.
 
     Hidden names and DICOMDIRs are passed over. A folder that cannot be listed goes to `on_error`.
+    seen: folders that were walked before, which are passed over, too; added to.
     Raises SettingsError where there is nothing at the URL, or the store cannot be asked.
     """
     system, top = opened(url)
-    base = url.rstrip("/")
+    base, seen = url.rstrip("/"), set() if seen is None else seen
     try:
         facts = patiently(lambda: system.info(top))
         listing = _listing(system, top) if facts["type"] == "directory" else None
@@ -121,6 +124,9 @@ def walk(url: str, on_error: Callable[[str, RadiographError], None]) -> Iterator
     if listing is None:
         yield Remote(url)
         return
+    if base in seen:
+        return
+    seen.add(base)
     waiting = [listing]
     while waiting:
         if not waiting[-1]:
@@ -131,6 +137,9 @@ def walk(url: str, on_error: Callable[[str, RadiographError], None]) -> Iterator
         if not is_folder:
             yield Remote(inside, PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
             continue
+        if inside in seen:
+            continue
+        seen.add(inside)
         try:
             waiting.append(_listing(system, path))
         except Exception as error:

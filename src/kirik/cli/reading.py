@@ -26,7 +26,7 @@ def predict(
     workers: int | None = None,
     language: Language = "en",
     cluster: Literal["ray"] | None = None,
-    partition: Count = 1000,
+    partition: Count | None = None,
 ) -> int:
     """Read radiographs: JPEG, PNG, TIFF or DICOM files, folders and zips of them, DICOMDIRs.
 
@@ -60,7 +60,7 @@ def predict(
     cluster
         Read on the machines of a cluster: ray takes the one of $RAY_ADDRESS, or of this machine.
     partition
-        Files in a partition of the cluster's work.
+        Files in a partition of the cluster's work; 1,000 if not given.
     """
     if cluster:
         _refuse_with_cluster(json=json, csv=csv, overlay=overlay)
@@ -126,12 +126,12 @@ def _predict_on_cluster(
     model: Path | None,
     parquet: str,
     resume: bool,
-    each: int,
+    each: int | None,
     cores: int | None,
     workers: int | None,
     language: str,
 ) -> int:
-    from kirik.cluster import predict_on_cluster
+    from kirik.cluster import EACH, predict_on_cluster
     from kirik.console import Console
     from kirik.output.table import counts_line, failures_list
     from kirik.reading.classifier import load_model
@@ -143,7 +143,7 @@ def _predict_on_cluster(
             classifier,
             parquet=parquet,
             resume=resume,
-            each=each,
+            each=each or EACH,
             cores=cores,
             workers=workers,
             progress=progress,
