@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def connected(cores: int = 1) -> Iterator[Any]:
     # Ray would tell its makers about each cluster, and the terminal about its own doings.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     try:
         ray = import_module("ray")
         import_module("ray.data")
@@ -156,6 +158,12 @@ class _Worker:
                 result = self._job.work(self._classifier, self._job.workers, json.loads(piece))
             except KirikError as error:
                 refusal = str(error)
+            except Exception as error:  # what it says may hold a patient's data
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                refusal = (
+                    f"{socket.gethostname()}: broke down ({type(error).__name__} in "
+                    f"{Path(place.filename).name}, line {place.lineno}); go on with --resume"
+                )
         return {"refusal": [refusal or ""], "result": [json.dumps(result)]}
 
 
