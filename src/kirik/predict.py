@@ -25,7 +25,7 @@ class Summary:
 
     before, failed_before: of a stopped run that was gone on with: records, failures among them.
     decisions: how many readings for each decision.
-    failures: files that could not be read.
+    failures: files that could not be read. untold: how many more there are.
     problems: outputs that could not be written to their end, one line each.
     """
 
@@ -34,6 +34,7 @@ class Summary:
     failed_before: int = 0
     decisions: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    untold: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, result: Reading | Failure) -> None:
@@ -46,7 +47,7 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        return self.failed_before + len(self.failures)
+        return self.failed_before + len(self.failures) + self.untold
 
     @property
     def exit_code(self) -> int:

@@ -5,32 +5,37 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from kirik.cli.options import Language
+from kirik.cli.options import Count, Language
+from kirik.errors import SettingsError
+from kirik.stores import is_url
 
 SHOWN = 100
 """Readings in the terminal's table; files hold them all."""
 
 
 def predict(
-    paths: Annotated[list[Path], Parameter(negative="")],
+    paths: Annotated[list[str], Parameter(negative="")],
     *,
     model: Path | None = None,
     json: Path | None = None,
     csv: Path | None = None,
-    parquet: Path | None = None,
+    parquet: str | None = None,
     overlay: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     workers: int | None = None,
     engine: Literal["onnxruntime", "openvino", "openvino-bfloat16"] = "onnxruntime",
     language: Language = "en",
+    cluster: Literal["ray"] | None = None,
+    partition: Count | None = None,
 ) -> int:
     """Read radiographs: JPEG, PNG, TIFF or DICOM files, folders and zips of them, DICOMDIRs.
 
     Parameters
     ----------
     paths
-        Files, folders, zips, DICOMDIRs.
+        Files, folders, zips, DICOMDIRs; with --cluster also URLs of stores, such as
+        s3://BUCKET/FOLDER.
     model
         A shipped model's name (see kirik models), a bundle, or the run that made it; else
         $KIRIK_MODEL, else the default one that kirik ships.
@@ -40,20 +45,36 @@ def predict(
     csv
         Write the readings to this file: one row a file.
     parquet
-        Write the readings to this file, in the CSV's columns.
+        Write the readings to this file, in the CSV's columns; with --cluster, to this folder or
+        URL, a file for each partition.
     overlay
         Write a picture of each reading into this folder.
     resume
         Go on with the files that a stopped run left (NAME.partial): read only what they lack.
     threads
-        Processor threads for the network; all of them if not given.
+        Processor threads for the network; all of them if not given. With --cluster, of each of
+        the processes: 1 if not given.
     workers
         Processes that decode; as many as there are cores, at most 8, if not given.
     engine
         What computes the network; OpenVINO needs kirik[openvino].
     language
         Of the table and the pictures.
+    cluster
+        Read on the machines of a cluster: ray takes the one of $RAY_ADDRESS, or of this machine.
+    partition
+        Files in a partition of the cluster's work; 1,000 if not given.
     """
+    if cluster:
+        _refuse_with_cluster(json=json, csv=csv, overlay=overlay)
+        if not parquet:
+            raise SettingsError("with --cluster, name a folder or URL by --parquet")
+        return _predict_on_cluster(
+            paths, model, parquet, resume, partition, threads, workers, engine, language
+        )
+    for place in (*paths, parquet or ""):
+        if is_url(place):
+            raise SettingsError(f"{place}: a store is read and written with --cluster ray")
     from kirik.reading.decoder import Decoders
 
     # While this process still imports what it needs, the first child gets ready to decode.
@@ -75,11 +96,11 @@ def predict(
             progress(done, total)
 
         summary = read(
-            paths,
+            [*map(Path, paths)],
             classifier,
             json=json,
             csv=csv,
-            parquet=parquet,
+            parquet=parquet and Path(parquet),
             overlay=overlay,
             resume=resume,
             workers=workers,
@@ -94,6 +115,53 @@ def predict(
         console.rich.print(failures_list(summary.failures, language))
     for problem in summary.problems:
         console.say(f"kirik: {problem}")
+    return summary.exit_code
+
+
+def _refuse_with_cluster(**places: Path | None) -> None:
+    for name, place in places.items():
+        if place:
+            raise SettingsError(f"--{name} does not go with --cluster, which writes --parquet")
+
+
+def _predict_on_cluster(
+    paths: list[str],
+    model: Path | None,
+    parquet: str,
+    resume: bool,
+    each: int | None,
+    cores: int | None,
+    workers: int | None,
+    engine: str,
+    language: str,
+) -> int:
+    from kirik.cluster import EACH, predict_on_cluster
+    from kirik.console import Console
+    from kirik.output.table import counts_line, failures_list
+    from kirik.reading.classifier import load_model
+
+    classifier, console = load_model(model, threads=1, engine=engine), Console()
+    with console.reading(None) as progress:
+        summary = predict_on_cluster(
+            paths,
+            classifier,
+            parquet=parquet,
+            resume=resume,
+            each=each or EACH,
+            cores=cores,
+            workers=workers,
+            engine=engine,
+            progress=progress,
+        )
+    if summary.before:
+        console.say(f"{summary.before} were read before and are in the files")
+    if summary.failures:
+        console.rich.print(failures_list(summary.failures[:SHOWN], language))
+    for problem in summary.problems[:SHOWN]:
+        console.say(f"kirik: {problem}")
+    if summary.problems:
+        console.say("kirik: run the same command with --resume to read what was left out")
+    print(counts_line(summary.read, summary.failed, language))
     return summary.exit_code
 
 

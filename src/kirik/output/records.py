@@ -12,7 +12,7 @@ more classes; it is null where the decision is out_of_scope.
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -162,11 +162,7 @@ def parquet_writer(
     It grows as JSON lines in `draft_of(path)`, and becomes Parquet, which has no half files, when
     the block ends well. Raises OutputError if the disk refuses, SettingsError without pyarrow.
     """
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        message = "Parquet needs pyarrow: pip install 'kirik[parquet]', or write .jsonl or .csv"
-        raise SettingsError(message) from error
+    _require_pyarrow()
     path, done = Path(path), done or Done()
     if is_stream(path):
         raise SettingsError(f"{path}: Parquet cannot be written to a stream; name a file")
@@ -176,8 +172,7 @@ def parquet_writer(
 
         def write(result: Reading | Failure) -> None:
             nonlocal before
-            row = {name: value for name, value in _row(result).items() if value not in ("", None)}
-            file.write(before + json.dumps(row, ensure_ascii=False, allow_nan=False))
+            file.write(before + json.dumps(_told(result), ensure_ascii=False, allow_nan=False))
             file.flush()
             before = "\n"
 
@@ -188,13 +183,76 @@ def parquet_writer(
         journal.replace(path.resolve())
 
 
+def _require_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        message = "Parquet needs pyarrow: pip install 'kirik[parquet]', or write .jsonl or .csv"
+        raise SettingsError(message) from error
+
+
+def parquet_bytes(
+    results: Iterable[Reading | Failure], classes: Sequence[str], counts: dict
+) -> bytes:
+    """A whole Parquet file in the columns of `csv_writer`, typed, the same bytes for the same rows.
+
+    counts: JSON values that `counts_in_parquet` gives back without reading the rows.
+    Raises SettingsError without pyarrow.
+    """
+    _require_pyarrow()
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [_typed(_told(result)) for result in results]
+    table = pyarrow.Table.from_pylist(rows, _schema(_columns(classes)))
+    file = pyarrow.BufferOutputStream()
+    said = {_COUNTS: json.dumps(counts).encode()}
+    parquet.write_table(table.replace_schema_metadata(said), file)
+    return file.getvalue().to_pybytes()
+
+
+def counts_in_parquet(read: Callable[[int], bytes | None]) -> dict | None:
+    """The counts that `parquet_bytes` was given; None if the file is not whole, or none of its.
+
+    read: gives the file's last bytes, as many as its argument says, which is negative.
+    """
+    _require_pyarrow()
+    import pyarrow
+    from pyarrow import parquet
+
+    tail = read(-_TAIL) or b""
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > len(tail) >= _TAIL:
+        tail = read(-length) or b""
+    try:
+        said = parquet.read_metadata(pyarrow.BufferReader(tail)).metadata or {}
+        return json.loads(said[_COUNTS])
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError):
+        return None
+
+
+_COUNTS = b"kirik"
+_TAIL = 2**15
+"""Bytes in which a Parquet file's last words stand, as a rule."""
+
+
+def _told(result: Reading | Failure) -> dict:
+    return {name: value for name, value in _row(result).items() if value not in ("", None)}
+
+
+def _schema(columns: Sequence[str]):
+    import pyarrow
+
+    kinds = {"frame": pyarrow.int32(), "findings": pyarrow.int32()}
+    kinds |= {n: pyarrow.float64() for n in columns if n == "probability" or n.startswith("p_")}
+    return pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
+
+
 def _to_parquet(source: Path, target: Path, columns: Sequence[str], path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = {"frame": pyarrow.int32(), "findings": pyarrow.int32()}
-    kinds |= {n: pyarrow.float64() for n in columns if n == "probability" or n.startswith("p_")}
-    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
+    schema = _schema(columns)
     try:
         with (
             writing(path),

@@ -11,12 +11,13 @@ from kirik.archives import Member
 from kirik.errors import KirikError, SettingsError
 from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading, failure_of
+from kirik.stores import Remote
 
 if TYPE_CHECKING:
     from kirik.reading.classifier import Classifier
     from kirik.reading.prepare import Prepared
 
-Source = Path | str | Member | Failure
+Source = Path | str | Member | Remote | Failure
 """A failure goes through: what could not be looked into has its place among the rest."""
 
 _MOST_WORKERS = 8

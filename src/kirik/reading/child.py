@@ -1,6 +1,7 @@
 """The decoding child: the process in which files are decoded, which may die of one alone.
 
-It is told on standard input what to do, a JSON object a line, and answers on standard output with
+It is told on standard input what to do, a JSON object a line (and the bytes of a file that its
+parent has fetched from a store, if that says so), and answers on standard output with
 messages: a JSON object a line, each followed by the bytes of the arrays whose shapes it names, and
 at last {"end": true}. It cannot take more memory than it was given, write a file, or leave a core
 dump, and it ends with its parent.
@@ -36,7 +37,10 @@ def main(memory: int) -> None:
     _confine(memory)
     _send(answers, ({"ready": True}, []))
     for line in sys.stdin.buffer:
-        for message in _answer(json.loads(line)):
+        request = json.loads(line)
+        if request.get("bytes") is not None:
+            request["content"] = sys.stdin.buffer.read(request["bytes"])
+        for message in _answer(request):
             _send(answers, message)
         _send(answers, ({"end": True}, []))
 
@@ -80,11 +84,16 @@ def _answer(request: dict) -> Iterator[Message]:
         yield _refused(f"{shown(source)}: cannot be decoded ({type(error).__name__})", "unexpected")
 
 
+def _content(source, limits: Limits, request: dict) -> bytes:
+    fetched = request.get("content")
+    return read_source(source, limits.file_bytes) if fetched is None else fetched
+
+
 def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
     """Each frame at the model's inputs, or why there is none."""
     settings = tuple(Preprocessing(**setting) for setting in request["settings"])
     wanted = Wanted(settings, request["stride"])
-    data = read_source(source, limits.file_bytes)
+    data = _content(source, limits, request)
     # At full size: a JPEG decoded to half of it, which is quicker, moved the probability of a
     # radiograph by up to 0.05.
     for radiograph in decode_radiographs(data, str(source), limits=limits).results():
@@ -103,7 +112,7 @@ def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
 def _film(source, limits: Limits, request: dict) -> Iterator[Message]:
     """One frame's pixels, of at most `at_most` on the longer side, for a picture."""
     at_most = request["at_most"]
-    data = read_source(source, limits.file_bytes)
+    data = _content(source, limits, request)
     frames = decode_radiographs(data, str(source), at_most, limits)
     frames.skip((request["number"] or 1) - 1)
     radiograph = next(frames).reduced(at_most)

@@ -19,8 +19,9 @@ from kirik.reading.engines import CPU
 from kirik.reading.network import Scores, open_model
 from kirik.reading.prepare import Prepared, Wanted, prepare
 from kirik.reading.reading import Failure, Reading
+from kirik.stores import Remote
 
-Source = Path | str | Member | np.ndarray | Radiograph
+Source = Path | str | Member | Remote | np.ndarray | Radiograph
 
 
 class Classifier:
@@ -82,7 +83,7 @@ class Classifier:
 
     def read_many(
         self,
-        sources: Iterable[Path | str | Member],
+        sources: Iterable[Path | str | Member | Remote],
         *,
         batch_size: int = 16,
         workers: int | None = None,
@@ -106,7 +107,7 @@ class Classifier:
             source = radiograph_from_array(source)
         if isinstance(source, Radiograph):
             return [prepare(source, None, self._wanted)]
-        if not isinstance(source, Path | str | Member):
+        if not isinstance(source, Path | str | Member | Remote):
             raise RadiographError(
                 f"{type(source).__name__} is no radiograph; give a path or a numpy array",
                 reason="not_an_image",
@@ -116,7 +117,7 @@ class Classifier:
             raise frames[0]
         return frames
 
-    def _frames(self, source: Path | str | Member) -> Iterator[Prepared | RadiographError]:
+    def _frames(self, source: Path | str | Member | Remote) -> Iterator[Prepared | RadiographError]:
         wanted = self._wanted
         request = {
             "do": "prepare",

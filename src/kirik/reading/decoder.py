@@ -24,6 +24,7 @@ from kirik.archives import Member
 from kirik.errors import RadiographError
 from kirik.files import shown
 from kirik.radiograph import Limits
+from kirik.stores import Remote
 
 _START = "import sys; sys.path[:] = {path!r}; from kirik.reading.child import main; main({memory})"
 _MOST_HEADER, _MOST_BYTES = 4 * 2**20, 2**28
@@ -79,21 +80,26 @@ class Decoders:
     def ask(self, source, request: dict) -> Iterator[tuple[dict, list]]:
         """A child's messages to a request about a file: headers, with arrays.
 
-        source: a path or a `Member`. Raises RadiographError if the file is the child's end, with
-        the reason crashed or too_slow. A child that dies without a word may have been killed for
-        others' reasons, so that a second one is asked, too.
+        source: a path, a `Member`, or a `Remote`, which is fetched here, as a child has no
+        business on a network. Raises RadiographError if the file cannot be fetched, or is the
+        child's end, with the reason crashed or too_slow. A child that dies without a word may have
+        been killed for others' reasons, so that a second one is asked, too.
         """
         member = isinstance(source, Member)
         request = request | {
-            "path": source.archive if member else os.fspath(source),
+            "path": source.archive if member else str(source),
             "member": source.name if member else None,
             "limits": asdict(self.limits.sizes),
         }
+        fetched = None
+        if isinstance(source, Remote):
+            fetched = source.fetch(self.limits.sizes.file_bytes)
+            request["bytes"] = len(fetched)
         for last in (False, True):
             said = False
             try:
                 with self._child() as child:
-                    for message in child.ask(request):
+                    for message in child.ask(request, fetched):
                         said = True
                         yield message
                 return
@@ -209,12 +215,13 @@ class _Child:
     def usable(self) -> bool:
         return self._between and self._asked < _LIFE and self._process.poll() is None
 
-    def ask(self, request: dict) -> Iterator[tuple[dict, list]]:
+    def ask(self, request: dict, content: bytes | None = None) -> Iterator[tuple[dict, list]]:
         self._await_start()
         self._asked += 1
         self._between = False
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.write(content or b"")
             self._process.stdin.flush()
         except OSError as error:
             raise _Died from error

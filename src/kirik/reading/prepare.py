@@ -11,6 +11,7 @@ from kirik.files import shown
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph
 from kirik.reading.evidence import Frame
+from kirik.stores import Remote
 
 _LEAST_SIDE = 32
 """A radiograph with fewer pixels than this across shows no bone that could be judged."""
@@ -35,12 +36,12 @@ class Wanted:
 class Prepared:
     """A radiograph brought to the model's inputs, its full pixels let go.
 
-    source: what was asked for: a path or a zip's `Member`; None for an array.
+    source: what was asked for: a path, a zip's `Member`, a store's `Remote`; None for an array.
     number: its frame, from 1 on, in a file of several.
     inputs: uint8 [size, size] for each preprocessing that the model wants.
     """
 
-    source: Path | str | Member | None
+    source: Path | str | Member | Remote | None
     number: int | None
     inputs: dict[Preprocessing, np.ndarray]
     frame: Frame
@@ -51,7 +52,9 @@ class Prepared:
         return None if self.source is None else str(self.source)
 
 
-def prepare(radiograph: Radiograph, source: Path | str | Member | None, wanted: Wanted) -> Prepared:
+def prepare(
+    radiograph: Radiograph, source: Path | str | Member | Remote | None, wanted: Wanted
+) -> Prepared:
     """Bring a decoded radiograph to the model's inputs.
 
     Raises RadiographError for what shows nothing: its reason is then too_small or blank.
