@@ -19,6 +19,7 @@ from kirik.reading.classifier import load_model
 from kirik.reading.reading import Failure, Reading
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "reading.schema.json").read_text())
+FRACATLAS = Path(__file__).parents[2] / "shared" / "fracatlas" / "images"
 VALID = Draft202012Validator(SCHEMA)
 
 
@@ -78,6 +79,31 @@ def test_every_way_to_a_radiograph_gives_the_same_probability(ways, pixels, make
         ]
     frames = [record["frame"] for record in records if "frames.dcm" in record["path"]]
     assert frames == [1, 2]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not FRACATLAS.is_dir(), reason="needs FracAtlas in ../shared")
+def test_the_shipped_model_answers_alike_for_a_radiograph_and_its_dicom_twins(tmp_path):
+    """As a device keeps it: windowed, 12 bits, and inverted."""
+    classifier = load_model()
+    films = [*sorted(FRACATLAS.glob("Fractured/*"))[::45], *sorted(FRACATLAS.glob("Non*/*"))[::300]]
+    readings = [r for r in classifier.read_many(films) if isinstance(r, Reading)]
+    assert len(readings) > 20
+    for number, reading in enumerate(readings):
+        pixels = np.asarray(Image.open(reading.source).convert("L"))
+        twelve = pixels.astype(np.uint16) * 16 + 5
+        window = {"WindowCenter": 2045.5, "WindowWidth": 4081}  # from 5 to 4085
+        inverse = {"PhotometricInterpretation": "MONOCHROME1"}
+        twins = [dicom(twelve, 12, **window), dicom(255 - pixels, 8, **inverse)]
+        for kind, twin in enumerate(twins):
+            if pixels.size % 2 and kind == 1:
+                twin.PixelData += b"\0"
+            path = tmp_path / f"{number}-{kind}.dcm"
+            path.write_bytes(content_of(twin))
+            found = classifier.read(path)
+            assert found.decision == reading.decision, reading.source
+            if reading.probability is not None:
+                assert found.probability == pytest.approx(reading.probability, abs=0.02)
 
 
 def test_findings_are_in_millimetres_where_the_file_has_a_scale(pixels, make_bundle, tmp_path):
