@@ -78,8 +78,8 @@ def test_a_missing_engine_says_how_to_get_it(make_bundle, save_radiograph, monke
 @pytest.mark.skipif(not FRACATLAS.is_dir(), reason="needs FracAtlas in ../shared")
 def test_the_shipped_model_decides_alike_in_every_engine(engine):
     """Of 96 real radiographs at most one may be decided otherwise."""
-    files = sorted((FRACATLAS / "Fractured").glob("*.jpg"))[::12][:48]
-    files += sorted((FRACATLAS / "Non_fractured").glob("*.jpg"))[::64][:48]
+    files = sorted((FRACATLAS / "Fractured").glob("*.jpg"))[::10][:48]
+    files += sorted((FRACATLAS / "Non_fractured").glob("*.jpg"))[::50][:48]
     assert len(files) == 96
     exact, other = (load_model(engine=name) for name in (ENGINES[0], engine))
     points = exact.manifest.operating_points

@@ -98,7 +98,7 @@ class Decoders:
         for last in (False, True):
             said = False
             try:
-                with self._child() as child:
+                with self._child(fresh=last) as child:
                     for message in child.ask(request, fetched):
                         said = True
                         yield message
@@ -122,8 +122,9 @@ class Decoders:
         return None
 
     @contextmanager
-    def _child(self) -> Iterator["_Child"]:
-        child = self._idle_child() or _Child(self.limits, self._watch)
+    def _child(self, fresh: bool) -> Iterator["_Child"]:
+        # Who killed one child may have killed the idle ones, too, and not all show it yet.
+        child = (None if fresh else self._idle_child()) or _Child(self.limits, self._watch)
         try:
             yield child
         finally:
