@@ -18,6 +18,8 @@ def model_card(manifest: Manifest) -> str:
     lines += [f"- {line}" for line in _decisions(manifest)]
     if facts.get("out_of_fold"):
         lines += ["", "## Figures", "", *_figures(facts)]
+        if manifest.members:
+            lines += ["", _OF_ONE]
     lines += ["", "## Limits", ""]
     lines += [f"- {line}" for line in _limits(manifest)]
     return "\n".join(lines) + "\n"
@@ -25,8 +27,10 @@ def model_card(manifest: Manifest) -> str:
 
 def _purpose(manifest: Manifest) -> list[str]:
     classes = ", ".join(manifest.classes)
+    count = len(manifest.members)
+    what = f"An average of {count} networks" if count else f"A {manifest.network} network"
     return [
-        f"A {manifest.network} network that tells {classes} apart on plain radiographs. It is for "
+        f"{what} that tells {classes} apart on plain radiographs. It is for "
         "research and decision support by trained people. It is not a medical device, and a "
         "reading never replaces a radiologist's.",
     ]
@@ -42,9 +46,12 @@ def _training(manifest: Manifest) -> list[str]:
         if facts.get("chosen_on")
         else f"none held out, for {facts.get('epochs')} epochs"
     )
+    if manifest.members:
+        fold = f"each of the {len(manifest.members)} networks without another fold"
+    trained = "" if manifest.members else f"{facts.get('trained_on')} radiographs trained, "
     found = [
         f"split {facts.get('split')}, {fold}; seed {settings.get('seed')}",
-        f"{facts.get('trained_on')} radiographs trained, {chosen}",
+        f"{trained}{chosen}",
         f"input {manifest.preprocessing.size} × {manifest.preprocessing.size} pixels, grayscale, "
         "letterboxed",
         f"classes balanced by {settings.get('balance')}; SHA-256 of the data "
@@ -88,6 +95,13 @@ _NAMES = {
     "fractures_found": "fractures found",
     "false_per_normal": "false findings on a radiograph without a fracture",
 }
+
+
+_OF_ONE = (
+    "The figures are those of its networks, each alone on the fold left out. The average has none "
+    "of its own on these radiographs, as its networks were trained on each other's folds; to measure "
+    "it takes radiographs that none of them saw."
+)
 
 
 def _figures(facts: dict) -> list[str]:

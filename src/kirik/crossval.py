@@ -363,14 +363,15 @@ def _finish(
             _rewrite(place, bundle, f"{name}-fold{number}", chosen, summary, examples)
         first = bundles[0].manifest.provenance
         facts = {key: value for key, value in first.items() if key not in ("fold", "trained_on")}
-        average_bundles(
+        average = average_bundles(
             members,
-            out,
+            Path(folder) / "average",
             name,
             operating_points=chosen.points,
             provenance=facts | {"out_of_fold": summary},
-            replace=True,
         )
+        card = {"card.md": model_card(average.manifest).encode()}
+        write_bundle(out, average.manifest, average.files | card, replace=True)
     return out
 
 
