@@ -99,8 +99,8 @@ _NAMES = {
 
 _OF_ONE = (
     "The figures are those of its networks, each alone on the fold left out. The average has none "
-    "of its own on these radiographs, as its networks were trained on each other's folds; to measure "
-    "it takes radiographs that none of them saw."
+    "of its own on these radiographs, as its networks were trained on each other's folds; to "
+    "measure it takes radiographs that none of them saw."
 )
 
 
