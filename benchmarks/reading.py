@@ -16,6 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import cyclopts
@@ -27,7 +30,7 @@ from pydicom.uid import generate_uid as uid
 
 from kirik.errors import SettingsError
 from kirik.files import find_files
-from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.classifier import load_model
 from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Reading
 
@@ -53,28 +56,28 @@ def main(
     films = [as_dicom(path, Path(folder.name)) for path in files]
     size = classifier.manifest.preprocessing.size
     torch_name, keras_name = FAMILIES[classifier.manifest.network]
-    ways: dict[str, Callable[[], Callable | None]] = {
-        "kirik, file by file": lambda: lambda: [classifier.read(path) for path in files],
-        "kirik, many": lambda: lambda: list(classifier.read_many(files)),
-        "kirik, many, OpenVINO": lambda: other_engine(model, "openvino", files),
-        "kirik, many, OpenVINO in bfloat16": lambda: other_engine(
-            model, "openvino-bfloat16", files
-        ),
-        "kirik, many, the same as DICOM": lambda: lambda: list(classifier.read_many(films)),
-        "ONNX Runtime alone, ready tensors": lambda: ready_tensors(classifier, files),
-        "torch, file by file": lambda: torch_loop(torch_name, size, files),
-        "torch, DataLoader": lambda: torch_loader(torch_name, size, files),
-        "Keras, file by file": lambda: keras_files(keras_name, size, files),
-        "Keras, batches": lambda: keras_batches(keras_name, size, files),
+    jobs = {
+        "kirik, file by file": (kirik_files, model, files),
+        "kirik, many": (kirik_many, model, "onnxruntime", files),
+        "kirik, many, OpenVINO": (kirik_many, model, "openvino", files),
+        "kirik, many, OpenVINO in bfloat16": (kirik_many, model, "openvino-bfloat16", files),
+        "kirik, many, the same as DICOM": (kirik_many, model, "onnxruntime", films),
+        "ONNX Runtime alone, ready tensors": (ready_tensors, model, files),
+        "torch, file by file": (torch_loop, torch_name, size, files),
+        "torch, DataLoader": (torch_loader, torch_name, size, files),
+        "Keras, file by file": (keras_files, keras_name, size, files),
+        "Keras, batches": (keras_batches, keras_name, size, files),
     }
     rates = {}
-    for name, make in ways.items():
-        job = make()
-        if job is None:
+    for name, job in jobs.items():
+        # Each in a process of its own: libraries of several makers share no threads well.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            found = process.submit(measured, rounds, len(files), *job).result()
+        if found is None:
             print(f"{name}: not installed")
             continue
-        rates[name] = rate(job, len(files), rounds)
-        print(f"{name}: {rates[name]:.1f}/s", flush=True)
+        rates[name] = found
+        print(f"{name}: {found:.1f}/s", flush=True)
     result = {
         "machine": {"cores": usable_cores(), "processor": processor()},
         "model": {"name": classifier.name, "size": size},
@@ -101,7 +104,18 @@ def rate(job: Callable, count: int, rounds: int) -> float:
     return count / best
 
 
-def other_engine(model: Path, engine: str, files: list[Path]) -> Callable | None:
+def measured(rounds: int, count: int, make: Callable, *arguments) -> float | None:
+    """The rate of what `make` makes; None where it is not installed."""
+    job = make(*arguments)
+    return None if job is None else rate(job, count, rounds)
+
+
+def kirik_files(model: Path, files: list[Path]) -> Callable:
+    classifier = load_model(model, gate=False)
+    return lambda: [classifier.read(path) for path in files]
+
+
+def kirik_many(model: Path, engine: str, files: list[Path]) -> Callable | None:
     try:
         classifier = load_model(model, gate=False, engine=engine)
     except SettingsError:
@@ -126,8 +140,9 @@ def as_dicom(path: Path, folder: Path) -> Path:
     return target
 
 
-def ready_tensors(classifier: Classifier, files: list[Path]) -> Callable:
+def ready_tensors(model: Path, files: list[Path]) -> Callable:
     """The network alone, in the batches that a reading uses."""
+    classifier = load_model(model, gate=False)
     prepared = [one for path in files for one in classifier.prepare(path)]
     [setting] = prepared[0].inputs
     tensors = np.stack([one.inputs[setting] for one in prepared])[:, None]
@@ -162,6 +177,20 @@ def torch_loop(name: str, size: int, files: list[Path]) -> Callable | None:
     return run
 
 
+@dataclass
+class _Files:
+    """A data set for torch's DataLoader."""
+
+    files: list[Path]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return _tensor(self.files[number], self.size)
+
+
 def torch_loader(name: str, size: int, files: list[Path]) -> Callable | None:
     try:
         import timm
@@ -170,14 +199,7 @@ def torch_loader(name: str, size: int, files: list[Path]) -> Callable | None:
         return None
     network = timm.create_model(name, num_classes=1).eval()
 
-    class Files(torch.utils.data.Dataset):
-        def __len__(self):
-            return len(files)
-
-        def __getitem__(self, number):
-            return _tensor(files[number], size)
-
-    loader = torch.utils.data.DataLoader(Files(), batch_size=BATCH, num_workers=2)
+    loader = torch.utils.data.DataLoader(_Files(files, size), batch_size=BATCH, num_workers=2)
 
     def run():
         with torch.inference_mode():
