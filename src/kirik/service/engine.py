@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, event, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -107,6 +108,16 @@ def counted(session: Session, name: str, by: int) -> tuple[int, str]:
     )
     value, text = session.execute(raised, execution_options={"synchronize_session": False}).one()
     return value, text
+
+
+def insert_once(session: Session, table: type, **values) -> bool:
+    """Insert a row unless one with the same key is there; whether it was inserted.
+
+    On PostgreSQL it waits for another transaction that is inserting the same one.
+    """
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    asked = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return session.execute(asked).rowcount == 1
 
 
 def _sqlite(url: str, durability: str) -> Engine:
