@@ -97,9 +97,9 @@ def change(
     changes = {key: value for key, value in changes.items() if getattr(account, key) != value}
     if role is not None:
         _check_role(role)
-    if account.role == "administrator" and account.enabled:
-        if changes.get("role") or changes.get("enabled") is False:
-            _refuse_the_last(session, account)
+    ends = changes.get("role") or changes.get("enabled") is False
+    if ends and account.role == "administrator" and account.enabled:
+        _refuse_the_last(session, account)
     for key, value in changes.items():
         setattr(account, key, value)
     if language is not None:
@@ -131,7 +131,7 @@ def check_password(core: Core, name: str, password: str, address: str) -> Accoun
         account = session.scalar(select(Account).where(Account.name == name))
     known = _verified(account.password if account else _no_ones(), password)
     if not (known and account and account.enabled):
-        _count_failure(core, name, address)
+        _count_failure(core, name, address, known=account is not None)
         raise NotSignedIn("wrong name or password")
     with core.database.writing() as session:
         row_of(session, f"sign-in:{name}", _A_DAY).count = 0
@@ -204,11 +204,12 @@ def _refuse_locked(core: Core, name: str) -> None:
         raise TooMany("too many wrong passwords; wait before the next one", left)
 
 
-def _count_failure(core: Core, name: str, address: str) -> None:
+def _count_failure(core: Core, name: str, address: str, *, known: bool) -> None:
     with core.database.writing() as session:
         row, moment = row_of(session, f"sign-in:{name}", _A_DAY), now_of(session)
         row.count += 1
         if row.count >= TRIES:
             seconds = min(LOCKED_SECONDS * 2 ** (row.count - TRIES), MOST_LOCKED_SECONDS)
             row.locked_until = moment + timedelta(seconds=seconds)
-        audit_trail.record(session, name or "–", "session.refused", "", address=address)
+        # Some type their password where the name should stand: no unknown one is written down.
+        audit_trail.record(session, name if known else "–", "session.refused", address=address)

@@ -24,6 +24,7 @@ from kirik.files import HEAD_BYTES
 from kirik.service.refusals import StorageFull
 
 _PIECE = 2**20
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -71,7 +72,7 @@ class Blobs:
         digest, size, head = hashlib.sha256(), 0, b""
         with refused_when_full():
             try:
-                with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+                with os.fdopen(os.open(path, _NEW, 0o600), "wb") as out:
                     for piece in pieces:
                         size += len(piece)
                         if size > most:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from kirik.reading.decoder import Decoders, DecodingLimits
 from kirik.radiograph import Limits
+from kirik.reading.decoder import Decoders, DecodingLimits
 from kirik.service.blobs import Blobs
 from kirik.service.engine import Database
 from kirik.service.migrations import upgrade

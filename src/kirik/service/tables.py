@@ -8,6 +8,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -83,8 +84,9 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012
         datetime: Moment(),
-        dict: JSON(),
-        list: JSON(),
+        float: Double(),
+        dict: JSON(none_as_null=True),
+        list: JSON(none_as_null=True),
         bytes: LargeBinary(),
     }
 
@@ -138,9 +140,7 @@ class Study(Base):
     readings: Mapped[list["Reading"]] = relationship(
         order_by="Reading.frame, Reading.number", viewonly=True
     )
-    reviews: Mapped[list["Review"]] = relationship(
-        order_by="Review.number", viewonly=True
-    )
+    reviews: Mapped[list["Review"]] = relationship(order_by="Review.number", viewonly=True)
 
     __table_args__ = (
         Index("ix_studies_order", "urgency", "unlikeliness", "id"),
