@@ -46,9 +46,10 @@ _Done = TypeVar("_Done")
 
 @dataclass
 class _Begun:
-    """A claimed study that is being decoded."""
+    """A claimed study that is being decoded for a model."""
 
     claim: Claim
+    classifier: Classifier
     decoded: "Future[list[Prepared | KirikError]]"
 
 
@@ -98,7 +99,7 @@ class Worker:
     def _ready(self, stop: threading.Event) -> bool:
         """Whether there is a model to read with; asks now and then whether it is another one."""
         if self._fixed is not None or time.monotonic() - self._asked < _MODEL_SECONDS:
-            return self._classifier is not None or not stop.wait(_POLL) and False
+            return self._classifier is not None
         try:
             path = model_in_use(self.core)
             if self._classifier is None or path != self._model_path:
@@ -133,12 +134,14 @@ class Worker:
         for claim in claims:
             with self._lock:
                 self._leases[claim.lease] = self._leases.get(claim.lease, 0) + 1
-            begun.append(_Begun(claim, pool.submit(self._decode, claim)))
+            classifier = self._classifier
+            decoded = pool.submit(self._decode, claim, classifier)
+            begun.append(_Begun(claim, classifier, decoded))
 
-    def _decode(self, claim: Claim) -> list[Prepared | KirikError]:
+    def _decode(self, claim: Claim, classifier: Classifier) -> list[Prepared | KirikError]:
         path = self.core.blobs.path(claim.blob)
         try:
-            return self._classifier.prepare(path)
+            return classifier.prepare(path)
         except KirikError as error:
             return [_nameless(error, path)]
         except Exception as error:  # one odd file must not cost the others theirs
@@ -146,27 +149,27 @@ class Worker:
             return [RadiographError(what, reason="unexpected")]
 
     def _batch(self, begun: deque[_Begun]) -> list[_Begun]:
-        """The next studies, at most a batch: those that are decoded, or the first one."""
+        """The next studies for one model, at most a batch: those that are decoded, or the first."""
         batch = [begun.popleft()]
         batch[0].decoded.exception()  # waits
         while begun and len(batch) < BATCH and begun[0].decoded.done():
+            if begun[0].classifier is not batch[0].classifier:
+                break
             batch.append(begun.popleft())
         return batch
 
     def _finish(self, batch: list[_Begun], stop: threading.Event) -> None:
         """Judge the batch's frames and keep their results, however long the database is away."""
-        done, later = [], []
-        for one in batch:
-            frames = one.decoded.result()
-            if self._is_away(one.claim, frames):
-                later.append(one.claim)
-            else:
-                done.append((one.claim, self._results(one.claim, frames)))
+        later = [one.claim for one in batch if self._is_away(one)]
+        model = batch[0].classifier.name
+        there = [one for one in batch if one.claim not in later]
+        results = _judged(there, self.core)
+        done = [(one.claim, results[one.claim]) for one in there]
         if later:
             seconds = _LATER_SECONDS
             self._persist(lambda: work.release(self.core, later, seconds=seconds, tried=True), stop)
         if done:
-            kept = self._persist(lambda: work.finish(self.core, done, self._classifier.name), stop)
+            kept = self._persist(lambda: work.finish(self.core, done, model), stop)
             self._read += len(kept or ())
         with self._lock:
             for one in batch:
@@ -174,26 +177,10 @@ class Worker:
                 if not self._leases[one.claim.lease]:
                     del self._leases[one.claim.lease]
 
-    def _is_away(self, claim: Claim, frames: list) -> bool:
-        first = frames[0]
+    def _is_away(self, one: _Begun) -> bool:
+        first = one.decoded.result()[0]
         gone = isinstance(first, RadiographError) and first.reason in _AWAY
-        return gone and claim.attempts < _TRIES_OF_A_FILE
-
-    def _results(self, claim: Claim, frames: list[Prepared | KirikError]) -> list[Result]:
-        path, results = self.core.blobs.path(claim.blob), []
-        for start in range(0, len(frames), BATCH):
-            some = frames[start : start + BATCH]
-            good = [one for one in some if isinstance(one, Prepared)]
-            judged = iter(self._classifier.judge(good) if good else ())
-            for number, one in enumerate(some, start + 1):
-                if isinstance(one, KirikError):
-                    results.append(Result(number, _nameless(one, path)))
-                    continue
-                result = next(judged)
-                if isinstance(result, KirikError):
-                    result = _nameless(result, path)
-                results.append(Result(number, result, one.frame))
-        return results
+        return gone and one.claim.attempts < _TRIES_OF_A_FILE
 
     def _persist(self, keep: Callable[[], _Done], stop: threading.Event) -> _Done | None:
         """Do it as soon as the database is there; None where we are to stop before that."""
@@ -261,6 +248,28 @@ def run_worker(settings: ServiceSettings, stop: threading.Event | None = None) -
         return Worker(core).run(stop or threading.Event())
     finally:
         core.close()
+
+
+def _judged(begun: list[_Begun], core: Core) -> dict[Claim, list[Result]]:
+    """The results of all frames of some studies, a batch of frames at a time."""
+    results: dict[Claim, list[Result]] = {one.claim: [] for one in begun}
+    frames = [
+        (one, number, frame)
+        for one in begun
+        for number, frame in enumerate(one.decoded.result(), 1)
+    ]
+    for start in range(0, len(frames), BATCH):
+        some = frames[start : start + BATCH]
+        good = [frame for _, _, frame in some if isinstance(frame, Prepared)]
+        judged = iter(some[0][0].classifier.judge(good) if good else ())
+        for one, number, frame in some:
+            path = core.blobs.path(one.claim.blob)
+            decoded = isinstance(frame, Prepared)
+            result = next(judged) if decoded else frame
+            if isinstance(result, KirikError):
+                result = _nameless(result, path)
+            results[one.claim].append(Result(number, result, frame.frame if decoded else None))
+    return results
 
 
 def _nameless(error: KirikError, path: Path) -> KirikError:
