@@ -1,9 +1,9 @@
 // How far people and readings agree: over time, by region, and where they did not.
 
-import { address, get } from "./api.js";
+import { address, get, may, me } from "./api.js";
 import { byKind, overTime } from "./charts.js";
 import { $, h, icon } from "./dom.js";
-import { decision, region, standing } from "./reading.js";
+import { called, decision, region, standing } from "./reading.js";
 import { date, language, number, percent, probability, t } from "./words.js";
 
 const short = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", timeZone: "UTC" });
@@ -24,10 +24,11 @@ function overruled({ study, review }) {
     h("div", {},
       h("span", { class: "turned" }, decision(standing(study)), study.probability === null ? null : h("span", { class: "soft numbers" }, probability(study.probability)), icon("next", "small"), h("b", {}, t(`decide_${review.decision}`))),
       review.comment ? h("p", {}, review.comment) : null,
-      h("p", { class: "soft small" }, [study.name, region(study.region), review.by, date(review.at)].filter(Boolean).join(" · ")))));
+      h("p", { class: "soft small" }, [called(study), region(study.region), review.by, date(review.at)].filter(Boolean).join(" · ")))));
 }
 
 async function show() {
+  $(".take").hidden = !may(await me(), "reviewer");
   const found = await get("/agreement");
   tiles(found.totals);
   const some = found.totals.reviewed > 0;

@@ -5,7 +5,7 @@ import { address } from "./api.js";
 import { $ } from "./dom.js";
 import { t } from "./words.js";
 
-/** listeners: {study(Study), counts({…}), again()}; again: events may have been missed. */
+/** listeners: {study(Study), gone({id}), counts({…}), again()}; again: some may have been missed. */
 export function listen(listeners) {
   let source = null;
   let lost = false;
@@ -14,7 +14,7 @@ export function listen(listeners) {
   function start() {
     if (source) return;
     source = new EventSource(address("/events"));
-    for (const name of ["study", "counts"]) {
+    for (const name of ["study", "gone", "counts"]) {
       source.addEventListener(name, (event) => listeners[name]?.(JSON.parse(event.data)));
     }
     source.onopen = () => {

@@ -12,6 +12,9 @@ export function standing(study) {
   return study.state === "read" ? study.decision : study.state;
 }
 
+/** What a study is called: its file's name, or a part of its id where it was de-identified. */
+export const called = (study) => study.name || `#${study.id.slice(-8)}`;
+
 export const isOpen = (study) => study.state === "waiting" || study.state === "reading";
 
 /** A decision as shape, colour and word. */

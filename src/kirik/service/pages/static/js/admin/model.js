@@ -16,7 +16,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const [problem, status, button] = [$(".problem", form), $("[role=status]", form), $("button", form)];
   const body = new FormData();
-  body.append("bundle", form.elements.bundle.files[0]);
+  body.append("file", form.elements.bundle.files[0]);
   problem.textContent = "";
   status.textContent = t("model_checking");
   button.disabled = true;

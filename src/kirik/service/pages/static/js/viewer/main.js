@@ -3,7 +3,7 @@
 import { address, get, may, me, remove } from "../api.js";
 import { $, $$, open, say } from "../dom.js";
 import { listen } from "../live.js";
-import { isOpen } from "../reading.js";
+import { called, isOpen } from "../reading.js";
 import { language, number, percent, t } from "../words.js";
 import { Boxes } from "./boxes.js";
 import { Film } from "./film.js";
@@ -86,12 +86,8 @@ async function load() {
     $("#verdict-title").textContent = error.status === 404 ? t("gone") : error.message;
     return;
   }
-  document.title = `${t(`decision_${study.state === "read" ? study.decision : study.state}`)} · ${study.name} · kirik`;
+  document.title = `${t(`decision_${study.state === "read" ? study.decision : study.state}`)} · ${called(study)} · kirik`;
   await showFrame(frame);
-  for (const [name, path] of [["pdf", `report.pdf?language=${language}`], ["png", `overlay.png?language=${language}`], ["json", "result.json"], ["original", "original"]]) {
-    const part = ["png"].includes(name) && study.frames > 1 ? `&frame=${frame}` : "";
-    $(`#${name}`).href = address(`/studies/${id}/${path}${part}`);
-  }
   for (const name of ["pdf", "png", "json"]) $(`#${name}`).hidden = study.state !== "read";
   $("#away").hidden = $("#facts").hidden = false;
   $("#delete-place").hidden = !may(await me(), "administrator");
@@ -106,11 +102,20 @@ async function showFrame(number_) {
   $("#frames").hidden = !several;
   if (several) $("#frame-place").textContent = t("frame_of", { number: number(frame), count: number(study.frames) });
   showVerdict($("#verdict"), study, reading);
+  offer();
   await loadFilm();
   showFacts($("#facts"), study, reading);
   listFindings();
   await review.show(study, reading);
   draw();
+}
+
+/** What can be taken away, of this frame. */
+function offer() {
+  for (const [name, path] of [["pdf", `report.pdf?language=${language}`], ["png", `overlay.png?language=${language}`], ["json", "result.json"], ["original", "original"]]) {
+    const part = path.includes("?") ? `&frame=${frame}` : "";
+    $(`#${name}`).href = address(`/studies/${id}/${path}${part}`);
+  }
 }
 
 async function loadFilm() {

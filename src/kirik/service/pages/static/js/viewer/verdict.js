@@ -1,7 +1,7 @@
 // The reading beside the film: decision, probability and what it means, findings, facts.
 
 import { $, h, icon, s } from "../dom.js";
-import { decision, meaning, region, scale, standing } from "../reading.js";
+import { called, decision, meaning, region, scale, standing } from "../reading.js";
 import { bytes, date, has, named, number, percent, probability, t } from "../words.js";
 import { whereabouts } from "./marks.js";
 
@@ -76,7 +76,7 @@ export function showFacts(place, study, reading) {
   const of = (kind) => attributes.filter(([name]) => name.startsWith(`${kind}:`)).map(([name, value]) => `${named(kind, name.slice(kind.length + 1))} (${percent(value)})`).join(", ");
   const facts = [
     ["patient", [study.patient?.name, study.patient?.id].filter(Boolean).join(" · ")],
-    ["file", `${study.name} · ${study.kind.toUpperCase()} · ${bytes(study.size)}`],
+    ["file", `${called(study)} · ${study.kind.toUpperCase()} · ${bytes(study.size)}`],
     ["size", reading?.width ? `${number(reading.width)} × ${number(reading.height)}` : ""],
     ["region", of("region") || region(study.region)],
     ["view", of("view")],

@@ -5,7 +5,7 @@ import { $, $$ } from "../dom.js";
 import { number } from "../words.js";
 import { standing } from "../reading.js";
 
-const NAMES = ["decision", "state", "region", "reviewed", "since", "q"];
+const NAMES = ["decision", "region", "reviewed", "since", "q"];
 const DAY = 86_400_000;
 
 export class Filters {
@@ -14,7 +14,7 @@ export class Filters {
     this.onChange = onChange;
     const asked = new URLSearchParams(location.search);
     for (const name of ["region", "reviewed", "since", "q"]) if (asked.get(name)) form.elements[name].value = asked.get(name);
-    this.chip = asked.get("decision") ?? asked.get("state") ?? "";
+    this.chip = asked.get("decision") ?? "";
     this.press();
     for (const chip of $$("[data-chip]", form)) chip.addEventListener("click", () => this.choose(chip.dataset.chip));
     form.addEventListener("change", () => this.changed());
@@ -39,7 +39,7 @@ export class Filters {
   get query() {
     const { region, reviewed, since, q } = this.form.elements;
     const query = new URLSearchParams();
-    if (this.chip) query.set(["failed", "waiting"].includes(this.chip) ? "state" : "decision", this.chip);
+    if (this.chip) query.set("decision", this.chip);
     if (region.value) query.set("region", region.value);
     if (reviewed.value) query.set("reviewed", reviewed.value);
     if (since.value) query.set("since", new Date(Date.now() - since.value * DAY).toISOString());
@@ -48,7 +48,12 @@ export class Filters {
   }
 
   get narrowed() {
-    return [...this.query.keys()].length > 0;
+    return this.query.size > 0;
+  }
+
+  /** Whether the counts are of a part, too: all but the decision narrows them. */
+  get partial() {
+    return [...this.query.keys()].some((name) => name !== "decision");
   }
 
   changed() {

@@ -59,9 +59,24 @@ function remember() {
 
 function changed(study) {
   uploads.show(study);
-  if (study.deleted) rows.update(study, false);
-  else rows.update(study, filters.lets(study));
+  rows.update(study, filters.lets(study));
   show();
+}
+
+function gone(study) {
+  rows.update(study, false);
+  show();
+}
+
+let counting;
+function counted(counts) {
+  if (!filters.partial) return filters.counts(counts);
+  counting ??= setTimeout(async () => {
+    counting = null;
+    const query = filters.query;
+    query.set("limit", 1);
+    filters.counts((await get(`/studies?${query}`)).counts);
+  }, 2000);
 }
 
 // Files: dropped anywhere on the page, pasted, or chosen.
@@ -108,4 +123,4 @@ setInterval(() => {
 }, 60_000);
 
 await load();
-listen({ study: changed, counts: (counts) => filters.counts(counts), again: () => load() });
+listen({ study: changed, gone, counts: counted, again: () => load() });

@@ -2,7 +2,7 @@
 
 import { address } from "../api.js";
 import { h, icon } from "../dom.js";
-import { byUrgency, decision, isOpen, meaning, region, scale, standing } from "../reading.js";
+import { byUrgency, called, decision, isOpen, meaning, region, scale, standing } from "../reading.js";
 import { ago, date, named, number, probability, t } from "../words.js";
 
 /** A study as a row: one link, read by a screen reader as one sentence. */
@@ -14,7 +14,7 @@ export function rowOf(study) {
       h("span", { class: "what" }, decision(name), known && name !== "out_of_scope" ? chance(study) : null),
       thumbnail(study),
       h("span", { class: "whose" },
-        h("span", { class: "name" }, study.patient?.name || study.name),
+        h("span", { class: "name" }, study.patient?.name || called(study)),
         h("span", { class: "soft small" }, [study.patient?.id, study.patient?.name ? study.name : null, study.frames > 1 ? t("frames", { count: number(study.frames) }) : null].filter(Boolean).join(" · "))),
       h("span", { class: "where" }, region(study.region)),
       h("span", { class: "notes" }, ...notes(study)),

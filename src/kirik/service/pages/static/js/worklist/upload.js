@@ -3,7 +3,7 @@
 
 import { address, inWords, own, signIn } from "../api.js";
 import { h, icon, say } from "../dom.js";
-import { decision, isOpen, standing } from "../reading.js";
+import { called, decision, isOpen, standing } from "../reading.js";
 import { bytes, named, number, t } from "../words.js";
 
 const AT_ONCE = 3;
@@ -88,7 +88,7 @@ export class Uploads {
     const refused = said.refused ?? [];
     const rows = studies.map((study, place) => {
       if (place === 0) return job.row;
-      const row = h("li", {}, h("span", { class: "name" }, study.name), h("span", { class: "size" }), h("span", { class: "state" }));
+      const row = h("li", {}, h("span", { class: "name" }, called(study)), h("span", { class: "size" }), h("span", { class: "state" }));
       job.row.after(row);
       return row;
     });
@@ -99,7 +99,7 @@ export class Uploads {
   }
 
   follow(study, row, known) {
-    row.firstChild.replaceChildren(h("a", { href: `/studies/${study.id}` }, study.name));
+    row.firstChild.replaceChildren(h("a", { href: `/studies/${study.id}` }, called(study)));
     this.rows.set(study.id, [...(this.rows.get(study.id) ?? []), row]);
     if (known) row.firstChild.append(" ", h("span", { class: "tag" }, t("upload_known")));
     this.show(study);
