@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from kirik import __version__
-from kirik.cli import bench, data, reading, service
+from kirik.cli import bench, data, reading, room, service
 from kirik.errors import KirikError
 from kirik.training.settings import flaw_words
 
@@ -26,6 +26,9 @@ app.command(reading.predict)
 app.command(reading.models)
 app.command(data.app)
 app.command(service.serve)
+app.command(room.worker)
+app.command(room.users)
+app.command(room.audit)
 for command in (
     bench.train,
     bench.crossval,
