@@ -117,7 +117,8 @@ def insert_once(session: Session, table: type, **values) -> bool:
     """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     asked = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    return session.execute(asked).rowcount == 1
+    inserted = session.execute(asked.returning(*table.__table__.primary_key.columns))
+    return inserted.first() is not None
 
 
 def lock_blobs(session: Session, blobs: Iterable[str]) -> None:

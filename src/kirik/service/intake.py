@@ -85,6 +85,7 @@ class _Ready:
     exam: str | None = None
     patient_name: str | None = None
     patient_id: str | None = None
+    study_id: str = field(default_factory=new_id)
 
 
 def take_in(core: Core, uploads: Iterable[Upload], by: str, *, exam: str | None = None) -> TakenIn:
@@ -256,7 +257,7 @@ class _Intake:
         waiting.clear()
 
     def _keep_one(self, session: Session, one: _Ready) -> Accepted:
-        study_id, moment = new_id(), now_of(session)
+        study_id, moment = one.study_id, now_of(session)
         patient = " ".join(filter(None, (one.patient_name, one.patient_id)))
         new = insert_once(
             session,

@@ -1,6 +1,7 @@
 """The tables of the reading room. `migrations/` makes them, and a test holds the two alike."""
 
 import secrets
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -45,9 +46,15 @@ def now() -> datetime:
 
 
 def new_id() -> str:
-    """28 hexadecimal digits, later ones greater; the last 16 cannot be guessed."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+    """28 hexadecimal digits: the microsecond, so that later ones are greater, also of those that
+    one process makes at the same time; then what cannot be guessed."""
+    global _last_id
+    with _id_lock:
+        _last_id = max(time.time_ns() // 1000, _last_id + 1)
+        return f"{_last_id:014x}{secrets.token_hex(7)}"
 
+
+_last_id, _id_lock = 0, threading.Lock()
 
 _Counted = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite counts by itself in a column of this type alone."""
