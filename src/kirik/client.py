@@ -121,8 +121,7 @@ class Client:
         with ExitStack() as stack:
             opened = [stack.enter_context(Path(path).open("rb")) for path in paths]
             files = [
-                ("files", (Path(path).name, file))
-                for path, file in zip(paths, opened, strict=True)
+                ("files", (Path(path).name, file)) for path, file in zip(paths, opened, strict=True)
             ]
             return self._taken(files)
 
@@ -147,11 +146,9 @@ class Client:
         yield from self.wait((study.id for study in taken.studies), timeout=timeout)
         if taken.refused:
             one = taken.refused[0]
-            raise RoomError(f"{one.name}: {one.error}", status=422, reason=one.reason)
+            raise RoomError(one.error, status=422, reason=one.reason)
 
-    def wait(
-        self, studies: Iterable[str], *, timeout: float | None = None
-    ) -> Iterator[StudyWhole]:
+    def wait(self, studies: Iterable[str], *, timeout: float | None = None) -> Iterator[StudyWhole]:
         """Give each of these studies, by id, once it was read, or could not be."""
         left, pause = list(dict.fromkeys(studies)), 0.1
         last = time.monotonic()
@@ -362,5 +359,3 @@ def _refusal(answer: httpx.Response) -> _Refused:
 def _away(error: httpx.TransportError) -> RoomError:
     what = f"the reading room cannot be reached ({type(error).__name__}); is it running?"
     return RoomError(what, status=0, reason="away")
-
-

@@ -93,8 +93,10 @@ def _check_address(core, *, tls: bool) -> None:
             )
     if not tls:
         what = "passwords and radiographs go over the network unencrypted"
-        print(f"kirik: {what}; give --certificate and --key, or put a proxy with TLS in front of it",
-              file=sys.stderr)
+        print(
+            f"kirik: {what}; give --certificate and --key, or put a proxy with TLS in front of it",
+            file=sys.stderr,
+        )
 
 
 def _check_model(core) -> None:
@@ -141,6 +143,7 @@ def _listening(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         why = getattr(error, "strerror", None) or str(error)
-        raise SettingsError(f"{host}:{port}: cannot listen there ({why}); name another --port"
-                            ) from error
+        raise SettingsError(
+            f"{host}:{port}: cannot listen there ({why}); name another --port"
+        ) from error
     return listening

@@ -67,5 +67,3 @@ def _try(path: Path) -> None:
         raise BundleError(" ".join(run.stdout.split())[:500])
     if run.returncode:
         raise BundleError("the bundle cannot read a test radiograph; its graph does not run")
-
-

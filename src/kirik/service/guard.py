@@ -133,9 +133,7 @@ class Guard:
         return self._most_body.get(request.url.path, SMALL_BODY)
 
     def _note(self, request: Request, status: int, seconds: float) -> None:
-        route = request.scope.get("route")
-        # The path as it was declared: an id or a search may stand in the real one.
-        place = getattr(route, "path_format", None) or getattr(route, "path", None) or "other"
+        place = _declared(request)
         self._metrics.request(request.method, place, status or 499, seconds)
         log.info("%s %s %s %.0f ms", request.method, place, status or 499, seconds * 1000)
 
@@ -155,6 +153,16 @@ class PagesSignedIn:
                 await answer(request, error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _declared(request: Request) -> str:
+    """The path as it was declared, without ids and names, which stand in no log and no metric."""
+    if "endpoint" not in request.scope:
+        return "other"
+    if request.url.path.startswith("/static/"):
+        return "/static"
+    names = {str(value): f"{{{name}}}" for name, value in request.path_params.items()}
+    return "/".join(names.get(part, part) for part in request.url.path.split("/"))
 
 
 def _dress(request: Request, message: Message) -> None:

@@ -117,4 +117,3 @@ Who = Annotated[Principal, Depends(who)]
 Reviewer = Annotated[Principal, Depends(role("reviewer"))]
 Administrator = Annotated[Principal, Depends(role("administrator"))]
 StudyId = Annotated[str, Path(pattern=STUDY_ID, description="A study's id")]
-

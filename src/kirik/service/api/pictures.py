@@ -35,7 +35,11 @@ _KEEP = "private, no-cache"
 
 @router.get("/image", response_class=Response, responses=_PNG)
 async def image(
-    request: Request, core: Room, principal: Who, study: StudyId, frame: Frame = 1,
+    request: Request,
+    core: Room,
+    principal: Who,
+    study: StudyId,
+    frame: Frame = 1,
     size: Size = LARGEST,
 ) -> Response:
     """The radiograph as PNG, 8-bit gray, its pixels in the order as stored, which boxes use."""
@@ -64,7 +68,11 @@ async def evidence(
 
 @router.get("/overlay.png", response_class=Response, responses=_PNG)
 async def overlay(
-    request: Request, core: Room, principal: Who, study: StudyId, frame: Frame = 1,
+    request: Request,
+    core: Room,
+    principal: Who,
+    study: StudyId,
+    frame: Frame = 1,
     language: Language = "en",
 ) -> Response:
     """The radiograph beside the same with its evidence and findings, and what was read, as PNG."""
@@ -80,7 +88,11 @@ async def overlay(
 
 @router.get("/report.pdf", response_class=Response, responses=_PDF)
 async def report(
-    request: Request, core: Room, principal: Who, study: StudyId, frame: Frame = 1,
+    request: Request,
+    core: Room,
+    principal: Who,
+    study: StudyId,
+    frame: Frame = 1,
     language: Language = "en",
 ) -> Response:
     """The report of a frame as PDF. That it was taken stands in the audit trail."""
@@ -121,9 +133,7 @@ def _record(row: Reading, path: str, several: bool) -> dict:
     return said if several else {k: v for k, v in said.items() if k != "frame"}
 
 
-def _read(
-    session: Session, principal: Principal, study: str, frame: int
-) -> tuple[Study, Reading]:
+def _read(session: Session, principal: Principal, study: str, frame: int) -> tuple[Study, Reading]:
     """A study and a frame's reading. Raises NotFound, Conflict where there is none yet."""
     row = access.study_for(session, principal, study)
     found = session.scalar(

@@ -119,7 +119,7 @@ async def put_model(request: Request, core: Room, principal: Administrator) -> s
         if body.refused:
             one = body.refused[0]
             status = 413 if one.reason == "too_large" else 415
-            raise Problem(status, f"{one.name}: {one.error}", one.reason)
+            raise Problem(status, one.error, one.reason)
         if not body.uploads:
             raise Problem(422, "no file in it; send a zip of a bundle", "empty")
         return await run_in_threadpool(_put_in, core, principal.name, body.uploads[0].file)
@@ -178,9 +178,7 @@ def health(core: Room) -> JSONResponse:
     parts = {"database": _database(core), "storage": _storage(core)}
     parts["workers"] = _workers(core) if parts["database"] == "ok" else "unknown"
     broken = any(word not in ("ok", "unknown") for word in parts.values())
-    said = schemas.Health(
-        status="broken" if broken else "ok", parts=parts, version=__version__
-    )
+    said = schemas.Health(status="broken" if broken else "ok", parts=parts, version=__version__)
     return JSONResponse(said.model_dump(), 503 if broken else 200)
 
 
@@ -282,5 +280,3 @@ def _without_place(error: KirikError) -> str:
     """What is wrong, without the path of the server's folder that the message begins with."""
     where, _, what = str(error).partition(": ")
     return what if "/" in where and what else str(error)
-
-

@@ -17,9 +17,7 @@ _PLAIN = (
 )
 
 
-def studies(
-    session: Session, principal: Principal, rows: Sequence[Study]
-) -> list[schemas.Study]:
+def studies(session: Session, principal: Principal, rows: Sequence[Study]) -> list[schemas.Study]:
     """Studies of the work list."""
     points = _points(session, rows)
     return [schemas.Study(**_study(row, principal, points.get(row.id))) for row in rows]

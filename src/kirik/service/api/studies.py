@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from kirik.service import access, intake, reviews, worklist
+from kirik.service import access, intake, retention, reviews, worklist
 from kirik.service.access import Principal
 from kirik.service.api import schemas, shown
 from kirik.service.api.asked import Administrator, Reviewer, Room, StudyId, Who
@@ -19,9 +19,7 @@ from kirik.service.worklist import Filters
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 
-Decision = Literal[
-    "fracture", "uncertain", "out_of_scope", "no_fracture", "failed", "waiting"
-]
+Decision = Literal["fracture", "uncertain", "out_of_scope", "no_fracture", "failed", "waiting"]
 _BODY = {
     "requestBody": {
         "required": True,
@@ -91,7 +89,7 @@ def _all_refused(refused: list[schemas.Refused]) -> Problem:
     first = refused[0]
     more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
     listed = [one.model_dump() for one in refused]
-    return Problem(status, f"{first.name}: {first.error}{more}", first.reason, refused=listed)
+    return Problem(status, first.error + more, first.reason, refused=listed)
 
 
 def _json(said) -> dict:
@@ -143,7 +141,7 @@ def delete(request: Request, core: Room, principal: Administrator, study: StudyI
     """Delete a study, its readings, its reviews and its file."""
     with core.database.reading() as session:
         row = access.study_for(session, principal, study)
-    intake.delete_study(core, study, by=principal.name)
+    retention.delete_study(core, study, by=principal.name)
     request.app.state.films.forget(row)
 
 

@@ -219,9 +219,10 @@ class _Parts:
         """Look at the first bytes: what is no kind that may come is not kept."""
         kind = kind_of(bytes(part.head[:HEAD_BYTES]))
         if not part.head:
-            part.error = RadiographError("empty (0 bytes); copy it again", reason="empty")
+            what = f"{part.name}: empty (0 bytes); copy it again"
+            part.error = RadiographError(what, reason="empty")
         elif kind not in self._accepts.most_bytes:
-            part.error = _wrong_kind(kind, self._accepts)
+            part.error = _wrong_kind(part.name, kind, self._accepts)
         else:
             part.kind = kind
             self._keep(part, bytes(part.head))
@@ -230,7 +231,7 @@ class _Parts:
     def _keep(self, part: _Part, data: bytes) -> None:
         most = self._accepts.most_bytes[part.kind]
         if part.size > most:
-            what = f"more than the limit of {most / MIB:,.0f} MiB; export it smaller"
+            what = f"{part.name}: more than the limit of {most / MIB:,.0f} MiB; export it smaller"
             part.error = RadiographError(what, reason="too_large")
             return
         self._waiting += data
@@ -245,12 +246,12 @@ class _Parts:
         self.open = False
 
 
-def _wrong_kind(kind: str | None, accepts: Accepts) -> RadiographError:
+def _wrong_kind(name: str, kind: str | None, accepts: Accepts) -> RadiographError:
     wanted = "JPEG, PNG, TIFF, DICOM or zip" if "JPEG" in accepts.most_bytes else "zip"
     if kind is None:
-        what = f"not an image; give a {wanted} file"
+        what = f"{name}: not an image; give a {wanted} file"
         return RadiographError(what, reason="not_an_image")
-    what = f"a {kind} file, which kirik does not take; give a {wanted} file"
+    what = f"{name}: a {kind} file, which kirik does not take; give a {wanted} file"
     return RadiographError(what, reason="unsupported")
 
 
