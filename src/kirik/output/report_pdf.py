@@ -211,7 +211,7 @@ def _chance(
         parts.append(_scale(probability, points, language))
         limits = {n: _number(getattr(points, n), 2, language) for n in ("low", "high")}
         parts.append(_text(words[f"means_{decision}"].format(**limits)))
-        count = round(100 * probability)
+        count = min(99, max(1, round(100 * probability)))
         parts.append(_text(words["frequency"].format(count=count), 8, SOFT))
     return parts
 

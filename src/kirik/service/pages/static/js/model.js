@@ -12,7 +12,7 @@ export function modelFacts(model) {
     ["network", model.network],
     ["created", day(model.created)],
     ["input", `${number(model.input)} × ${number(model.input)}`],
-    ["points", model.points ? t("points", { low: number(model.points.low, 3), high: number(model.points.high, 3) }) : "–"],
+    ["points", model.points ? t(model.points.low === model.points.high ? "point" : "points", { low: number(model.points.low, 3), high: number(model.points.high, 3) }) : "–"],
     ["regions", regions.join(", ")],
     ["map", t(model.evidence ? "yes" : "no")],
     ["gate", t(model.scope ? "yes" : "no")],

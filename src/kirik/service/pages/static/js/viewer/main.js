@@ -143,7 +143,7 @@ function listFindings() {
     hidden,
     toggle(index) {
       if (!hidden.delete(index)) hidden.add(index);
-      if (!shown.findings) act.findings();
+      shown.findings = true;
       draw();
     },
     show(finding) {
@@ -205,6 +205,10 @@ function zoom(factor) {
 
 function toggle(name) {
   shown[name] = !shown[name];
+  if (name === "findings" && shown.findings) {
+    hidden.clear();
+    listFindings();
+  }
   localStorage.setItem(`kirik-${name}`, shown[name] ? "on" : "off");
   draw();
   told(t(`${name}_${shown[name] ? "on" : "off"}`));

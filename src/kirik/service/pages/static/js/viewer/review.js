@@ -11,7 +11,7 @@ export class Review {
   constructor(place, boxes, saved) {
     Object.assign(this, { place, boxes, saved, form: $("form", place) });
     this.problem = $(".problem", place);
-    this.form.addEventListener("change", (event) => event.target.name === "agrees" && this.preset());
+    this.form.addEventListener("change", (event) => this.follow(event.target.name));
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.save(event.submitter?.value === "next");
@@ -22,18 +22,26 @@ export class Review {
   async show(study, reading) {
     Object.assign(this, { study, reading });
     this.place.hidden = !reading && !study.reviews?.length;
-    this.form.hidden = !reading?.decision;
     $("#take", this.place).hidden = !reading?.findings?.length;
     this.history(study.reviews ?? []);
     const allowed = may(await me(), "reviewer");
     $("#not-allowed").hidden = allowed;
-    if (!allowed) this.form.hidden = true;
+    this.form.hidden = !allowed || !reading?.decision;
     // What was said last is where a correction begins.
     const last = (study.reviews ?? []).filter((review) => review.frame === (reading?.frame ?? 1)).sort(newest)[0];
     if (last && !this.boxes.all.length && last.boxes?.length) this.boxes.set(last.boxes);
   }
 
-  /** To agree or not says, mostly, what the decision is. */
+  /** To agree or not says, mostly, what the decision is, and the other way round. */
+  follow(name) {
+    const { agrees, decision } = this.form.elements;
+    const read = this.reading.decision;
+    if (name === "agrees") this.preset();
+    else if (name === "decision" && read in OPPOSITE && (decision.value !== read || !agrees.value)) {
+      agrees.value = String(decision.value === read);
+    }
+  }
+
   preset() {
     const agrees = this.form.elements.agrees.value === "true";
     const read = this.reading.decision;
@@ -52,11 +60,13 @@ export class Review {
   async save(next = false) {
     if (this.form.hidden || this.saving) return;
     const { agrees, decision, comment } = this.form.elements;
-    this.problem.textContent = !agrees.value ? t("review_agree_first") : !decision.value ? t("review_decide_first") : "";
-    if (this.problem.textContent) {
-      $(`[name=${agrees.value ? "decision" : "agrees"}]`, this.form).focus();
+    const lacking = !agrees.value ? "agree" : !decision.value ? "decide" : "";
+    if (lacking || (decision.value === "no_fracture" && this.boxes.all.length)) {
+      this.problem.textContent = t(lacking ? `review_${lacking}_first` : "review_boxes");
+      $(lacking === "agree" ? "[name=agrees]" : "[name=decision]", this.form).focus();
       return;
     }
+    this.problem.textContent = "";
     this.saving = true;
     try {
       const review = await post(`/studies/${this.study.id}/reviews`, {

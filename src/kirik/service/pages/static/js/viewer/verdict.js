@@ -33,7 +33,7 @@ function chance(reading) {
   ];
   if (points) parts.push(ticks(points));
   parts.push(h("p", {}, meaning(reading.probability, points)));
-  parts.push(h("p", { class: "soft small" }, t("frequency", { count: number(Math.round(reading.probability * 100)) })));
+  parts.push(h("p", { class: "soft small" }, t("frequency", { count: number(Math.min(99, Math.max(1, Math.round(reading.probability * 100)))) })));
   return parts;
 }
 
