@@ -27,8 +27,8 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import (
     BaseDocTemplate,
     Flowable,
-    Image,
     Frame,
+    Image,
     KeepTogether,
     PageTemplate,
     Paragraph,
@@ -255,13 +255,15 @@ def _pictures(reading: Reading, radiograph: Radiograph, language: str) -> Flowab
     names.append(_text(words["marked" if shows else "marked_without"], 8, SOFT))
     half = _WIDTH / 2
     table = Table([[one, other], names], colWidths=[half, half], hAlign="LEFT")
-    table.setStyle([
-        ("LEFTPADDING", (0, 0), (-1, -1), 0),
-        ("RIGHTPADDING", (0, 0), (0, -1), 8),
-        ("TOPPADDING", (0, 0), (-1, -1), 2),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-        ("VALIGN", (0, 0), (-1, 0), "TOP"),
-    ])
+    table.setStyle(
+        [
+            ("LEFTPADDING", (0, 0), (-1, -1), 0),
+            ("RIGHTPADDING", (0, 0), (0, -1), 8),
+            ("TOPPADDING", (0, 0), (-1, -1), 2),
+            ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
+            ("VALIGN", (0, 0), (-1, 0), "TOP"),
+        ]
+    )
     return table
 
 
@@ -295,15 +297,17 @@ def _findings(reading: Reading, language: str) -> list[Flowable]:
 
 def _table(rows: list[list[str]], shares: Sequence[float]) -> Table:
     table = Table(rows, colWidths=[share * _WIDTH for share in shares], hAlign="LEFT")
-    table.setStyle([
-        ("FONT", (0, 0), (-1, -1), PLAIN, 8.5),
-        ("TEXTCOLOR", (0, 0), (-1, -1), INK),
-        ("TEXTCOLOR", (0, 0), (-1, 0), SOFT),
-        ("LINEBELOW", (0, 0), (-1, -1), 0.5, LINE),
-        ("LEFTPADDING", (0, 0), (-1, -1), 0),
-        ("TOPPADDING", (0, 0), (-1, -1), 2.5),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
-    ])
+    table.setStyle(
+        [
+            ("FONT", (0, 0), (-1, -1), PLAIN, 8.5),
+            ("TEXTCOLOR", (0, 0), (-1, -1), INK),
+            ("TEXTCOLOR", (0, 0), (-1, 0), SOFT),
+            ("LINEBELOW", (0, 0), (-1, -1), 0.5, LINE),
+            ("LEFTPADDING", (0, 0), (-1, -1), 0),
+            ("TOPPADDING", (0, 0), (-1, -1), 2.5),
+            ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+        ]
+    )
     return table
 
 

@@ -12,9 +12,17 @@ async function show() {
   $("#facts").hidden = false;
   const figures = Object.entries(model.figures).filter(([name, [value]]) => value !== null && has(`figure_${name}`));
   $("#figures").hidden = !figures.length;
-  $("#figures tbody").replaceChildren(...figures.map(([name, [value, low, high]]) => h("tr", {},
-    h("th", { scope: "row" }, t(`figure_${name}`)), h("td", { class: "number" }, number(value, 3)),
-    h("td", { class: "number" }, low === null || low === undefined ? "–" : `${number(low, 3)}–${number(high, 3)}`))));
+  $("#figures tbody").replaceChildren(
+    ...figures.map(([name, [value, low, high]]) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, t(`figure_${name}`)),
+        h("td", { class: "number" }, number(value, 3)),
+        h("td", { class: "number" }, low === null || low === undefined ? "–" : `${number(low, 3)}–${number(high, 3)}`),
+      ),
+    ),
+  );
   $("#card").replaceChildren(...markdown(model.card));
 }
 

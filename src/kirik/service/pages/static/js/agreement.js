@@ -19,12 +19,39 @@ function tiles({ reviewed, agreed, missed, false_alarms }) {
 }
 
 function overruled({ study, review }) {
-  return h("li", {}, h("a", { href: `/studies/${study.id}` },
-    h("img", { src: address(`/studies/${study.id}/image?frame=${review.frame}&size=160`), alt: "", loading: "lazy", width: 72, height: 72 }),
-    h("div", {},
-      h("span", { class: "turned" }, decision(standing(study)), study.probability === null ? null : h("span", { class: "soft numbers" }, probability(study.probability)), icon("next", "small"), h("b", {}, t(`decide_${review.decision}`))),
-      review.comment ? h("p", {}, review.comment) : null,
-      h("p", { class: "soft small" }, [called(study), region(study.region), review.by, date(review.at)].filter(Boolean).join(" · ")))));
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      { href: `/studies/${study.id}` },
+      h("img", {
+        src: address(`/studies/${study.id}/image?frame=${review.frame}&size=160`),
+        alt: "",
+        loading: "lazy",
+        width: 72,
+        height: 72,
+      }),
+      h(
+        "div",
+        {},
+        h(
+          "span",
+          { class: "turned" },
+          decision(standing(study)),
+          study.probability === null ? null : h("span", { class: "soft numbers" }, probability(study.probability)),
+          icon("next", "small"),
+          h("b", {}, t(`decide_${review.decision}`)),
+        ),
+        review.comment ? h("p", {}, review.comment) : null,
+        h(
+          "p",
+          { class: "soft small" },
+          [called(study), region(study.region), review.by, date(review.at)].filter(Boolean).join(" · "),
+        ),
+      ),
+    ),
+  );
 }
 
 async function show() {
@@ -36,8 +63,19 @@ async function show() {
   $("#charts").hidden = !some;
   if (!some) return;
   const width = Math.max(280, Math.min(620, $("#by-week").clientWidth));
-  $("#by-week").replaceChildren(...overTime(found.by_week.map((row) => ({ ...row, name: short.format(new Date(row.week)) })), width));
-  $("#by-region").replaceChildren(...byKind(found.by_region.map((row) => ({ ...row, name: region(row.region) || t("region_unknown") })), t("region"), width));
+  $("#by-week").replaceChildren(
+    ...overTime(
+      found.by_week.map((row) => ({ ...row, name: short.format(new Date(row.week)) })),
+      width,
+    ),
+  );
+  $("#by-region").replaceChildren(
+    ...byKind(
+      found.by_region.map((row) => ({ ...row, name: region(row.region) || t("region_unknown") })),
+      t("region"),
+      width,
+    ),
+  );
   $("#overruled").hidden = !found.overruled.length;
   $("#overruled ul").replaceChildren(...found.overruled.map(overruled));
 }

@@ -14,7 +14,8 @@ export class Refusal extends Error {
 
 /** The API's own line is English; other languages say what its stable word means. */
 export function inWords(status, { detail, title, reason } = {}) {
-  if (has(`problem_${reason}`) && (language !== "en" || !detail)) return t(`problem_${reason}`, { detail: detail ?? "" });
+  if (has(`problem_${reason}`) && (language !== "en" || !detail))
+    return t(`problem_${reason}`, { detail: detail ?? "" });
   return detail || title || t("error_status", { status });
 }
 
@@ -26,7 +27,8 @@ export function own() {
 
 /** To the sign-in page, and back here afterwards. */
 export function signIn() {
-  if (location.pathname !== "/login") location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (location.pathname !== "/login")
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
 async function ask(method, path, body, signal) {

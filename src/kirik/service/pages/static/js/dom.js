@@ -25,7 +25,8 @@ export const h = (tag, properties = {}, ...children) => fill(document.createElem
 export const s = (tag, properties = {}, ...children) => fill(document.createElementNS(SVG, tag), properties, children);
 
 /** One of the page's icons, which never speaks: the word beside it does. */
-export const icon = (name, kind = "") => s("svg", { "aria-hidden": "true", class: kind }, s("use", { href: `#i-${name}` }));
+export const icon = (name, kind = "") =>
+  s("svg", { "aria-hidden": "true", class: kind }, s("use", { href: `#i-${name}` }));
 
 /** Say something in passing, to the eye and to a screen reader. */
 export function say(text, tone = "") {

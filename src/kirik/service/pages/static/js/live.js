@@ -44,7 +44,10 @@ export function listen(listeners) {
   document.addEventListener("visibilitychange", () => {
     clearTimeout(resting);
     if (document.hidden) {
-      resting = setTimeout(() => { stop(); lost = true; }, 30_000);
+      resting = setTimeout(() => {
+        stop();
+        lost = true;
+      }, 30_000);
     } else start();
   });
   addEventListener("pagehide", stop);

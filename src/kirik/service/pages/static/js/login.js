@@ -15,7 +15,9 @@ form.addEventListener("submit", async (event) => {
     await post("/session", { name: form.elements.name.value.trim(), password: form.elements.password.value });
     location.assign(form.dataset.next);
   } catch (error) {
-    problem.textContent = has(`login_${error.status}`) ? t(`login_${error.status}`, { seconds: error.wait ?? "" }) : error.message;
+    problem.textContent = has(`login_${error.status}`)
+      ? t(`login_${error.status}`, { seconds: error.wait ?? "" })
+      : error.message;
     form.elements.password.select();
   } finally {
     button.disabled = false;

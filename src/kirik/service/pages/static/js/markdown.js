@@ -29,11 +29,25 @@ function list(lines) {
 }
 
 function table(lines) {
-  const rows = lines.map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim())).filter((row) => !row.every((cell) => /^[-: ]+$/.test(cell)));
+  const rows = lines
+    .map((line) =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    )
+    .filter((row) => !row.every((cell) => /^[-: ]+$/.test(cell)));
   const [head, ...body] = rows;
-  return h("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: head[0] }, h("table", {},
-    h("thead", {}, h("tr", {}, ...head.map((cell) => h("th", { scope: "col" }, cell)))),
-    h("tbody", {}, ...body.map((row) => h("tr", {}, ...row.map((cell) => h("td", {}, cell)))))));
+  return h(
+    "div",
+    { class: "scroll", tabIndex: 0, role: "region", ariaLabel: head[0] },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, ...head.map((cell) => h("th", { scope: "col" }, cell)))),
+      h("tbody", {}, ...body.map((row) => h("tr", {}, ...row.map((cell) => h("td", {}, cell))))),
+    ),
+  );
 }
 
 function inline(text) {

@@ -20,7 +20,12 @@ export const isOpen = (study) => study.state === "waiting" || study.state === "r
 /** A decision as shape, colour and word. */
 export function decision(name) {
   const known = has(`decision_${name}`);
-  return h("span", { class: `decision ${name}` }, icon(known ? name : "info", name === "reading" ? "turns" : ""), known ? t(`decision_${name}`) : name);
+  return h(
+    "span",
+    { class: `decision ${name}` },
+    icon(known ? name : "info", name === "reading" ? "turns" : ""),
+    known ? t(`decision_${name}`) : name,
+  );
 }
 
 export const region = (word) => (word ? named("region", word) : "");

@@ -13,7 +13,8 @@ export function t(name, values = {}) {
 export const has = (name) => name in words;
 
 /** A stable word of the API's (a reason, a warning, a region, an action) in the page's language. */
-export const named = (kind, word) => (has(`${kind}_${word}`) ? t(`${kind}_${word}`) : String(word).replaceAll("_", " "));
+export const named = (kind, word) =>
+  has(`${kind}_${word}`) ? t(`${kind}_${word}`) : String(word).replaceAll("_", " ");
 
 const decimals = new Map();
 function format(digits) {
@@ -33,7 +34,11 @@ export function probability(value, digits = 2) {
   return number(Math.min(Math.max(value, value > 0 ? least : 0), value < 1 ? 1 - least : 1), digits);
 }
 
-const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const UNITS = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+];
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 const daily = new Intl.DateTimeFormat(language, { dateStyle: "medium" });

@@ -14,13 +14,26 @@ export async function accounts() {
 }
 
 function row(user) {
-  const sees = [user.patients ? t("sees_patients") : t("sees_no_patients"), user.own ? t("sees_own") : null].filter(Boolean).join(", ");
-  return h("tr", { class: user.enabled ? "" : "off" },
+  const sees = [user.patients ? t("sees_patients") : t("sees_no_patients"), user.own ? t("sees_own") : null]
+    .filter(Boolean)
+    .join(", ");
+  return h(
+    "tr",
+    { class: user.enabled ? "" : "off" },
     h("th", { scope: "row" }, user.name),
     h("td", {}, t(`role_${user.role}`), user.enabled ? null : h("span", { class: "small" }, t("disabled"))),
     h("td", {}, sees),
     h("td", {}, user.last_seen_at ? date(user.last_seen_at) : t("never_seen")),
-    h("td", { class: "do" }, h("button", { type: "button", ariaLabel: `${t("change")}: ${user.name}`, onclick: () => change(user) }, t("change"))));
+    h(
+      "td",
+      { class: "do" },
+      h(
+        "button",
+        { type: "button", ariaLabel: `${t("change")}: ${user.name}`, onclick: () => change(user) },
+        t("change"),
+      ),
+    ),
+  );
 }
 
 $("[data-open=new-account]").addEventListener("click", () =>
@@ -28,9 +41,11 @@ $("[data-open=new-account]").addEventListener("click", () =>
     const first = (await me()).local;
     await post("/users", values);
     say(t("account_made", { name: values.name }));
-    if (first) location.assign("/login"); // from now on, everyone signs in
+    if (first)
+      location.assign("/login"); // from now on, everyone signs in
     else await accounts();
-  }));
+  }),
+);
 
 function change(user) {
   const form = askIn("change-account", async (values) => {

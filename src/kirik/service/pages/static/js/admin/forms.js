@@ -29,7 +29,9 @@ export function askIn(id, send) {
 function valuesOf(form) {
   const values = {};
   for (const field of form.elements) {
-    if (field.name) values[field.name] = field.type === "checkbox" ? field.checked : field.type === "password" ? field.value : field.value.trim();
+    if (field.name)
+      values[field.name] =
+        field.type === "checkbox" ? field.checked : field.type === "password" ? field.value : field.value.trim();
   }
   return values;
 }

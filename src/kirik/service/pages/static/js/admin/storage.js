@@ -18,7 +18,9 @@ function show(kept) {
     [bytes(kept.free_bytes), t("stored_free")],
     [kept.oldest ? day(kept.oldest) : "–", t("stored_oldest")],
   ];
-  $(".tiles", panel).replaceChildren(...tiles.map(([value, name]) => h("div", { class: "tile" }, h("b", {}, value), name)));
+  $(".tiles", panel).replaceChildren(
+    ...tiles.map(([value, name]) => h("div", { class: "tile" }, h("b", {}, value), name)),
+  );
   form.elements.days.value = kept.retention_days ?? "";
 }
 

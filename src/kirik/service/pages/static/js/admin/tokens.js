@@ -16,12 +16,23 @@ export async function tokens() {
 }
 
 function row(token) {
-  return h("tr", {},
+  return h(
+    "tr",
+    {},
     h("th", { scope: "row" }, token.name),
     h("td", {}, t(`role_${token.role}`)),
     h("td", {}, date(token.created_at), token.created_by ? h("span", { class: "small soft" }, token.created_by) : null),
     h("td", {}, token.last_used_at ? date(token.last_used_at) : t("never_used")),
-    h("td", { class: "do" }, h("button", { type: "button", class: "bad", ariaLabel: `${t("revoke")}: ${token.name}`, onclick: () => revoke(token) }, t("revoke"))));
+    h(
+      "td",
+      { class: "do" },
+      h(
+        "button",
+        { type: "button", class: "bad", ariaLabel: `${t("revoke")}: ${token.name}`, onclick: () => revoke(token) },
+        t("revoke"),
+      ),
+    ),
+  );
 }
 
 $("[data-open=new-token]").addEventListener("click", () =>
@@ -30,7 +41,8 @@ $("[data-open=new-token]").addEventListener("click", () =>
     $("#secret").textContent = made.token;
     open($("#token-shown"));
     await tokens();
-  }));
+  }),
+);
 
 $("#token-shown").addEventListener("close", () => ($("#secret").textContent = ""));
 $("#copy").addEventListener("click", async () => {

@@ -32,9 +32,18 @@ async function verify() {
 }
 
 function row(entry) {
-  const details = Object.entries(entry.details ?? {}).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
-  return h("tr", {}, h("td", { class: "number" }, number(entry.number)), h("td", {}, date(entry.at)), h("td", {}, entry.who), h("td", {}, named("action", entry.action)),
-    h("td", {}, entry.subject, details ? h("span", { class: "small soft" }, details) : null));
+  const details = Object.entries(entry.details ?? {})
+    .map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .join(", ");
+  return h(
+    "tr",
+    {},
+    h("td", { class: "number" }, number(entry.number)),
+    h("td", {}, date(entry.at)),
+    h("td", {}, entry.who),
+    h("td", {}, named("action", entry.action)),
+    h("td", {}, entry.subject, details ? h("span", { class: "small soft" }, details) : null),
+  );
 }
 
 $("#trail-verify").addEventListener("click", verify);

@@ -41,14 +41,38 @@ export class Boxes {
 
   show() {
     this.none.hidden = this.all.length > 0;
-    this.list.replaceChildren(...this.all.map((box, place) => {
-      const name = t("box_name", { number: number(place + 1) });
-      const where = this.view ? whereabouts(this.view, box) : "";
-      return h("li", {},
-        h("button", { type: "button", class: "quiet pick", "aria-pressed": String(place === this.selected), onclick: () => this.select(place === this.selected ? -1 : place), onkeydown: (event) => this.key(event, place) },
-          `${name} `, h("span", { class: "soft" }, where)),
-        h("button", { type: "button", class: "quiet icon", ariaLabel: t("box_remove", { name }), onclick: () => this.remove(place) }, icon("trash")));
-    }));
+    this.list.replaceChildren(
+      ...this.all.map((box, place) => {
+        const name = t("box_name", { number: number(place + 1) });
+        const where = this.view ? whereabouts(this.view, box) : "";
+        return h(
+          "li",
+          {},
+          h(
+            "button",
+            {
+              type: "button",
+              class: "quiet pick",
+              "aria-pressed": String(place === this.selected),
+              onclick: () => this.select(place === this.selected ? -1 : place),
+              onkeydown: (event) => this.key(event, place),
+            },
+            `${name} `,
+            h("span", { class: "soft" }, where),
+          ),
+          h(
+            "button",
+            {
+              type: "button",
+              class: "quiet icon",
+              ariaLabel: t("box_remove", { name }),
+              onclick: () => this.remove(place),
+            },
+            icon("trash"),
+          ),
+        );
+      }),
+    );
   }
 
   /** Arrows move the box whose button has the focus, with Shift they resize it. */
@@ -58,7 +82,8 @@ export class Boxes {
     else if (event.key in steps) {
       const [dx, dy] = steps[event.key].map((step) => step * 4);
       const on = this.view.box(this.all[place]);
-      if (event.shiftKey) Object.assign(on, { width: Math.max(LEAST, on.width + dx), height: Math.max(LEAST, on.height + dy) });
+      if (event.shiftKey)
+        Object.assign(on, { width: Math.max(LEAST, on.width + dx), height: Math.max(LEAST, on.height + dy) });
       else Object.assign(on, { x: on.x + dx, y: on.y + dy });
       this.all[place] = this.kept(on);
       this.selected = place;
@@ -73,7 +98,12 @@ export class Boxes {
     const box = this.view.box(on, "toFilm");
     const x = Math.min(this.view.width - 1, Math.max(0, box.x));
     const y = Math.min(this.view.height - 1, Math.max(0, box.y));
-    return { x, y, width: Math.min(this.view.width, box.x + box.width) - x, height: Math.min(this.view.height, box.y + box.height) - y };
+    return {
+      x,
+      y,
+      width: Math.min(this.view.width, box.x + box.width) - x,
+      height: Math.min(this.view.height, box.y + box.height) - y,
+    };
   }
 
   /** A box in the middle of what is seen, to be moved by the keyboard. */
@@ -91,7 +121,11 @@ export class Boxes {
       const place = Number(own.dataset.own);
       const on = this.view.box(this.all[place]);
       const grip = target.dataset.grip;
-      const fixed = grip && corners(on).find(([name]) => name === opposite(grip)).slice(1);
+      const fixed =
+        grip &&
+        corners(on)
+          .find(([name]) => name === opposite(grip))
+          .slice(1);
       this.held = fixed ? { place, fixed } : { place, from: [x, y], on };
       this.select(place);
     } else {

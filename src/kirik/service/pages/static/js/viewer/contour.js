@@ -2,8 +2,30 @@
 
 // By which corners lie inside (1 upper left, 2 upper right, 4 lower right, 8 lower left): pairs of
 // sides (0 top, 1 right, 2 bottom, 3 left) that the line joins.
-const JOINS = [[], [[3, 0]], [[0, 1]], [[3, 1]], [[1, 2]], [[3, 0], [1, 2]], [[0, 2]], [[3, 2]],
-  [[2, 3]], [[2, 0]], [[0, 1], [2, 3]], [[2, 1]], [[1, 3]], [[1, 0]], [[0, 3]], []];
+const JOINS = [
+  [],
+  [[3, 0]],
+  [[0, 1]],
+  [[3, 1]],
+  [[1, 2]],
+  [
+    [3, 0],
+    [1, 2],
+  ],
+  [[0, 2]],
+  [[3, 2]],
+  [[2, 3]],
+  [[2, 0]],
+  [
+    [0, 1],
+    [2, 3],
+  ],
+  [[2, 1]],
+  [[1, 3]],
+  [[1, 0]],
+  [[0, 3]],
+  [],
+];
 
 /** values: Float32Array, row by row. Gives a Path2D of line pieces. */
 export function contour(values, width, height, level) {
@@ -26,6 +48,11 @@ export function contour(values, width, height, level) {
 function crossing(x, y, side, corners, level) {
   const [one, other] = [corners[side], corners[(side + 1) % 4]];
   const share = (level - one) / (other - one);
-  const [px, py] = [[share, 0], [1, share], [1 - share, 1], [0, 1 - share]][side];
+  const [px, py] = [
+    [share, 0],
+    [1, share],
+    [1 - share, 1],
+    [0, 1 - share],
+  ][side];
   return [x + px + 0.5, y + py + 0.5]; // a value stands for its pixel's middle
 }

@@ -19,7 +19,7 @@ export class Film {
     const image = await picture(address);
     this.levels = [image];
     // Halves of halves, so that a large film far away is drawn fast and without shimmer.
-    for (let last = image; Math.max(last.width, last.height) > 700; ) {
+    for (let last = image; Math.max(last.width, last.height) > 700;) {
       const half = canvasOf(Math.ceil(last.width / 2), Math.ceil(last.height / 2));
       const context = half.getContext("2d", { willReadFrequently: true });
       context.imageSmoothingQuality = "high";
@@ -109,7 +109,10 @@ export class Film {
     context.globalAlpha = Math.min(1, opacity * 1.4);
     const path = new Path2D();
     path.addPath(evidence.contour, new DOMMatrix([a * kx, b * kx, c * ky, d * ky, e, f]));
-    for (const [colour, thick] of [["#000a", 4], ["#f0e442", 2]]) {
+    for (const [colour, thick] of [
+      ["#000a", 4],
+      ["#f0e442", 2],
+    ]) {
       context.strokeStyle = colour;
       context.lineWidth = thick * Math.min(devicePixelRatio || 1, 2);
       context.stroke(path);

@@ -11,7 +11,8 @@ export function keys(actions) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
     const typing = event.target.closest("textarea, select, input:not([type=checkbox], [type=radio])");
-    const letter = (SAME[event.key] ?? event.key).length === 1 ? (SAME[event.key] ?? event.key).toLowerCase() : event.key;
+    const letter =
+      (SAME[event.key] ?? event.key).length === 1 ? (SAME[event.key] ?? event.key).toLowerCase() : event.key;
     const isLetter = letter.length === 1;
     const moving = event.target.closest("input, [role=radiogroup]") && event.key.startsWith("Arrow");
     const name = `${event.ctrlKey ? "Ctrl+" : ""}${event.shiftKey && (!isLetter || /[a-z]/.test(letter)) ? "Shift+" : ""}${letter}`;

@@ -55,11 +55,12 @@ function draw() {
   });
 }
 
-
 function corners() {
   const { centre, width } = view.window;
   $("#corner-window").textContent = t("window_level", { width: number(width), level: number(centre) });
-  $("#corner-zoom").textContent = [percent(view.scale), view.turn ? `${number(view.turn)}°` : ""].filter(Boolean).join(" · ");
+  $("#corner-zoom").textContent = [percent(view.scale), view.turn ? `${number(view.turn)}°` : ""]
+    .filter(Boolean)
+    .join(" · ");
   press("evidence", shown.evidence);
   press("findings", shown.findings);
   press("invert", view.inverted);
@@ -112,7 +113,12 @@ async function showFrame(number_) {
 
 /** What can be taken away, of this frame. */
 function offer() {
-  for (const [name, path] of [["pdf", `report.pdf?language=${language}`], ["png", `overlay.png?language=${language}`], ["json", "result.json"], ["original", "original"]]) {
+  for (const [name, path] of [
+    ["pdf", `report.pdf?language=${language}`],
+    ["png", `overlay.png?language=${language}`],
+    ["json", "result.json"],
+    ["original", "original"],
+  ]) {
     const part = path.includes("?") ? `&frame=${frame}` : "";
     $(`#${name}`).href = address(`/studies/${id}/${path}${part}`);
   }
@@ -274,17 +280,39 @@ gestures(stage, {
 const pan = (dx, dy) => () => (view.pan(dx, dy), draw());
 const level = (dx, dy) => () => (view.shift(dx, dy), draw(), windowed());
 keys({
-  ArrowLeft: pan(60, 0), ArrowRight: pan(-60, 0), ArrowUp: pan(0, 60), ArrowDown: pan(0, -60),
-  "Shift+ArrowLeft": level(-10, 0), "Shift+ArrowRight": level(10, 0), "Shift+ArrowUp": level(0, -6), "Shift+ArrowDown": level(0, 6),
-  "+": act.in, "-": act.out, 0: act.fit, 1: act.full,
-  m: () => setMode("move"), w: () => setMode("window"), b: () => setMode("box"),
-  o: act.auto, i: act.invert, r: act.rotate, "Shift+r": act.back, z: act.reset,
-  e: act.evidence, "Shift+e": act.stronger, f: act.findings, "?": act.help,
-  a: () => review.agree(true), d: () => review.agree(false), c: () => $("#comment").focus(),
+  ArrowLeft: pan(60, 0),
+  ArrowRight: pan(-60, 0),
+  ArrowUp: pan(0, 60),
+  ArrowDown: pan(0, -60),
+  "Shift+ArrowLeft": level(-10, 0),
+  "Shift+ArrowRight": level(10, 0),
+  "Shift+ArrowUp": level(0, -6),
+  "Shift+ArrowDown": level(0, 6),
+  "+": act.in,
+  "-": act.out,
+  0: act.fit,
+  1: act.full,
+  m: () => setMode("move"),
+  w: () => setMode("window"),
+  b: () => setMode("box"),
+  o: act.auto,
+  i: act.invert,
+  r: act.rotate,
+  "Shift+r": act.back,
+  z: act.reset,
+  e: act.evidence,
+  "Shift+e": act.stronger,
+  f: act.findings,
+  "?": act.help,
+  a: () => review.agree(true),
+  d: () => review.agree(false),
+  c: () => $("#comment").focus(),
   "Ctrl+Enter": () => review.save(),
-  n: () => ways.next && location.assign(ways.next), p: () => ways.previous && location.assign(ways.previous),
+  n: () => ways.next && location.assign(ways.next),
+  p: () => ways.previous && location.assign(ways.previous),
   l: () => location.assign($("#back").href),
-  PageUp: act["frame-previous"], PageDown: act["frame-next"],
+  PageUp: act["frame-previous"],
+  PageDown: act["frame-next"],
   Escape: () => (setMode("move"), boxes.select(-1), stage.focus()),
 });
 $("#keys-on").checked = keysOn();
@@ -305,4 +333,5 @@ addEventListener("beforeunload", (event) => review.dirty && event.preventDefault
 await load();
 ways = await walk(id).catch(() => ({}));
 if (ways.next) new Image().src = ways.next.replace("/studies/", "/api/v1/studies/") + "/image?frame=1";
-if (study && isOpen(study)) listen({ study: (changed) => changed.id === id && !isOpen(changed) && isOpen(study) && load(), again: load });
+if (study && isOpen(study))
+  listen({ study: (changed) => changed.id === id && !isOpen(changed) && isOpen(study) && load(), again: load });

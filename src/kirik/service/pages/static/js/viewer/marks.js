@@ -25,20 +25,39 @@ export class Marks {
   finding(box, { score, number: place }, dashed) {
     const dash = dashed ? "8 6" : null;
     const label = `${place} · ${probability(score)}`;
-    return s("g", { class: "finding", "data-finding": place },
+    return s(
+      "g",
+      { class: "finding", "data-finding": place },
       s("rect", { ...box, class: "rim", "stroke-dasharray": dash }),
       s("rect", { ...box, class: "line", "stroke-dasharray": dash }),
-      s("text", { x: Math.max(2, box.x), y: Math.max(14, box.y - 7) }, label));
+      s("text", { x: Math.max(2, box.x), y: Math.max(14, box.y - 7) }, label),
+    );
   }
 
   own(box, place, selected) {
-    const group = s("g", { class: `own${selected ? " selected" : ""}`, "data-own": place },
+    const group = s(
+      "g",
+      { class: `own${selected ? " selected" : ""}`, "data-own": place },
       s("rect", { ...box, class: "rim" }),
       s("rect", { ...box, class: "line" }),
-      s("text", { x: box.x + box.width - 4, y: box.y + box.height + 17, "text-anchor": "end" }, t("box_name", { number: number(place + 1) })));
+      s(
+        "text",
+        { x: box.x + box.width - 4, y: box.y + box.height + 17, "text-anchor": "end" },
+        t("box_name", { number: number(place + 1) }),
+      ),
+    );
     if (selected) {
       for (const [name, x, y] of corners(box)) {
-        group.append(s("rect", { class: `grip ${name}`, "data-grip": name, x: x - GRIP, y: y - GRIP, width: 2 * GRIP, height: 2 * GRIP }));
+        group.append(
+          s("rect", {
+            class: `grip ${name}`,
+            "data-grip": name,
+            x: x - GRIP,
+            y: y - GRIP,
+            width: 2 * GRIP,
+            height: 2 * GRIP,
+          }),
+        );
       }
     }
     return group;
@@ -46,7 +65,12 @@ export class Marks {
 }
 
 export function corners({ x, y, width, height }) {
-  return [["nw", x, y], ["ne", x + width, y], ["sw", x, y + height], ["se", x + width, y + height]];
+  return [
+    ["nw", x, y],
+    ["ne", x + width, y],
+    ["sw", x, y + height],
+    ["se", x + width, y + height],
+  ];
 }
 
 /** Where a box lies, in words: "upper left". */

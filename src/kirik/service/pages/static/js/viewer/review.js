@@ -88,12 +88,48 @@ export class Review {
 
   history(reviews) {
     $("#history").hidden = !reviews.length;
-    $("#history ol").replaceChildren(...[...reviews].sort(newest).map((review, place) => h("li", {},
-      h("p", {}, h("span", { class: `tag ${review.agrees ? "agreed" : "disagreed"}` }, icon(review.agrees ? "check" : "cross"), t(review.agrees ? "agreed" : "disagreed")), ` ${t(`decide_${review.decision}`)}`,
-        place === 0 ? h("span", { class: "soft small" }, ` · ${t("review_counts")}`) : null),
-      review.comment ? h("p", { class: "comment" }, review.comment) : null,
-      h("p", { class: "soft small" }, [review.by, date(review.at), review.boxes?.length ? t("boxes_count", { count: number(review.boxes.length) }) : null, this.study.frames > 1 ? t("frame", { number: number(review.frame) }) : null].filter(Boolean).join(" · ")),
-      review.boxes?.length && !this.form.hidden ? h("button", { type: "button", class: "quiet small", onclick: () => this.boxes.set(review.boxes) }, t("boxes_show")) : null)));
+    $("#history ol").replaceChildren(
+      ...[...reviews]
+        .sort(newest)
+        .map((review, place) =>
+          h(
+            "li",
+            {},
+            h(
+              "p",
+              {},
+              h(
+                "span",
+                { class: `tag ${review.agrees ? "agreed" : "disagreed"}` },
+                icon(review.agrees ? "check" : "cross"),
+                t(review.agrees ? "agreed" : "disagreed"),
+              ),
+              ` ${t(`decide_${review.decision}`)}`,
+              place === 0 ? h("span", { class: "soft small" }, ` · ${t("review_counts")}`) : null,
+            ),
+            review.comment ? h("p", { class: "comment" }, review.comment) : null,
+            h(
+              "p",
+              { class: "soft small" },
+              [
+                review.by,
+                date(review.at),
+                review.boxes?.length ? t("boxes_count", { count: number(review.boxes.length) }) : null,
+                this.study.frames > 1 ? t("frame", { number: number(review.frame) }) : null,
+              ]
+                .filter(Boolean)
+                .join(" · "),
+            ),
+            review.boxes?.length && !this.form.hidden
+              ? h(
+                  "button",
+                  { type: "button", class: "quiet small", onclick: () => this.boxes.set(review.boxes) },
+                  t("boxes_show"),
+                )
+              : null,
+          ),
+        ),
+    );
   }
 
   get dirty() {
@@ -102,4 +138,5 @@ export class Review {
 }
 
 const newest = (one, other) => (one.at < other.at ? 1 : -1);
-const rounded = (box) => Object.fromEntries(Object.entries(box).map(([name, value]) => [name, Math.round(value * 10) / 10]));
+const rounded = (box) =>
+  Object.fromEntries(Object.entries(box).map(([name, value]) => [name, Math.round(value * 10) / 10]));

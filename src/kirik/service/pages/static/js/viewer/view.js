@@ -39,7 +39,7 @@ export class View {
   }
 
   get sideways() {
-    return (this.orientation >= 5) !== (this.turn % 180 !== 0);
+    return this.orientation >= 5 !== (this.turn % 180 !== 0);
   }
 
   /** Stage pixels for a film pixel when the whole film is seen. */
@@ -136,7 +136,10 @@ export class View {
   /** Change the window: its width and its centre, in gray levels of 0…255. */
   shift(dWidth, dCentre) {
     const { centre, width } = this.window;
-    this.window = { width: Math.min(510, Math.max(2, width + dWidth)), centre: Math.min(255, Math.max(0, centre + dCentre)) };
+    this.window = {
+      width: Math.min(510, Math.max(2, width + dWidth)),
+      centre: Math.min(255, Math.max(0, centre + dCentre)),
+    };
   }
 }
 

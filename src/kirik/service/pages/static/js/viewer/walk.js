@@ -22,11 +22,14 @@ export async function walk(id) {
   const at = list.order.indexOf(id);
   const there = { previous: list.order[at - 1], next: at >= 0 ? list.order[at + 1] : list.order[0] };
   $("#back").href = list.back;
-  $("#place").textContent = at >= 0 ? t("place", { place: number(at + 1), count: number(list.order.length) + (list.cursor ? "+" : "") }) : "";
+  $("#place").textContent =
+    at >= 0 ? t("place", { place: number(at + 1), count: number(list.order.length) + (list.cursor ? "+" : "") }) : "";
   for (const [name, study] of Object.entries(there)) {
     const link = $(`#${name}`);
-    if (study) link.href = `/studies/${study}`;
-    else link.setAttribute("aria-disabled", "true");
+    if (study) {
+      link.href = `/studies/${study}`;
+      link.removeAttribute("aria-disabled");
+    }
     there[name] = study ? link.href : null;
   }
   return there;

@@ -13,12 +13,16 @@ export class Filters {
     this.form = form;
     this.onChange = onChange;
     const asked = new URLSearchParams(location.search);
-    for (const name of ["region", "reviewed", "since", "q"]) if (asked.get(name)) form.elements[name].value = asked.get(name);
+    for (const name of ["region", "reviewed", "since", "q"])
+      if (asked.get(name)) form.elements[name].value = asked.get(name);
     this.chip = asked.get("decision") ?? "";
     this.press();
     for (const chip of $$("[data-chip]", form)) chip.addEventListener("click", () => this.choose(chip.dataset.chip));
     form.addEventListener("change", () => this.changed());
-    form.addEventListener("submit", (event) => { event.preventDefault(); this.changed(); });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.changed();
+    });
     form.elements.q.addEventListener("input", () => {
       clearTimeout(this.typing);
       this.typing = setTimeout(() => this.changed(), 300);
@@ -59,7 +63,8 @@ export class Filters {
   changed() {
     const shown = new URL(location);
     for (const name of NAMES) shown.searchParams.delete(name);
-    for (const [name, value] of this.query) shown.searchParams.set(name, name === "since" ? this.form.elements.since.value : value);
+    for (const [name, value] of this.query)
+      shown.searchParams.set(name, name === "since" ? this.form.elements.since.value : value);
     if (String(shown) === this.last) return;
     this.last = String(shown);
     history.replaceState(null, "", shown);
@@ -81,7 +86,12 @@ export class Filters {
     return (
       (!this.chip || name === this.chip) &&
       (!region.value || study.region === region.value) &&
-      (!reviewed.value || (reviewed.value === "no" ? !study.reviewed : reviewed.value === "yes" ? Boolean(study.reviewed) : study.reviewed === reviewed.value)) &&
+      (!reviewed.value ||
+        (reviewed.value === "no"
+          ? !study.reviewed
+          : reviewed.value === "yes"
+            ? Boolean(study.reviewed)
+            : study.reviewed === reviewed.value)) &&
       (!words || text.includes(words))
     );
   }

@@ -54,7 +54,10 @@ function show(all = null) {
 /** The viewer's next and previous follow this order. */
 function remember() {
   const query = filters.query;
-  sessionStorage.setItem(KEY, JSON.stringify({ order: rows.order, cursor, query: String(query), back: location.pathname + location.search }));
+  sessionStorage.setItem(
+    KEY,
+    JSON.stringify({ order: rows.order, cursor, query: String(query), back: location.pathname + location.search }),
+  );
 }
 
 function changed(study) {
@@ -99,12 +102,15 @@ addEventListener("drop", async (event) => {
   uploads.add(await filesOf(event.dataTransfer));
 });
 addEventListener("paste", (event) => {
-  if (event.clipboardData?.files.length && !event.target.closest("input, textarea")) uploads.add([...event.clipboardData.files]);
+  if (event.clipboardData?.files.length && !event.target.closest("input, textarea"))
+    uploads.add([...event.clipboardData.files]);
 });
 
 $("#more").addEventListener("click", () => load(true));
 $("#reset").addEventListener("click", () => filters.reset());
-new IntersectionObserver((seen) => seen[0].isIntersecting && cursor && !$("#list").ariaBusy && load(true), { rootMargin: "600px" }).observe($("#more"));
+new IntersectionObserver((seen) => seen[0].isIntersecting && cursor && !$("#list").ariaBusy && load(true), {
+  rootMargin: "600px",
+}).observe($("#more"));
 
 // Keyboard: "/" searches, J and K walk through the rows.
 document.addEventListener("keydown", (event) => {
@@ -113,7 +119,8 @@ document.addEventListener("keydown", (event) => {
   const at = links.indexOf(document.activeElement);
   const steps = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
   if (event.key === "/") $("#filters").elements.q.focus();
-  else if (event.key in steps && (at >= 0 || event.key.length === 1)) links[Math.max(0, at + steps[event.key])]?.focus();
+  else if (event.key in steps && (at >= 0 || event.key.length === 1))
+    links[Math.max(0, at + steps[event.key])]?.focus();
   else return;
   event.preventDefault();
 });

@@ -9,38 +9,90 @@ import { ago, date, named, number, probability, t } from "../words.js";
 export function rowOf(study) {
   const name = standing(study);
   const known = study.probability !== null && study.probability !== undefined;
-  return h("li", { class: `row ${name}`, data: { id: study.id } },
-    h("a", { href: `/studies/${study.id}` },
+  return h(
+    "li",
+    { class: `row ${name}`, data: { id: study.id } },
+    h(
+      "a",
+      { href: `/studies/${study.id}` },
       h("span", { class: "what" }, decision(name), known && name !== "out_of_scope" ? chance(study) : null),
       thumbnail(study),
-      h("span", { class: "whose" },
+      h(
+        "span",
+        { class: "whose" },
         h("span", { class: "name" }, study.patient?.name || called(study)),
-        h("span", { class: "soft small" }, [study.patient?.id, study.patient?.name ? study.name : null, study.frames > 1 ? t("frames", { count: number(study.frames) }) : null].filter(Boolean).join(" · "))),
+        h(
+          "span",
+          { class: "soft small" },
+          [
+            study.patient?.id,
+            study.patient?.name ? study.name : null,
+            study.frames > 1 ? t("frames", { count: number(study.frames) }) : null,
+          ]
+            .filter(Boolean)
+            .join(" · "),
+        ),
+      ),
       h("span", { class: "where" }, region(study.region)),
       h("span", { class: "notes" }, ...notes(study)),
-      h("span", { class: "when soft", title: date(study.received_at) }, h("span", { class: "said" }, t("received")), " ", h("time", { dateTime: study.received_at }, ago(study.received_at))),
-      icon("next", "go")));
+      h(
+        "span",
+        { class: "when soft", title: date(study.received_at) },
+        h("span", { class: "said" }, t("received")),
+        " ",
+        h("time", { dateTime: study.received_at }, ago(study.received_at)),
+      ),
+      icon("next", "go"),
+    ),
+  );
 }
 
 function chance(study) {
-  return h("span", { class: "chance" },
-    h("span", { class: "numbers" }, h("span", { class: "said" }, `${t("probability")} `), probability(study.probability)),
+  return h(
+    "span",
+    { class: "chance" },
+    h(
+      "span",
+      { class: "numbers" },
+      h("span", { class: "said" }, `${t("probability")} `),
+      probability(study.probability),
+    ),
     scale(study.probability, study.points, "thin"),
-    h("span", { class: "said" }, meaning(study.probability, study.points)));
+    h("span", { class: "said" }, meaning(study.probability, study.points)),
+  );
 }
 
 function thumbnail(study) {
   const frame = h("span", { class: "thumb" });
   if (isOpen(study) || study.state === "failed") frame.append(icon(study.state === "failed" ? "failed" : "waiting"));
-  else frame.append(h("img", { src: address(`/studies/${study.id}/image?frame=1&size=160`), alt: "", loading: "lazy", decoding: "async", width: 56, height: 56 }));
+  else
+    frame.append(
+      h("img", {
+        src: address(`/studies/${study.id}/image?frame=1&size=160`),
+        alt: "",
+        loading: "lazy",
+        decoding: "async",
+        width: 56,
+        height: 56,
+      }),
+    );
   return frame;
 }
 
 function notes(study) {
   const tags = [];
   if (study.state === "failed") tags.push(h("span", { class: "small" }, named("reason", study.reason || "unreadable")));
-  for (const warning of study.warnings ?? []) tags.push(h("span", { class: "tag" }, icon("warning"), named("warning", warning)));
-  if (study.reviewed) tags.push(h("span", { class: `tag ${study.reviewed}` }, icon(study.reviewed === "agreed" ? "check" : "cross"), t(study.reviewed)));
+  for (const warning of study.warnings ?? [])
+    tags.push(h("span", { class: "tag" }, icon("warning"), named("warning", warning)));
+  if (study.reviewed)
+    tags.push(
+      h(
+        "span",
+        { class: `tag ${study.reviewed}` },
+        icon(study.reviewed === "agreed" ? "check" : "cross"),
+        t(study.reviewed),
+      ),
+    );
   return tags;
 }
 
@@ -54,7 +106,8 @@ export class Rows {
     this.studies = new Map();
     this.complete = true; // whether all that the filters ask for is loaded
     this.touched = 0;
-    for (const name of ["pointermove", "pointerdown", "focusin"]) list.addEventListener(name, () => (this.touched = Date.now()));
+    for (const name of ["pointermove", "pointerdown", "focusin"])
+      list.addEventListener(name, () => (this.touched = Date.now()));
   }
 
   clear() {
@@ -116,7 +169,9 @@ export class Rows {
 
   /** Move only the rows that are out of their order. */
   sort() {
-    const wanted = [...this.list.children].sort((one, other) => byUrgency(this.studies.get(one.dataset.id), this.studies.get(other.dataset.id)));
+    const wanted = [...this.list.children].sort((one, other) =>
+      byUrgency(this.studies.get(one.dataset.id), this.studies.get(other.dataset.id)),
+    );
     wanted.forEach((row, place) => {
       if (this.list.children[place] !== row) this.list.insertBefore(row, this.list.children[place]);
     });

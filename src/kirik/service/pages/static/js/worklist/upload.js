@@ -28,7 +28,13 @@ export class Uploads {
     if (!files.length) return;
     this.tray.hidden = false;
     for (const file of files) {
-      const row = h("li", {}, h("span", { class: "name" }, file.name), h("span", { class: "soft numbers size" }, bytes(file.size)), h("span", { class: "state" }));
+      const row = h(
+        "li",
+        {},
+        h("span", { class: "name" }, file.name),
+        h("span", { class: "soft numbers size" }, bytes(file.size)),
+        h("span", { class: "state" }),
+      );
       this.list.append(row);
       this.queue.push({ file, row, tries: 0 });
       this.state(row, t("upload_queued"));
@@ -76,7 +82,12 @@ export class Uploads {
       };
       request.upload.onload = () => this.state(row, t("upload_storing"), "reading");
       request.responseType = "json";
-      request.onloadend = () => resolve({ status: request.status, said: request.response, wait: Number(request.getResponseHeader("Retry-After")) });
+      request.onloadend = () =>
+        resolve({
+          status: request.status,
+          said: request.response,
+          wait: Number(request.getResponseHeader("Retry-After")),
+        });
       request.open("POST", address("/studies"));
       for (const [name, value] of Object.entries(own())) request.setRequestHeader(name, value);
       request.send(form);
@@ -88,7 +99,13 @@ export class Uploads {
     const refused = said.refused ?? [];
     const rows = studies.map((study, place) => {
       if (place === 0) return job.row;
-      const row = h("li", {}, h("span", { class: "name" }, called(study)), h("span", { class: "size" }), h("span", { class: "state" }));
+      const row = h(
+        "li",
+        {},
+        h("span", { class: "name" }, called(study)),
+        h("span", { class: "size" }),
+        h("span", { class: "state" }),
+      );
       job.row.after(row);
       return row;
     });
@@ -113,7 +130,13 @@ export class Uploads {
 
   refuse({ name, reason, error }, row) {
     if (!row) {
-      row = h("li", {}, h("span", { class: "name" }, name), h("span", { class: "size" }), h("span", { class: "state" }));
+      row = h(
+        "li",
+        {},
+        h("span", { class: "name" }, name),
+        h("span", { class: "size" }),
+        h("span", { class: "state" }),
+      );
       this.list.append(row);
     }
     this.state(row, named("reason", reason || error), "bad", error);
@@ -135,11 +158,18 @@ export class Uploads {
 
   state(row, text, tone = "", detail = "") {
     const kind = { bad: "failed", waiting: "waiting", reading: "reading" }[tone];
-    row.lastChild.replaceChildren(kind ? h("span", { class: `decision ${kind}`, title: detail }, icon(kind, tone === "reading" ? "turns" : ""), text) : text);
+    row.lastChild.replaceChildren(
+      kind
+        ? h("span", { class: `decision ${kind}`, title: detail }, icon(kind, tone === "reading" ? "turns" : ""), text)
+        : text,
+    );
   }
 
   count() {
-    this.tray.querySelector("[data-count]").textContent = t("upload_count", { done: number(this.done), total: number(this.total) });
+    this.tray.querySelector("[data-count]").textContent = t("upload_count", {
+      done: number(this.done),
+      total: number(this.total),
+    });
   }
 
   clear() {
