@@ -69,7 +69,7 @@ def test_tokens_model_trail_and_storage(fresh, bundle, tmp_path):
     page.locator("#token-shown[open]").wait_for()
     assert len(page.locator("#secret").inner_text()) > 20
     page.click("#token-shown [data-close]")
-    assert page.locator("#secret").inner_text() == ""
+    fresh.until("document.querySelector('#secret').textContent === ''")
     page.locator("#tokens tbody tr", has_text="röntgen-2").locator("button").click()
     page.click("#revoke-now")
     page.locator("#no-tokens").wait_for()

@@ -29,8 +29,8 @@ def test_the_reading_is_said_in_words_with_what_it_is_not(opened):
     assert opened.words["means_fracture"].format(high=comma) in said
     assert opened.words["disclaimer_reading"] in said
     assert opened.words["disclaimer"] in opened.page.locator(".film .strip").inner_text()
-    spoken = opened.page.locator("#film-text").inner_text()
-    assert opened.words["decision_fracture"] in spoken
+    spoken = opened.page.locator("#film-text", has_text=opened.words["decision_fracture"])
+    spoken.wait_for(state="attached")
 
 
 def test_the_evidence_is_laid_over_as_strongly_as_the_slider_says(opened):

@@ -91,7 +91,7 @@ def test_a_long_list_comes_in_pages(room, tmp_path, kind):
     room.go()
     room.page.locator("#list .row").first.wait_for()
     assert room.page.locator("#list .row").count() >= 50
-    room.page.keyboard.press("End")
+    room.page.locator("#more").scroll_into_view_if_needed()
     room.until("document.querySelectorAll('#list .row').length > 55")
 
 

@@ -5,24 +5,30 @@ import { address } from "./api.js";
 import { $ } from "./dom.js";
 import { t } from "./words.js";
 
-/** listeners: {study(Study), gone({id}), counts({…}), again()}; again: some may have been missed. */
+/** listeners: {study(Study), gone({id}), counts({…}), joined()}; joined: the stream begins (again),
+    and what happened before it may have been missed. */
 export function listen(listeners) {
   let source = null;
-  let lost = false;
+  let joined = false;
   let resting;
 
   function start() {
     if (source) return;
     source = new EventSource(address("/events"));
     for (const name of ["study", "gone", "counts"]) {
-      source.addEventListener(name, (event) => listeners[name]?.(JSON.parse(event.data)));
+      source.addEventListener(name, (event) => {
+        // The server tells the counts as soon as it listens for us: from then on nothing is missed.
+        if (!joined) listeners.joined?.();
+        joined = true;
+        listeners[name]?.(JSON.parse(event.data));
+      });
     }
     source.onopen = () => {
-      if (lost) listeners.again?.();
-      show((lost = false));
+      joined = false;
+      show(false);
     };
     source.onerror = () => {
-      show((lost = true));
+      show(true);
       if (source?.readyState === EventSource.CLOSED) {
         stop();
         setTimeout(() => !document.hidden && start(), 5000);
@@ -44,13 +50,10 @@ export function listen(listeners) {
   document.addEventListener("visibilitychange", () => {
     clearTimeout(resting);
     if (document.hidden) {
-      resting = setTimeout(() => {
-        stop();
-        lost = true;
-      }, 30_000);
+      resting = setTimeout(stop, 30_000);
     } else start();
   });
   addEventListener("pagehide", stop);
-  addEventListener("pageshow", (event) => event.persisted && ((lost = true), start()));
+  addEventListener("pageshow", (event) => event.persisted && start());
   start();
 }

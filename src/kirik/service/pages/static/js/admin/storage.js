@@ -6,6 +6,7 @@ import { bytes, day, number, t } from "../words.js";
 
 const panel = $("#storage");
 const form = $("#retention");
+let typed = false; // what a person is typing is not overwritten by a late answer
 
 export async function storage() {
   show(await get("/storage"));
@@ -21,14 +22,16 @@ function show(kept) {
   $(".tiles", panel).replaceChildren(
     ...tiles.map(([value, name]) => h("div", { class: "tile" }, h("b", {}, value), name)),
   );
-  form.elements.days.value = kept.retention_days ?? "";
+  if (!typed) form.elements.days.value = kept.retention_days ?? "";
 }
 
+form.addEventListener("input", () => (typed = true));
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const days = form.elements.days.value ? Number(form.elements.days.value) : null;
   try {
     await put("/storage", { retention_days: days });
+    typed = false;
     $(".problem", form).textContent = "";
     say(t(days ? "retention_set" : "retention_none", { days: number(days ?? 0) }));
     await storage();

@@ -333,5 +333,7 @@ addEventListener("beforeunload", (event) => review.dirty && event.preventDefault
 await load();
 ways = await walk(id).catch(() => ({}));
 if (ways.next) new Image().src = ways.next.replace("/studies/", "/api/v1/studies/") + "/image?frame=1";
-if (study && isOpen(study))
-  listen({ study: (changed) => changed.id === id && !isOpen(changed) && isOpen(study) && load(), again: load });
+if (study && isOpen(study)) {
+  const look = (now) => now.id === id && isOpen(study) && !isOpen(now) && load();
+  listen({ study: look, joined: async () => look(await get(`/studies/${id}`)) });
+}

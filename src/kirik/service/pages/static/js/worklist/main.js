@@ -13,6 +13,10 @@ const KEY = "kirik-list";
 const rows = new Rows($("#list"));
 const filters = new Filters($("#filters"), () => load());
 const uploads = new Uploads($("#tray"), (studies) => studies.forEach(changed));
+const ending = new IntersectionObserver(
+  (seen) => seen.at(-1).isIntersecting && cursor && !$("#list").ariaBusy && load(true),
+  { rootMargin: "600px" },
+);
 let cursor = null;
 let asking = null;
 
@@ -37,6 +41,21 @@ async function load(more = false) {
   } finally {
     if (mine === asking) $("#list").removeAttribute("aria-busy");
   }
+  // Watched anew, the end of the list says once more whether it is in sight.
+  ending.unobserve($("#more"));
+  ending.observe($("#more"));
+}
+
+/** What may have changed unseen: the list's beginning, and what was handed in here. */
+async function refresh() {
+  const query = filters.query;
+  query.set("limit", 4 * LIMIT);
+  const found = await get(`/studies?${query}`);
+  for (const study of found.studies) changed(study);
+  for (const id of uploads.open) changed(await get(`/studies/${id}`));
+  const there = new Set(found.studies.map((study) => study.id));
+  if (!found.next) for (const id of rows.order) if (!there.has(id)) gone({ id });
+  show(filters.counts(found.counts));
 }
 
 function say_found(found) {
@@ -108,10 +127,6 @@ addEventListener("paste", (event) => {
 
 $("#more").addEventListener("click", () => load(true));
 $("#reset").addEventListener("click", () => filters.reset());
-new IntersectionObserver((seen) => seen[0].isIntersecting && cursor && !$("#list").ariaBusy && load(true), {
-  rootMargin: "600px",
-}).observe($("#more"));
-
 // Keyboard: "/" searches, J and K walk through the rows.
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -130,4 +145,9 @@ setInterval(() => {
 }, 60_000);
 
 await load();
-listen({ study: changed, gone, counts: counted, again: () => load() });
+listen({
+  study: changed,
+  gone,
+  counts: counted,
+  joined: () => refresh().catch((error) => error.status === 401 || say(error.message, "bad")),
+});

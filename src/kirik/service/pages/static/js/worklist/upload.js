@@ -128,6 +128,11 @@ export class Uploads {
     if (!isOpen(study)) this.rows.delete(study.id);
   }
 
+  /** Ids of studies whose reading is still awaited here. */
+  get open() {
+    return [...this.rows.keys()];
+  }
+
   refuse({ name, reason, error }, row) {
     if (!row) {
       row = h(
