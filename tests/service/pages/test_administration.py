@@ -40,6 +40,8 @@ def test_the_first_account_closes_the_room_and_its_owner_signs_in(fresh):
     page.fill("#account-password", PASSWORD)
     page.select_option("#account-role", "reader")
     page.click("#new-account [type=submit]")
+    page.locator("#new-account[open]").wait_for(state="detached")
+    assert page.locator("#new-account .problem").text_content() == ""
     row = page.locator("#accounts tbody tr", has_text="okuyucu")
     row.wait_for()
     row.locator("button").click()

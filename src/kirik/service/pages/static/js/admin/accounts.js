@@ -7,8 +7,12 @@ import { askIn } from "./forms.js";
 
 const panel = $("#accounts");
 
+let asked = 0;
+
 export async function accounts() {
+  const mine = (asked += 1);
   const found = await get("/users");
+  if (mine !== asked) return; // a later question was answered first
   $("#still-open").hidden = !(await me()).local;
   $("tbody", panel).replaceChildren(...(found.users ?? found).map(row));
 }

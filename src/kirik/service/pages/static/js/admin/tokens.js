@@ -7,8 +7,12 @@ import { askIn } from "./forms.js";
 
 const panel = $("#tokens");
 
+let asked = 0;
+
 export async function tokens() {
+  const mine = (asked += 1);
   const found = await get("/tokens");
+  if (mine !== asked) return; // a later question was answered first
   const all = found.tokens ?? found;
   $("table", panel).hidden = !all.length;
   $("#no-tokens").hidden = all.length > 0;
