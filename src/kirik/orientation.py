@@ -29,6 +29,13 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return upright[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
 
 
+def turn_stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The inverse of `turn_upright`; a view."""
+    swap, flip_x, flip_y = _TURNS[orientation]
+    stored = pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    return stored.T if swap else stored
+
+
 def to_upright(
     points: np.ndarray | Sequence, orientation: int, stored_size: tuple[int, int]
 ) -> np.ndarray:

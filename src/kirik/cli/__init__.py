@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from kirik import __version__
-from kirik.cli import bench, data, reading
+from kirik.cli import bench, data, reading, room, service
 from kirik.errors import KirikError
 from kirik.training.settings import flaw_words
 
@@ -25,6 +25,10 @@ app = App(
 app.command(reading.predict)
 app.command(reading.models)
 app.command(data.app)
+app.command(service.serve)
+app.command(room.worker)
+app.command(room.users)
+app.command(room.audit)
 for command in (
     bench.train,
     bench.crossval,
@@ -58,15 +62,22 @@ def run(arguments: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _refuse(where + _EXPLAINED.get(error.errno, str(error.strerror or error)))
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _TRAINING_PACKAGES:
+        package = (error.name or "").split(".")[0]
+        if package in _TRAINING_PACKAGES:
+            what, extra = "training", "train"
+        elif package in _SERVING_PACKAGES:
+            what, extra = "the reading room", "serve"
+        else:
             raise
-        return _refuse(
-            f"{error.name} is not installed; training needs it: pip install kirik[train]"
-        )
+        return _refuse(f"{error.name} is not installed; {what} needs it: pip install kirik[{extra}]")
     return code or 0
 
 
 _TRAINING_PACKAGES = {"torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript"}
+_SERVING_PACKAGES = {
+    *("alembic", "argon2", "fastapi", "httpx", "prometheus_client", "python_multipart"),
+    *("psycopg", "reportlab", "sqlalchemy", "starlette", "uvicorn"),
+}
 _EXPLAINED = {
     errno.ENOSPC: "the disk is full; free some space and try again",
     errno.EDQUOT: "the disk quota is used up; free some space and try again",

@@ -57,7 +57,7 @@ def parsed(data: bytes, name: str, limits: Limits) -> Dataset:
     Raises RadiographError, and nearly anything else for damaged bytes.
     """
     try:
-        dataset = dcmread(_source(data, name, limits), force=True, specific_tags=_TAGS)
+        dataset = dcmread(bounded_source(data, name, limits), force=True, specific_tags=_TAGS)
     except EOFError:
         raise truncated(name) from None
     implicit, little = dataset.original_encoding
@@ -110,7 +110,7 @@ class _Bounded(io.BytesIO):
         return super().read(size)
 
 
-def _source(data: bytes, name: str, limits: Limits) -> _Bounded:
+def bounded_source(data: bytes, name: str, limits: Limits) -> _Bounded:
     """The file to parse; a deflated one not deflated, as pydicom would inflate it in one go,
     whatever it takes."""
     if _DEFLATED not in data:

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kirik.archives import Member
-from kirik.errors import RadiographError
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
@@ -26,6 +25,7 @@ from kirik.output.words import decision_words, points_words, texts
 from kirik.radiograph import Radiograph
 from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.evidence import upright_size
+from kirik.reading.film import decode_film
 from kirik.reading.reading import Failure, Reading
 
 _HEAT = np.array([230, 120, 0])  # between Okabe and Ito's orange and vermillion
@@ -38,6 +38,8 @@ _COLOURS = {
     "out_of_scope": "#d19bff",
 }
 _SIDE, _GAP, _NARROWEST, _DASH = 720, 16, 640, 10
+FILM = 2 * _SIDE
+"""Pixels on the longer side that a radiograph to be drawn is decoded with."""
 
 
 def write_overlay(
@@ -55,7 +57,8 @@ def write_overlay(
     disk refuses.
     """
     path = Path(path)
-    radiograph = _decoded(source or reading.path, reading.frame, decoders or shared_decoders())
+    decoders = decoders or shared_decoders()
+    radiograph = decode_film(source or reading.path, reading.frame, FILM, decoders)
     picture = draw_overlay(radiograph, reading, language)
     draft = path.with_name(f".{path.name}.draft")
     with writing(path):
@@ -65,23 +68,6 @@ def write_overlay(
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-
-
-def _decoded(source, frame: int | None, decoders: Decoders) -> Radiograph:
-    request = {"do": "film", "number": frame, "at_most": 2 * _SIDE}
-    [(header, arrays)] = decoders.ask(source, request)
-    if "error" in header:
-        raise RadiographError(header["error"], reason=header["reason"])
-    size, spacing = tuple(header["stored_size"]), header["spacing"]
-    return Radiograph(
-        arrays[0],
-        header["format"],
-        header["mode"],
-        size,
-        header["orientation"],
-        spacing and tuple(spacing),
-        header["frame"],
-    )
 
 
 @contextmanager

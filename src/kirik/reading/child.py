@@ -12,21 +12,24 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from kirik.anonymous import without_identity
 from kirik.archives import Member, list_archive, read_source
 from kirik.errors import RadiographError
 from kirik.files import shown
 from kirik.preprocessing import Preprocessing
+from kirik.quiet import quiet_decoding
 from kirik.radiograph import Limits, decode_radiographs
 from kirik.reading.prepare import Wanted, prepare
 
 Message = tuple[dict, list[np.ndarray]]
 _NAMES_A_MESSAGE = 500
+_PIECE = 16 * 2**20
 
 
 def main(memory: int) -> None:
@@ -70,7 +73,7 @@ def _answer(request: dict) -> Iterator[Message]:
     if request.get("member") is not None:
         source = Member(source, request["member"])
     limits = Limits(**request["limits"])
-    job = {"prepare": _prepared, "film": _film, "list": _listed}[request["do"]]
+    job = _JOBS[request["do"]]
     try:
         yield from job(source, limits, request)
     except RadiographError as error:
@@ -126,6 +129,43 @@ def _listed(source, limits: Limits, _) -> Iterator[Message]:
     while some := list(islice(found, _NAMES_A_MESSAGE)):
         members = [one.name for one in some if isinstance(one, Member)]
         yield {"members": members} if members else {"paths": [str(one) for one in some]}, []
+
+
+def _identified(source, limits: Limits, _) -> Iterator[Message]:
+    """What a DICOM file says of its patient and its study."""
+    from kirik.dicom.identity import identity
+
+    with quiet_decoding():
+        found = identity(read_source(source, limits.file_bytes), str(source), limits)
+    yield asdict(found), []
+
+
+def _unpacked(source, limits: Limits, _) -> Iterator[Message]:
+    """The bytes of a zip's member, or of a file."""
+    yield from _in_pieces(read_source(source, limits.file_bytes))
+
+
+def _anonymous(source, limits: Limits, request: dict) -> Iterator[Message]:
+    """The bytes of a file without what tells whose it is. key: see `kirik.dicom.identity`."""
+    data, name = read_source(source, limits.file_bytes), str(source)
+    with quiet_decoding():
+        yield from _in_pieces(without_identity(data, name, limits, bytes.fromhex(request["key"])))
+
+
+def _in_pieces(data: bytes) -> Iterator[Message]:
+    whole = np.frombuffer(data, np.uint8)
+    for start in range(0, len(whole), _PIECE):
+        yield {}, [whole[start : start + _PIECE]]
+
+
+_JOBS = {
+    "prepare": _prepared,
+    "film": _film,
+    "list": _listed,
+    "identify": _identified,
+    "unpack": _unpacked,
+    "anonymize": _anonymous,
+}
 
 
 def _refused(error: str, reason: str, number: int | None = None) -> Message:

@@ -1,0 +1,361 @@
+"""A reading room asked from Python.
+
+    from kirik.client import Client
+
+    with Client("http://127.0.0.1:8000", token="…") as room:
+        for study in room.read(["wrist.jpg", "hand.dcm"]):
+            print(study.name, study.decision, study.probability)
+
+What the room refuses is raised as `RoomError`: its `status` is HTTP's, its `reason` a stable word.
+A busy room, or one that is away for a moment, is asked again for a while: taking in is idempotent.
+"""
+
+import json
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import httpx
+
+from kirik.errors import KirikError
+from kirik.service.api.schemas import (
+    Agreement,
+    Box,
+    Me,
+    Model,
+    NewReview,
+    Opinion,
+    Refused,
+    Review,
+    Studies,
+    Study,
+    StudyWhole,
+    TakenIn,
+)
+
+__all__ = ["Box", "Client", "Event", "Refused", "Review", "RoomError", "Study", "StudyWhole"]
+
+_BUSY = {429, 502, 503, 504}
+_AT_ONCE = 20
+"""Files of one request of `submit`."""
+
+
+class RoomError(KirikError):
+    """What a reading room refused. status: of HTTP, 0 where it could not be asked; reason: a
+    stable word; seconds: to wait before one asks again, where that was said."""
+
+    def __init__(self, message: str, *, status: int, reason: str, seconds: float | None = None):
+        super().__init__(message)
+        self.status, self.reason, self.seconds = status, reason, seconds
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a room tells as it happens. name: study, gone or counts; study: where it is one."""
+
+    name: str
+    said: dict[str, Any]
+    study: Study | None = None
+
+
+class Client:
+    """A reading room.
+
+    url: its address. token: a device's or a program's key, where the room has accounts.
+    timeout: seconds for an answer. patience: seconds for which a busy room is asked again.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        token: str | None = None,
+        *,
+        timeout: float = 60,
+        patience: float = 60,
+        transport: httpx.BaseTransport | None = None,
+    ):
+        headers = {"X-Requested-With": "kirik"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        base = f"{url.rstrip('/')}/api/v1"
+        self._http = httpx.Client(
+            base_url=base, headers=headers, timeout=timeout, transport=transport
+        )
+        self._patience = patience
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def me(self) -> Me:
+        """Who asks."""
+        return Me.model_validate(self._json("GET", "/me"))
+
+    def submit(self, paths: Iterable[Path | str]) -> TakenIn:
+        """Hand in files, or zips of them; what was refused stands in `refused`.
+
+        They are safe on the room's disk when this returns. The same bytes are the same study.
+        """
+        taken, paths = TakenIn(studies=[], refused=[]), list(paths)
+        for start in range(0, len(paths), _AT_ONCE):
+            some = self._submit(paths[start : start + _AT_ONCE])
+            taken.studies += some.studies
+            taken.refused += some.refused
+        return taken
+
+    def submit_bytes(self, content: bytes, name: str) -> TakenIn:
+        """Hand in a file that is held in memory."""
+        return self._taken([("files", (name, content))])
+
+    def _submit(self, paths: Sequence[Path | str]) -> TakenIn:
+        with ExitStack() as stack:
+            opened = [stack.enter_context(Path(path).open("rb")) for path in paths]
+            files = [
+                ("files", (Path(path).name, file)) for path, file in zip(paths, opened, strict=True)
+            ]
+            return self._taken(files)
+
+    def _taken(self, files: list) -> TakenIn:
+        try:
+            return TakenIn.model_validate(self._json("POST", "/studies", files=files))
+        except _Refused as error:
+            refused = error.document.get("refused")
+            if not refused:
+                raise
+            return TakenIn(studies=[], refused=refused)
+
+    def read(
+        self, paths: Iterable[Path | str], *, timeout: float | None = None
+    ) -> Iterator[StudyWhole]:
+        """Hand in files and give each study once it was read, or could not be, as they are done.
+
+        Raises RoomError for a file that is refused, after the others were handed in, and where
+        nothing was read for `timeout` seconds.
+        """
+        taken = self.submit(paths)
+        yield from self.wait((study.id for study in taken.studies), timeout=timeout)
+        if taken.refused:
+            one = taken.refused[0]
+            raise RoomError(one.error, status=422, reason=one.reason)
+
+    def wait(self, studies: Iterable[str], *, timeout: float | None = None) -> Iterator[StudyWhole]:
+        """Give each of these studies, by id, once it was read, or could not be."""
+        left, pause = list(dict.fromkeys(studies)), 0.1
+        last = time.monotonic()
+        while left:
+            for id_ in list(left):
+                study = self.study(id_)
+                if study.state in ("read", "failed"):
+                    left.remove(id_)
+                    pause, last = 0.1, time.monotonic()
+                    yield study
+            if left and timeout is not None and time.monotonic() - last > timeout:
+                what = f"{len(left)} studies were not read within {timeout:g} s"
+                raise RoomError(what, status=0, reason="too_slow")
+            if left:
+                time.sleep(pause)
+                pause = min(2.0, pause * 1.5)
+
+    def study(self, id_: str) -> StudyWhole:
+        """A study with its readings and reviews."""
+        return StudyWhole.model_validate(self._json("GET", f"/studies/{id_}"))
+
+    def studies(self, **filters: Any) -> Iterator[Study]:
+        """The work list, most urgent first; filters as of `GET /studies`: decision, state, region,
+        reviewed, q, since."""
+        cursor = None
+        while True:
+            page = self.page(cursor=cursor, **filters)
+            yield from page.studies
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def page(self, *, limit: int = 200, cursor: str | None = None, **filters: Any) -> Studies:
+        """One page of the work list, with the counts of all."""
+        asked = {"limit": limit, "cursor": cursor} | filters
+        params = {name: value for name, value in asked.items() if value is not None}
+        return Studies.model_validate(self._json("GET", "/studies", params=params))
+
+    def delete(self, id_: str) -> None:
+        """Delete a study; an administrator may."""
+        self._ask("DELETE", f"/studies/{id_}")
+
+    def review(
+        self,
+        id_: str,
+        *,
+        agrees: bool,
+        decision: Opinion | None = None,
+        frame: int = 1,
+        boxes: Sequence[Box] = (),
+        comment: str = "",
+    ) -> Review:
+        """Agree or disagree with a frame's reading."""
+        said = NewReview(
+            frame=frame, agrees=agrees, decision=decision, boxes=list(boxes), comment=comment
+        )
+        answer = self._json("POST", f"/studies/{id_}/reviews", json=said.model_dump(mode="json"))
+        return Review.model_validate(answer)
+
+    def image(self, id_: str, *, frame: int = 1, size: int = 4096) -> bytes:
+        """The radiograph as PNG, its pixels in the order as stored."""
+        return self._ask("GET", f"/studies/{id_}/image", params={"frame": frame, "size": size})
+
+    def evidence(self, id_: str, *, frame: int = 1) -> bytes:
+        """The evidence as PNG, to be laid over the image."""
+        return self._ask("GET", f"/studies/{id_}/evidence", params={"frame": frame})
+
+    def overlay(self, id_: str, *, frame: int = 1, language: Literal["en", "tr"] = "en") -> bytes:
+        """The reading as a picture, PNG."""
+        asked = {"frame": frame, "language": language}
+        return self._ask("GET", f"/studies/{id_}/overlay.png", params=asked)
+
+    def report(self, id_: str, *, frame: int = 1, language: Literal["en", "tr"] = "en") -> bytes:
+        """The report as PDF."""
+        asked = {"frame": frame, "language": language}
+        return self._ask("GET", f"/studies/{id_}/report.pdf", params=asked)
+
+    def records(self, id_: str) -> list[dict[str, Any]]:
+        """The records of all frames, as `kirik predict --json` writes them."""
+        return self._json("GET", f"/studies/{id_}/result.json")
+
+    def original(self, id_: str) -> bytes:
+        """The file as it was stored."""
+        return self._ask("GET", f"/studies/{id_}/original")
+
+    def agreement(self) -> Agreement:
+        """How far people agree with the readings."""
+        return Agreement.model_validate(self._json("GET", "/agreement"))
+
+    def model(self) -> Model:
+        """The model that reads."""
+        return Model.model_validate(self._json("GET", "/model"))
+
+    def put_model(self, bundle: Path | str) -> Model:
+        """Put a zipped bundle in; an administrator may."""
+        with Path(bundle).open("rb") as file:
+            said = self._json("POST", "/model", files={"file": file}, timeout=600)
+        return Model.model_validate(said)
+
+    def training_data(self, path: Path | str) -> Path:
+        """Save all that was reviewed as a zip, which, unpacked, `kirik train` takes as data."""
+        path = Path(path)
+        draft = path.with_name(f".{path.name}.partial")
+        try:
+            with self._http.stream("GET", "/reviews.zip") as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                with draft.open("wb") as file:
+                    for piece in answer.iter_bytes():
+                        file.write(piece)
+            draft.replace(path)
+        except httpx.TransportError as error:
+            raise _away(error) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return path
+
+    def events(self) -> Iterator[Event]:
+        """Studies as they change, for as long as one listens; asked for again where it breaks."""
+        last: str | None = None
+        while True:
+            try:
+                for event, number in self._events(last):
+                    last = number or last
+                    yield event
+            except httpx.TransportError:
+                time.sleep(1)
+
+    def _events(self, last: str | None) -> Iterator[tuple[Event, str | None]]:
+        headers = {"Last-Event-ID": last} if last else {}
+        patient = httpx.Timeout(60)
+        with self._http.stream("GET", "/events", headers=headers, timeout=patient) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            fields: dict[str, str] = {}
+            for line in answer.iter_lines():
+                name, _, value = line.partition(": ")
+                if name:
+                    fields[name] = value
+                    continue
+                if "event" in fields:
+                    said = json.loads(fields.get("data", "{}"))
+                    is_study = fields["event"] == "study"
+                    study = Study.model_validate(said) if is_study else None
+                    yield Event(fields["event"], said, study), fields.get("id")
+                fields = {}
+
+    def _json(self, method: str, path: str, **asked: Any) -> Any:
+        return json.loads(self._ask(method, path, **asked))
+
+    def _ask(self, method: str, path: str, **asked: Any) -> bytes:
+        """An answer's bytes, asked for again for a while where the room is busy or away."""
+        until, pause = time.monotonic() + self._patience, 0.5
+        while True:
+            try:
+                _rewind(asked.get("files"))
+                answer = self._http.request(method, path, **asked)
+                if not answer.is_error:
+                    return answer.content
+                error: RoomError = _refusal(answer)
+            except httpx.TransportError as lost:
+                error = _away(lost)
+            wait = error.seconds or pause * random.uniform(0.5, 1)
+            again = error.status in _BUSY or (error.status == 0 and _repeatable(method, path))
+            if not again or time.monotonic() + wait > until:
+                raise error
+            time.sleep(wait)
+            pause = min(8.0, pause * 2)
+
+
+def _repeatable(method: str, path: str) -> bool:
+    """Whether a request that may have been carried out can be sent again."""
+    return method != "POST" or path == "/studies"
+
+
+def _rewind(files: Any) -> None:
+    """Back to the beginning of files that a first try has sent."""
+    for one in files.values() if isinstance(files, dict) else [f for _, (_, f) in files or ()]:
+        if hasattr(one, "seek"):
+            one.seek(0)
+
+
+class _Refused(RoomError):
+    """With the whole document of the problem."""
+
+    document: dict[str, Any]
+
+
+def _refusal(answer: httpx.Response) -> _Refused:
+    try:
+        said = answer.json()
+    except ValueError:
+        said = {}
+    document = said if isinstance(said, dict) else {}
+    seconds = answer.headers.get("retry-after", "")
+    error = _Refused(
+        document.get("detail") or f"the reading room answered {answer.status_code}",
+        status=answer.status_code,
+        reason=document.get("reason", "error"),
+        seconds=float(seconds) if seconds.isdecimal() else None,
+    )
+    error.document = document
+    return error
+
+
+def _away(error: httpx.TransportError) -> RoomError:
+    what = f"the reading room cannot be reached ({type(error).__name__}); is it running?"
+    return RoomError(what, status=0, reason="away")

@@ -1,0 +1,119 @@
+"""Whose a DICOM file is; and the same file with nothing in it that tells.
+
+To be called in the decoding child alone: the files come from anywhere.
+"""
+
+import hashlib
+import hmac
+import io
+from dataclasses import dataclass
+
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import UID
+
+from kirik.dicom.parsing import bounded_source, parsed
+from kirik.errors import RadiographError
+from kirik.radiograph import Limits
+
+_WHOSE = ["SpecificCharacterSet", "PatientName", "PatientID", "StudyInstanceUID"]
+_UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+_WITHIN_ITEMS = frozenset(
+    Tag(keyword)
+    for keyword in (
+        *("CodeValue", "CodingSchemeDesignator", "CodeMeaning"),
+        *("LUTDescriptor", "LUTData", "ModalityLUTType"),
+    )
+)
+"""What may stay within the sequences that a reading looks at."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file says of its patient and its study; None where it says nothing."""
+
+    patient_name: str | None
+    patient_id: str | None
+    study_uid: str | None
+
+
+def identity(data: bytes, name: str, limits: Limits) -> Identity:
+    """Whose a DICOM file's bytes are. Raises RadiographError (damaged)."""
+    dataset = _read(data, name, limits, _WHOSE, stop_before_pixels=True)
+    values = (_text(dataset, keyword) for keyword in _WHOSE[1:])
+    return Identity(*values)
+
+
+def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
+    """The file with only what a reading looks at, which names no patient, place or person.
+
+    key: a secret by which UIDs become others, the same ones always the same. What is written into
+    the pixels themselves stays. Raises RadiographError (damaged).
+    """
+    try:
+        dataset = parsed(data, name, limits)
+        found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
+        for element in dataset:
+            if element.VR == "SQ":
+                for item in element.value:
+                    _reduce(item)
+        for keyword in _UIDS:
+            setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
+        dataset.PatientName = dataset.PatientID = ""
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.DeidentificationMethod = "kirik: only what a reading needs"
+        return _written(dataset)
+    except RadiographError:
+        raise
+    # What the parser says may hold a patient's data.
+    except Exception:
+        raise _damaged(name) from None
+
+
+def _reduce(item: Dataset) -> None:
+    for tag in list(item.keys()):
+        if tag not in _WITHIN_ITEMS:
+            del item[tag]
+
+
+def _written(dataset: Dataset) -> bytes:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID") or UID(
+        "1.2.840.10008.5.1.4.1.1.7"
+    )
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.preamble = None
+    file = io.BytesIO()
+    dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _other(uid: str, key: bytes) -> str:
+    digest = hmac.new(key, uid.encode("utf-8", "replace"), hashlib.sha256).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def _read(data: bytes, name: str, limits: Limits, keywords: list[str], **options) -> Dataset:
+    try:
+        source = bounded_source(data, name, limits)
+        return dcmread(source, force=True, specific_tags=keywords, **options)
+    except RadiographError:
+        raise
+    except Exception:
+        raise _damaged(name) from None
+
+
+def _text(dataset: Dataset, keyword: str) -> str | None:
+    try:
+        value = str(dataset.get(keyword) or "")
+    except Exception:  # a broken character set
+        return None
+    return " ".join(value.replace("^", " ").split()) or None
+
+
+def _damaged(name: str) -> RadiographError:
+    message = f"{name}: a damaged DICOM file; export or send it again"
+    return RadiographError(message, reason="damaged")

@@ -1,0 +1,215 @@
+"""People's accounts: Argon2id passwords, roles, and a lock-out that is the same for every name."""
+
+import re
+import unicodedata
+from datetime import timedelta
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from kirik.service import audit_trail
+from kirik.service.access import LOCAL
+from kirik.service.core import Core
+from kirik.service.engine import now_of
+from kirik.service.limits import hit, row_of
+from kirik.service.refusals import Conflict, Invalid, NotFound, NotSignedIn, TooMany
+from kirik.service.tables import ROLES, Account, SignIn, Token
+
+LEAST_LETTERS, MOST_LETTERS = 12, 1024
+TRIES = 5
+"""Wrong passwords in a row after which a name is locked, at first for `LOCKED_SECONDS`, each
+further time for twice as long, up to `MOST_LOCKED_SECONDS`."""
+
+LOCKED_SECONDS, MOST_LOCKED_SECONDS = 60, 3600
+_A_DAY, _TRIES_OF_AN_ADDRESS = 86_400, 30
+
+_NAME = re.compile(r"[\w][\w.@+-]{0,79}")
+_HASHER = PasswordHasher()
+"""Argon2id by the second recommendation of RFC 9106: 64 MiB, three passes."""
+
+
+def add(
+    session: Session,
+    name: str,
+    password: str,
+    role: str = "reader",
+    *,
+    patients: bool | None = None,
+    own: bool = False,
+    by: str = "local",
+) -> Account:
+    """A new account. Raises Invalid for an unusable name, password or role, Conflict for a name
+    that is taken.
+
+    patients: whether patients' names are shown; from the reviewer on where None.
+    """
+    name = checked_name(name)
+    _check_role(role)
+    if session.scalar(select(Account).where(Account.name == name)) or session.scalar(
+        select(Token).where(Token.name == name)
+    ):
+        raise Conflict(f"the name {name} is taken; choose another")
+    account = Account(
+        name=name,
+        password=hashed(name, password),
+        role=role,
+        patients=role != "reader" if patients is None else patients,
+        own=own,
+    )
+    session.add(account)
+    session.flush()
+    audit_trail.record(session, by, "account.added", name, role=role, patients=account.patients)
+    return account
+
+
+def listed(session: Session) -> list[Account]:
+    """All accounts by name."""
+    return list(session.scalars(select(Account).order_by(Account.name)))
+
+
+def find(session: Session, name: str) -> Account:
+    """Raises NotFound where there is none of this name."""
+    account = session.scalar(select(Account).where(Account.name == _plain(name)))
+    if account is None:
+        raise NotFound("no account of this name; see kirik users list")
+    return account
+
+
+def change(
+    session: Session,
+    name: str,
+    *,
+    by: str,
+    role: str | None = None,
+    enabled: bool | None = None,
+    patients: bool | None = None,
+    own: bool | None = None,
+    language: str | None = None,
+) -> Account:
+    """Change what is given. Raises NotFound, Invalid, and Conflict where no administrator would
+    be left. Whoever is disabled, or of another role now, is signed out."""
+    account = find(session, name)
+    asked = {"role": role, "enabled": enabled, "patients": patients, "own": own}
+    changes = {key: value for key, value in asked.items() if value is not None}
+    changes = {key: value for key, value in changes.items() if getattr(account, key) != value}
+    if role is not None:
+        _check_role(role)
+    ends = changes.get("role") or changes.get("enabled") is False
+    if ends and account.role == "administrator" and account.enabled:
+        _refuse_the_last(session, account)
+    for key, value in changes.items():
+        setattr(account, key, value)
+    if language is not None:
+        account.language = language[:8]
+    if changes:
+        session.execute(delete(SignIn).where(SignIn.account_number == account.number))
+        audit_trail.record(session, by, "account.changed", account.name, **changes)
+    return account
+
+
+def set_password(session: Session, name: str, password: str, *, by: str) -> None:
+    """A new password; whoever was signed in with the old one is signed out."""
+    account = find(session, name)
+    account.password = hashed(account.name, password)
+    session.execute(delete(SignIn).where(SignIn.account_number == account.number))
+    audit_trail.record(session, by, "account.password", account.name)
+
+
+def check_password(core: Core, name: str, password: str, address: str) -> Account:
+    """The account of a name and its password.
+
+    Raises NotSignedIn, the same whatever is wrong and as late, and TooMany after repeated
+    failures of the name or the address; both stand in the audit trail.
+    """
+    name = _plain(name)
+    hit(core, f"sign-in-from:{address}", _TRIES_OF_AN_ADDRESS, 60)
+    _refuse_locked(core, name)
+    with core.database.reading() as session:
+        account = session.scalar(select(Account).where(Account.name == name))
+    known = _verified(account.password if account else _no_ones(), password)
+    if not (known and account and account.enabled):
+        _count_failure(core, name, address, known=account is not None)
+        raise NotSignedIn("wrong name or password")
+    with core.database.writing() as session:
+        row_of(session, f"sign-in:{name}", _A_DAY).count = 0
+        account = find(session, name)
+        account.last_seen_at = now_of(session)
+        if _HASHER.check_needs_rehash(account.password):
+            account.password = _HASHER.hash(password)
+        return account
+
+
+def checked_name(name: str) -> str:
+    """A name as it is kept. Raises Invalid."""
+    name = _plain(name)
+    if not _NAME.fullmatch(name) or name == LOCAL.name:
+        raise Invalid("a name has 1 to 80 letters, digits and . @ + - _, and is not 'local'")
+    return name
+
+
+def hashed(name: str, password: str) -> str:
+    """A new password's hash. Raises Invalid for one that is too short, too long, or the name."""
+    if not LEAST_LETTERS <= len(password) <= MOST_LETTERS:
+        raise Invalid(f"a password has {LEAST_LETTERS} to {MOST_LETTERS} letters; take a sentence")
+    if len(set(password)) < 5 or password.casefold() == name:
+        raise Invalid("this password is too easy to guess; take a sentence")
+    return _HASHER.hash(_normal(password))
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).strip().lower()[:80]
+
+
+def _normal(password: str) -> str:
+    # The same letters may be composed in one system and not in another.
+    return unicodedata.normalize("NFC", password)
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise Invalid(f"role {role!r}: give {', '.join(ROLES)}")
+
+
+def _refuse_the_last(session: Session, account: Account) -> None:
+    others = select(func.count()).where(
+        Account.role == "administrator", Account.enabled, Account.number != account.number
+    )
+    if not session.scalar(others):
+        raise Conflict("this is the last administrator; make another one first")
+
+
+def _verified(hash_: str, password: str) -> bool:
+    if len(password) > MOST_LETTERS:
+        return False
+    try:
+        return _HASHER.verify(hash_, _normal(password))
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+@cache
+def _no_ones() -> str:
+    """The hash that a name without an account is checked against, so that it takes as long."""
+    return _HASHER.hash("no one's")
+
+
+def _refuse_locked(core: Core, name: str) -> None:
+    with core.database.writing() as session:
+        row, moment = row_of(session, f"sign-in:{name}", _A_DAY), now_of(session)
+        left = (row.locked_until - moment).total_seconds() if row.locked_until else 0
+    if left > 0:
+        raise TooMany("too many wrong passwords; wait before the next one", left)
+
+
+def _count_failure(core: Core, name: str, address: str, *, known: bool) -> None:
+    with core.database.writing() as session:
+        row, moment = row_of(session, f"sign-in:{name}", _A_DAY), now_of(session)
+        row.count += 1
+        if row.count >= TRIES:
+            seconds = min(LOCKED_SECONDS * 2 ** (row.count - TRIES), MOST_LOCKED_SECONDS)
+            row.locked_until = moment + timedelta(seconds=seconds)
+        # Some type their password where the name should stand: no unknown one is written down.
+        audit_trail.record(session, name if known else "–", "session.refused", address=address)

@@ -1,0 +1,121 @@
+"""The reading room as an ASGI application: API, pages, and what stands before them.
+
+    app = create_app(ServiceSettings(...))
+
+Nothing here reads radiographs: that is a worker's, see `kirik.service.worker`.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
+from fastapi.routing import APIRoute
+
+from kirik import __version__
+from kirik.service.api import asked, live, people, pictures, problems, room, schemas, studies
+from kirik.service.core import Core, open_core
+from kirik.service.events import Hub
+from kirik.service.films import Films
+from kirik.service.guard import Guard, PagesSignedIn, Rates
+from kirik.service.metrics import Metrics
+from kirik.service.settings import MIB, ServiceSettings
+
+API = "/api/v1"
+
+_ABOUT = """
+Hand radiographs in, see them read, judge the readings.
+
+Show a token (`Authorization: Bearer …`), or sign in (`POST /session`) and send the header
+`X-Requested-With: kirik` and the cookie `kirik_csrf` as the header `X-CSRF-Token` with all that
+changes something. Errors are problem+json (RFC 9457) with a stable word in `reason`.
+
+For research and decision support; not a medical device.
+"""
+_ERRORS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
+
+
+def create_app(
+    settings: ServiceSettings | None = None, *, core: Core | None = None, rates: Rates | None = None
+) -> FastAPI:
+    """The application. core: opened already, and closed by who opened it; else of `settings`.
+
+    Raises as `open_core` does.
+    """
+    own = core is None
+    core = core or open_core(settings or ServiceSettings())
+    app = FastAPI(
+        title="kirik: the reading room",
+        description=_ABOUT,
+        version=__version__,
+        openapi_url=f"{API}/openapi.json",
+        # FastAPI's own pages would load scripts from another host.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(own),
+        generate_unique_id_function=_operation,
+    )
+    state = app.state
+    state.core, state.metrics, state.films = core, Metrics(), Films(core)
+    state.closed = False
+    problems.add_problems(app)
+    app.include_router(_api())
+    _add_places(app)
+    app.add_middleware(PagesSignedIn)
+    uploads = core.settings.most_request_bytes + MIB  # the boundaries between the files
+    app.add_middleware(
+        Guard,
+        metrics=state.metrics,
+        rates=rates or Rates(),
+        most_body={f"{API}/studies": uploads, f"{API}/model": room.MODEL_BYTES},
+    )
+    return app
+
+
+def _api() -> APIRouter:
+    errors = {
+        code: {"content": {problems.MEDIA_TYPE: {"schema": schemas.Problem.model_json_schema()}}}
+        for code in _ERRORS
+    }
+    api = APIRouter(
+        prefix=API,
+        dependencies=[Depends(asked.refuse_forged)],
+        responses={code: {"description": "An error"} | said for code, said in errors.items()},
+    )
+    for part in (studies, pictures, live, people, room):
+        api.include_router(part.router)
+    return api
+
+
+def _add_places(app: FastAPI) -> None:
+    """What lies outside the API: pages, health and metrics for those who watch over it."""
+    from kirik.service.pages import add_pages
+
+    app.add_api_route("/health", room.health, include_in_schema=False)
+    app.add_api_route("/metrics", room.metrics, include_in_schema=False)
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon(_: Request) -> Response:
+        return RedirectResponse("/static/icon.svg", 301)
+
+    add_pages(app)
+
+
+def _lifespan(own: bool):
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.hub = Hub(app.state.core, app.state.metrics)
+        # Reading has the cores; whoever looks at pictures waits in turn.
+        app.state.drawing = anyio.CapacityLimiter(max(1, min(2, os.cpu_count() or 1)))
+        yield
+        app.state.hub.end()
+        if own:
+            app.state.core.close()
+
+    return lifespan
+
+
+def _operation(route: APIRoute) -> str:
+    return route.name

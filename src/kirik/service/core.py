@@ -1,0 +1,38 @@
+"""What is open while the reading room runs: settings, database, files, decoders."""
+
+from dataclasses import dataclass, field
+
+from kirik.radiograph import Limits
+from kirik.reading.decoder import Decoders, DecodingLimits
+from kirik.service.blobs import Blobs
+from kirik.service.engine import Database
+from kirik.service.migrations import upgrade
+from kirik.service.settings import ServiceSettings
+
+
+@dataclass(frozen=True)
+class Core:
+    """Safe to share among threads; a forked process opens its own."""
+
+    settings: ServiceSettings
+    database: Database
+    blobs: Blobs
+    decoders: Decoders = field(repr=False)
+
+    def close(self) -> None:
+        """End the decoders and close the database."""
+        self.decoders.close()
+        self.database.close()
+
+
+def open_core(settings: ServiceSettings) -> Core:
+    """Make what is not there yet, bring the database up to date, and open it all.
+
+    Raises Unavailable where the database is away, SettingsError for an address that is none, and
+    OSError where the data folder cannot be used.
+    """
+    blobs = Blobs(settings.data)
+    database = Database(settings.url, durability=settings.durability)
+    upgrade(database)
+    limits = DecodingLimits(sizes=Limits(file_bytes=settings.most_file_bytes))
+    return Core(settings, database, blobs, Decoders(limits))

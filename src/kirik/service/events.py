@@ -1,0 +1,188 @@
+"""Studies as they change, told to every page that listens (server-sent events).
+
+The database's changes are counted, and one look a moment finds what is new, whichever process made
+it. That look is made once for all who listen, and what it found is written out once for all who
+see the same.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+
+from kirik.errors import KirikError
+from kirik.service import worklist
+from kirik.service.access import Principal
+from kirik.service.api import shown
+from kirik.service.core import Core
+from kirik.service.metrics import Metrics
+from kirik.service.refusals import NotSignedIn, TooMany
+from kirik.service.worklist import Filters
+
+log = logging.getLogger("kirik.service")
+
+LOOK_EVERY = 0.4
+"""Seconds between two looks at what has changed."""
+
+_COUNTS_EVERY = 1.0
+_SIGN_OF_LIFE = 15.0
+_BEHIND = 400
+"""Messages that a listener may be behind; then it is let go, and asks anew."""
+_MOST, _MOST_EACH = 1_000, 20
+
+_Key = tuple[str | None, bool]
+"""Who sees the same: the name where only its own studies are seen, and whether patients are."""
+
+
+@dataclass(eq=False)
+class _Listener:
+    principal: Principal
+    queue: asyncio.Queue = field(default_factory=lambda: asyncio.Queue(_BEHIND))
+    lost: bool = False
+
+    @property
+    def key(self) -> _Key:
+        return (self.principal.name if self.principal.own else None, self.principal.patients)
+
+    def tell(self, messages: Iterable[str]) -> None:
+        for message in messages:
+            if self.queue.full():
+                self.lost = True
+                return
+            self.queue.put_nowait(message)
+
+
+class Hub:
+    """Looks for changes while anybody listens. Belongs to one event loop."""
+
+    def __init__(self, core: Core, metrics: Metrics):
+        self._core, self._metrics = core, metrics
+        self._listeners: set[_Listener] = set()
+        self._task: asyncio.Task | None = None
+        self._last = 0
+        self._counted: dict[_Key, float] = {}
+        self._ended, self._starting = asyncio.Event(), asyncio.Lock()
+
+    def end(self) -> None:
+        """Let go of all who listen: the server stops."""
+        self._ended.set()
+        for listener in self._listeners:
+            listener.lost = True
+            with suppress(asyncio.QueueFull):
+                listener.queue.put_nowait("")
+
+    def admit(self, principal: Principal) -> None:
+        """Raises TooMany where too many listen, in all or by this name."""
+        same = sum(one.principal.name == principal.name for one in self._listeners)
+        if len(self._listeners) >= _MOST or same >= _MOST_EACH:
+            raise TooMany("too many pages listen; close some", 10)
+
+    async def listen(
+        self, principal: Principal, since: int | None, check: Callable[[], Principal]
+    ) -> AsyncIterator[str]:
+        """Events as text, from change number `since` on, until the listener goes.
+
+        check: called again and again; where it raises NotSignedIn, the stream ends.
+        """
+        listener = _Listener(principal)
+        self._listeners.add(listener)  # before the first look, so that nothing falls between
+        self._metrics.listeners(len(self._listeners))
+        try:
+            await self._start()
+            yield "retry: 3000\n\n"
+            for message in await run_in_threadpool(self._first, principal, since):
+                yield message
+            while not listener.lost and not self._ended.is_set():
+                try:
+                    yield await asyncio.wait_for(listener.queue.get(), _SIGN_OF_LIFE)
+                except TimeoutError:
+                    try:
+                        await run_in_threadpool(check)
+                    except NotSignedIn:
+                        return
+                    yield ": still here\n\n"
+        finally:
+            self._listeners.discard(listener)
+            self._metrics.listeners(len(self._listeners))
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._task is None or self._task.done():
+                self._last = await run_in_threadpool(self._newest)
+                self._task = asyncio.create_task(self._look())
+
+    def _newest(self) -> int:
+        with self._core.database.reading() as session:
+            return worklist.last_change(session)
+
+    def _first(self, principal: Principal, since: int | None) -> list[str]:
+        """What a listener is told at once: the counts, and what it missed."""
+        with self._core.database.reading() as session:
+            changes = worklist.changes_after(session, since) if since is not None else []
+            counts = worklist.counts(session, principal, Filters())
+            told = _told(session, principal, changes)
+        return [*told, _event("counts", counts)]
+
+    async def _look(self) -> None:
+        """While anybody listens: tell what is new."""
+        waiting: dict[_Key, bool] = {}
+        while self._listeners and not self._ended.is_set():
+            await asyncio.sleep(LOOK_EVERY)
+            sample = {one.key: one.principal for one in self._listeners}
+            try:
+                found = await run_in_threadpool(self._news, sample, waiting)
+            except KirikError:  # the database is away: those who listen hear of it later
+                continue
+            except Exception as error:
+                log.error("looking for changes failed (%s)", type(error).__name__)
+                continue
+            for listener in list(self._listeners):
+                listener.tell(found.get(listener.key, ()))
+
+    def _news(
+        self, sample: dict[_Key, Principal], waiting: dict[_Key, bool]
+    ) -> dict[_Key, list[str]]:
+        """Messages by who sees the same. waiting: whose counts are to be told as soon as may be."""
+        found: dict[_Key, list[str]] = {}
+        with self._core.database.reading() as session:
+            changes = worklist.changes_after(session, self._last)
+            for key, principal in sample.items():
+                messages = _told(session, principal, changes)
+                waiting[key] = waiting.get(key, False) or bool(changes)
+                soon = time.monotonic() - self._counted.get(key, 0) >= _COUNTS_EVERY
+                if waiting[key] and soon:
+                    counts = worklist.counts(session, principal, Filters())
+                    messages.append(_event("counts", counts))
+                    waiting[key], self._counted[key] = False, time.monotonic()
+                found[key] = messages
+        if changes:
+            self._last = changes[-1][0]
+        return found
+
+
+def _told(session, principal: Principal, changes: list[tuple[int, str]]) -> list[str]:
+    """Messages for changes, each study once, with the number of its last change."""
+    numbers = {study: number for number, study in changes}
+    rows = worklist.by_ids(session, principal, list(numbers))
+    told = {}
+    for study in shown.studies(session, principal, rows):
+        leave_out = None if study.patient else {"patient"}
+        told[study.id] = study.model_dump(mode="json", exclude=leave_out)
+    seen = {row.id for row in rows}
+    messages = []
+    for study, number in sorted(numbers.items(), key=lambda item: item[1]):
+        if study in seen:
+            messages.append(_event("study", told[study], number))
+        elif not principal.own:
+            messages.append(_event("gone", {"id": study}, number))
+    return messages
+
+
+def _event(name: str, said: dict, number: int | None = None) -> str:
+    id_ = "" if number is None else f"id: {number}\n"
+    return f"event: {name}\n{id_}data: {json.dumps(said, ensure_ascii=False)}\n\n"

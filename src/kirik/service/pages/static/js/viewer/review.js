@@ -1,0 +1,142 @@
+// A person's judgement of a reading: kept with who and when, never overwritten; the newest counts.
+
+import { may, me, post } from "../api.js";
+import { $, $$, h, icon, say } from "../dom.js";
+import { date, number, t } from "../words.js";
+
+const OPPOSITE = { fracture: "no_fracture", no_fracture: "fracture" };
+
+export class Review {
+  /** saved(review, next): called after the server has kept one. */
+  constructor(place, boxes, saved) {
+    Object.assign(this, { place, boxes, saved, form: $("form", place) });
+    this.problem = $(".problem", place);
+    this.form.addEventListener("change", (event) => this.follow(event.target.name));
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.save(event.submitter?.value === "next");
+    });
+    $("#take", place).addEventListener("click", () => this.boxes.set(this.reading.findings));
+  }
+
+  async show(study, reading) {
+    Object.assign(this, { study, reading });
+    this.place.hidden = !reading && !study.reviews?.length;
+    $("#take", this.place).hidden = !reading?.findings?.length;
+    this.history(study.reviews ?? []);
+    const allowed = may(await me(), "reviewer");
+    $("#not-allowed").hidden = allowed;
+    this.form.hidden = !allowed || !reading?.decision;
+    // What was said last is where a correction begins.
+    const last = (study.reviews ?? []).filter((review) => review.frame === (reading?.frame ?? 1)).sort(newest)[0];
+    if (last && !this.boxes.all.length && last.boxes?.length) this.boxes.set(last.boxes);
+  }
+
+  /** To agree or not says, mostly, what the decision is, and the other way round. */
+  follow(name) {
+    const { agrees, decision } = this.form.elements;
+    const read = this.reading.decision;
+    if (name === "agrees") this.preset();
+    else if (name === "decision" && read in OPPOSITE && (decision.value !== read || !agrees.value)) {
+      agrees.value = String(decision.value === read);
+    }
+  }
+
+  preset() {
+    const agrees = this.form.elements.agrees.value === "true";
+    const read = this.reading.decision;
+    const meant = agrees ? (read in OPPOSITE ? read : null) : OPPOSITE[read];
+    for (const radio of this.form.elements.decision) radio.checked = radio.value === meant;
+  }
+
+  agree(agrees) {
+    if (this.form.hidden) return;
+    const radio = $$("[name=agrees]", this.form).find((one) => one.value === String(agrees));
+    radio.checked = true;
+    radio.focus();
+    this.preset();
+  }
+
+  async save(next = false) {
+    if (this.form.hidden || this.saving) return;
+    const { agrees, decision, comment } = this.form.elements;
+    const lacking = !agrees.value ? "agree" : !decision.value ? "decide" : "";
+    if (lacking || (decision.value === "no_fracture" && this.boxes.all.length)) {
+      this.problem.textContent = t(lacking ? `review_${lacking}_first` : "review_boxes");
+      $(lacking === "agree" ? "[name=agrees]" : "[name=decision]", this.form).focus();
+      return;
+    }
+    this.problem.textContent = "";
+    this.saving = true;
+    try {
+      const review = await post(`/studies/${this.study.id}/reviews`, {
+        frame: this.reading.frame ?? 1,
+        agrees: agrees.value === "true",
+        decision: decision.value,
+        boxes: this.boxes.all.map(rounded),
+        comment: comment.value.trim(),
+      });
+      say(t("review_saved"));
+      this.form.reset();
+      this.saved(review, next);
+    } catch (error) {
+      this.problem.textContent = error.message;
+    } finally {
+      this.saving = false;
+    }
+  }
+
+  history(reviews) {
+    $("#history").hidden = !reviews.length;
+    $("#history ol").replaceChildren(
+      ...[...reviews]
+        .sort(newest)
+        .map((review, place) =>
+          h(
+            "li",
+            {},
+            h(
+              "p",
+              {},
+              h(
+                "span",
+                { class: `tag ${review.agrees ? "agreed" : "disagreed"}` },
+                icon(review.agrees ? "check" : "cross"),
+                t(review.agrees ? "agreed" : "disagreed"),
+              ),
+              ` ${t(`decide_${review.decision}`)}`,
+              place === 0 ? h("span", { class: "soft small" }, ` · ${t("review_counts")}`) : null,
+            ),
+            review.comment ? h("p", { class: "comment" }, review.comment) : null,
+            h(
+              "p",
+              { class: "soft small" },
+              [
+                review.by,
+                date(review.at),
+                review.boxes?.length ? t("boxes_count", { count: number(review.boxes.length) }) : null,
+                this.study.frames > 1 ? t("frame", { number: number(review.frame) }) : null,
+              ]
+                .filter(Boolean)
+                .join(" · "),
+            ),
+            review.boxes?.length && !this.form.hidden
+              ? h(
+                  "button",
+                  { type: "button", class: "quiet small", onclick: () => this.boxes.set(review.boxes) },
+                  t("boxes_show"),
+                )
+              : null,
+          ),
+        ),
+    );
+  }
+
+  get dirty() {
+    return this.form.elements.comment.value.trim() !== "" || this.form.elements.agrees.value !== "";
+  }
+}
+
+const newest = (one, other) => (one.at < other.at ? 1 : -1);
+const rounded = (box) =>
+  Object.fromEntries(Object.entries(box).map(([name, value]) => [name, Math.round(value * 10) / 10]));

@@ -1,0 +1,62 @@
+// The page's words, and numbers, dates and sizes as its language writes them.
+
+const words = JSON.parse(document.getElementById("words").textContent);
+export const language = document.documentElement.lang;
+
+/** A text by its name, its {places} filled; the name itself where there is none. */
+export function t(name, values = {}) {
+  const text = words[name] ?? name;
+  return text.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? values[key] : whole));
+}
+
+/** Whether the page has a text of this name. */
+export const has = (name) => name in words;
+
+/** A stable word of the API's (a reason, a warning, a region, an action) in the page's language. */
+export const named = (kind, word) =>
+  has(`${kind}_${word}`) ? t(`${kind}_${word}`) : String(word).replaceAll("_", " ");
+
+const decimals = new Map();
+function format(digits) {
+  if (!decimals.has(digits)) {
+    const shape = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+    decimals.set(digits, new Intl.NumberFormat(language, shape));
+  }
+  return decimals.get(digits);
+}
+export const number = (value, digits = 0) => format(digits).format(value);
+export const percent = (share) =>
+  new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 }).format(share);
+
+/** 0.997 is not 1: a probability never rounds to certainty. */
+export function probability(value, digits = 2) {
+  const least = 10 ** -digits;
+  return number(Math.min(Math.max(value, value > 0 ? least : 0), value < 1 ? 1 - least : 1), digits);
+}
+
+const UNITS = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+];
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
+const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+const daily = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
+
+export const date = (text) => (text ? exact.format(new Date(text)) : "–");
+export const day = (text) => (text ? daily.format(new Date(text)) : "–");
+
+/** "5 min. ago" for what is younger than a week, else its date. */
+export function ago(text) {
+  const seconds = (Date.now() - new Date(text)) / 1000;
+  if (seconds < 45) return t("just_now");
+  if (seconds > 7 * 86400) return day(text);
+  const [unit, length] = UNITS.find(([, length]) => seconds >= length) ?? UNITS[2];
+  return relative.format(-Math.max(1, Math.round(seconds / length)), unit);
+}
+
+export function bytes(count) {
+  let power = 0;
+  while (count >= 1000 && power < 4) [count, power] = [count / 1000, power + 1];
+  return `${number(count, power && count < 100 ? 1 : 0)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
+}

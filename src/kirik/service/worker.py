@@ -1,0 +1,280 @@
+"""The loop that reads: claims studies, decodes them in children while the network runs, finishes.
+
+It may be killed at any moment: what it had claimed is taken up again, by it or another, when its
+lease has run out. Where the database is away it waits and goes on, its results in hand.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from kirik.errors import KirikError, RadiographError
+from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.cores import usable_cores
+from kirik.reading.prepare import Prepared
+from kirik.service import retention, work
+from kirik.service.core import Core, open_core
+from kirik.service.engine import now_of
+from kirik.service.models_in_use import model_in_use
+from kirik.service.refusals import StorageFull, Unavailable
+from kirik.service.results import Result
+from kirik.service.settings import ServiceSettings
+from kirik.service.tables import Worker as Row
+from kirik.service.tables import new_id
+from kirik.service.work import Claim
+
+log = logging.getLogger("kirik.worker")
+
+BATCH = 16
+_POLL, _MODEL_SECONDS, _SWEEP_SECONDS = 0.25, 5.0, 600.0
+_WAITS = (0.2, 0.5, 1.0, 2.0, 5.0)
+_AWAY = ("missing", "unreadable", "no_permission")
+"""Reasons of a file that is not there: its folder may only not be mounted."""
+
+_LATER_SECONDS, _TRIES_OF_A_FILE = 15.0, 4
+_Done = TypeVar("_Done")
+
+
+@dataclass
+class _Begun:
+    """A claimed study that is being decoded for a model."""
+
+    claim: Claim
+    classifier: Classifier
+    decoded: "Future[list[Prepared | KirikError]]"
+
+
+class Worker:
+    """Reads what waits with one model at a time, until it is told to stop.
+
+    classifier: always this one, for tests; else the model in use, and another as soon as an
+    administrator puts one in.
+    """
+
+    def __init__(self, core: Core, classifier: Classifier | None = None):
+        self.core, self.id = core, new_id()
+        self._fixed, self._classifier, self._model_path = classifier, classifier, None
+        self._read, self._problem, self._asked = 0, None, 0.0
+        self._leases: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._awake = threading.Event()
+
+    def wake(self) -> None:
+        """Look at once for what came in."""
+        self._awake.set()
+
+    def run(self, stop: threading.Event, *, until_idle: bool = False) -> int:
+        """Read until `stop` is set, or, `until_idle`, nothing waits any more; how many studies
+        were finished. What was begun and not finished is given back."""
+        workers = min(usable_cores(), 8)
+        begun: deque[_Begun] = deque()
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="kirik-decode")
+        with self._beating(stop):
+            try:
+                while not stop.is_set():
+                    if not self._ready(stop):
+                        continue
+                    self._claim(pool, begun)
+                    if begun:
+                        self._finish(self._batch(begun), stop)
+                    elif until_idle:
+                        break
+                    else:
+                        self._awake.wait(_POLL)
+                        self._awake.clear()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._give_back(one.claim for one in begun)
+        return self._read
+
+    def _ready(self, stop: threading.Event) -> bool:
+        """Whether there is a model to read with; asks now and then whether it is another one."""
+        if self._fixed is not None or time.monotonic() - self._asked < _MODEL_SECONDS:
+            return self._classifier is not None
+        try:
+            path = model_in_use(self.core)
+            if self._classifier is None or path != self._model_path:
+                settings = self.core.settings
+                self._classifier = load_model(
+                    path, threads=settings.threads, decoders=self.core.decoders
+                )
+                self._model_path = path
+                log.info("reads with %s", self._classifier.name)
+            self._asked, self._problem = time.monotonic(), None
+            return True
+        except KirikError as error:
+            self._problem = str(error)
+            log.error("cannot read: %s", error)
+            stop.wait(2)
+            return False
+
+    def _claim(self, pool: ThreadPoolExecutor, begun: deque[_Begun]) -> None:
+        """Keep two batches of files being decoded."""
+        room = 2 * BATCH - len(begun)
+        if room < BATCH and begun:
+            return
+        try:
+            with self.core.database.reading() as session:
+                if not work.any_open(session):
+                    return
+            claims = work.claim(self.core, room)
+        except (Unavailable, StorageFull) as error:
+            log.warning("cannot claim: %s", error)
+            time.sleep(_WAITS[1])
+            return
+        for claim in claims:
+            with self._lock:
+                self._leases[claim.lease] = self._leases.get(claim.lease, 0) + 1
+            classifier = self._classifier
+            decoded = pool.submit(self._decode, claim, classifier)
+            begun.append(_Begun(claim, classifier, decoded))
+
+    def _decode(self, claim: Claim, classifier: Classifier) -> list[Prepared | KirikError]:
+        path = self.core.blobs.path(claim.blob)
+        try:
+            return classifier.prepare(path)
+        except KirikError as error:
+            return [_nameless(error, path)]
+        except Exception as error:  # one odd file must not cost the others theirs
+            what = f"could not be decoded ({type(error).__name__})"
+            return [RadiographError(what, reason="unexpected")]
+
+    def _batch(self, begun: deque[_Begun]) -> list[_Begun]:
+        """The next studies for one model, at most a batch: those that are decoded, or the first."""
+        batch = [begun.popleft()]
+        batch[0].decoded.exception()  # waits
+        while begun and len(batch) < BATCH and begun[0].decoded.done():
+            if begun[0].classifier is not batch[0].classifier:
+                break
+            batch.append(begun.popleft())
+        return batch
+
+    def _finish(self, batch: list[_Begun], stop: threading.Event) -> None:
+        """Judge the batch's frames and keep their results, however long the database is away."""
+        later = [one.claim for one in batch if self._is_away(one)]
+        model = batch[0].classifier.name
+        there = [one for one in batch if one.claim not in later]
+        results = _judged(there, self.core)
+        done = [(one.claim, results[one.claim]) for one in there]
+        if later:
+            seconds = _LATER_SECONDS
+            self._persist(lambda: work.release(self.core, later, seconds=seconds, tried=True), stop)
+        if done:
+            kept = self._persist(lambda: work.finish(self.core, done, model), stop)
+            self._read += len(kept or ())
+        with self._lock:
+            for one in batch:
+                self._leases[one.claim.lease] -= 1
+                if not self._leases[one.claim.lease]:
+                    del self._leases[one.claim.lease]
+
+    def _is_away(self, one: _Begun) -> bool:
+        first = one.decoded.result()[0]
+        gone = isinstance(first, RadiographError) and first.reason in _AWAY
+        return gone and one.claim.attempts < _TRIES_OF_A_FILE
+
+    def _persist(self, keep: Callable[[], _Done], stop: threading.Event) -> _Done | None:
+        """Do it as soon as the database is there; None where we are to stop before that."""
+        for wait in (*_WAITS, *([_WAITS[-1]] * 100_000)):
+            try:
+                return keep()
+            except (Unavailable, StorageFull) as error:
+                log.warning("results wait: %s", error)
+                if stop.wait(wait):
+                    return None
+        return None
+
+    def _give_back(self, claims: Iterable[Claim]) -> None:
+        # Where that fails, the leases run out.
+        with suppress(KirikError):
+            work.release(self.core, list(claims))
+
+    @contextmanager
+    def _beating(self, stop: threading.Event):
+        """Renew the leases and show a sign of life, in a thread of its own."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(over,), name="kirik-beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(timeout=5)
+            with suppress(KirikError), self.core.database.writing() as session:
+                row = session.get(Row, self.id)
+                if row is not None:
+                    session.delete(row)
+
+    def _beat(self, over: threading.Event) -> None:
+        swept = time.monotonic()
+        while True:
+            try:
+                with self._lock:
+                    leases = list(self._leases)
+                work.heartbeat(self.core, leases)
+                self._sign()
+                if time.monotonic() - swept > _SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    retention.sweep(self.core)
+            except (KirikError, OSError) as error:
+                log.warning("no sign of life: %s", error)
+            if over.wait(self.core.settings.lease_seconds / 3):
+                return
+
+    def _sign(self) -> None:
+        with self.core.database.writing() as session:
+            moment, row = now_of(session), session.get(Row, self.id)
+            if row is None:
+                row = Row(id=self.id, host=socket.gethostname(), process=os.getpid())
+                row.started_at, row.read = moment, 0
+                session.add(row)
+            row.seen_at, row.read, row.problem = moment, self._read, self._problem
+            row.model = self._classifier and self._classifier.name
+
+
+def run_worker(settings: ServiceSettings, stop: threading.Event | None = None) -> int:
+    """`kirik worker`: read until stopped; how many studies were finished."""
+    core = open_core(settings)
+    try:
+        return Worker(core).run(stop or threading.Event())
+    finally:
+        core.close()
+
+
+def _judged(begun: list[_Begun], core: Core) -> dict[Claim, list[Result]]:
+    """The results of all frames of some studies, a batch of frames at a time."""
+    results: dict[Claim, list[Result]] = {one.claim: [] for one in begun}
+    frames = [
+        (one, number, frame)
+        for one in begun
+        for number, frame in enumerate(one.decoded.result(), 1)
+    ]
+    for start in range(0, len(frames), BATCH):
+        some = frames[start : start + BATCH]
+        good = [frame for _, _, frame in some if isinstance(frame, Prepared)]
+        judged = iter(some[0][0].classifier.judge(good) if good else ())
+        for one, number, frame in some:
+            path = core.blobs.path(one.claim.blob)
+            decoded = isinstance(frame, Prepared)
+            result = next(judged) if decoded else frame
+            if isinstance(result, KirikError):
+                result = _nameless(result, path)
+            results[one.claim].append(Result(number, result, frame.frame if decoded else None))
+    return results
+
+
+def _nameless(error: KirikError, path: Path) -> KirikError:
+    """The error without the place where the file lies here."""
+    text = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
+    kept = RadiographError(text, reason=getattr(error, "reason", "unreadable"))
+    kept.frame = getattr(error, "frame", None)
+    return kept

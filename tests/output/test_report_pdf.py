@@ -1,0 +1,84 @@
+import io
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kirik.errors import SettingsError
+from kirik.operating_points import OperatingPoints
+from kirik.radiograph import radiograph_from_array
+from kirik.reading.reading import Finding, Reading
+
+report = pytest.importorskip("kirik.output.report_pdf", reason="needs pip install 'kirik[serve]'")
+
+FILM = radiograph_from_array(np.linspace(0, 1, 96 * 64).reshape(96, 64))
+POINTS = OperatingPoints(low=0.24, high=0.62)
+
+
+def reading_of(decision: str = "fracture", probability: float | None = 0.9, **said) -> Reading:
+    values = {
+        "probabilities": {"not_fractured": 0.1, "fractured": 0.9},
+        "model": "small, version 3",
+        "points": POINTS,
+        "findings": (Finding(16, 48, 16, 16, 0.97, (2.4, 7.1)),),
+    }
+    return Reading(None, decision, probability, **(values | said))
+
+
+def text_of(pdf: bytes, tmp_path) -> str:
+    if not shutil.which("pdftotext"):
+        pytest.skip("needs pdftotext: apt-get install poppler-utils")
+    path = tmp_path / "report.pdf"
+    path.write_bytes(pdf)
+    said = subprocess.run(["pdftotext", path, "-"], capture_output=True, check=True).stdout
+    return " ".join(said.decode().split())
+
+
+def test_a_turkish_report_has_its_letters_its_comma_and_the_disclaimer(tmp_path):
+    review = SimpleNamespace(
+        agrees=False,
+        decision="no_fracture",
+        boxes=[{}],
+        comment="İğne ucu <b>şüpheli</b> & ağrısız, öyle ıslak çığ",
+        by="dr.aydın",
+        at=datetime(2026, 11, 24, 10, 0, tzinfo=UTC),
+    )
+    pdf = report.report_pdf(
+        reading_of(), FILM, None, "tr", name="Bileğin grafisi.jpg", reviews=[review]
+    )
+    said = text_of(pdf, tmp_path)
+    for words in ("Kırık olasılığı: 0,90", "Bileğin grafisi.jpg", review.comment, "tıbbi cihaz"):
+        assert words in said
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+@pytest.mark.parametrize(
+    "reading",
+    [
+        reading_of("uncertain", 0.4, warnings=("low_resolution",)),
+        reading_of("no_fracture", 0.0001, findings=()),
+        reading_of("out_of_scope", None, probabilities={}, findings=(), points=None),
+        reading_of(
+            "transverse", None, probabilities={"transverse": 0.7, "oblique": 0.3}, points=None
+        ),
+    ],
+    ids=lambda reading: reading.decision,
+)
+def test_every_decision_makes_a_report(reading, language, tmp_path):
+    pdf = report.report_pdf(reading, FILM, None, language)
+    assert pdf.startswith(b"%PDF-")
+    assert io.BytesIO(pdf).read()[-6:].strip() == b"%%EOF"
+
+
+def test_a_probability_never_rounds_to_certainty(tmp_path):
+    said = text_of(report.report_pdf(reading_of(probability=0.9991), FILM), tmp_path)
+    assert "Probability of a fracture: 0.99" in said
+    assert "about 99 of 100" in said
+
+
+def test_a_language_that_kirik_does_not_speak_is_refused():
+    with pytest.raises(SettingsError, match="en, tr"):
+        report.report_pdf(reading_of(), FILM, None, "de")

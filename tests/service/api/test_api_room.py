@@ -1,0 +1,286 @@
+"""The room itself: its model, storage, health, metrics, description, and reviews as data."""
+
+import hashlib
+import io
+import json
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from rooms import png, refused, send
+
+from kirik.bundle import SUMS, Bundle
+from kirik.dataset.index import Index
+from kirik.dataset.sources import load_index
+from kirik.dataset.sources.coco import read_annotations
+from kirik.service.export import COCO, HISTORY, TABLE
+
+
+def zip_of(folder: Path, top: str = "") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, f"{top}{path.relative_to(folder).as_posix()}")
+    return file.getvalue()
+
+
+def put(http: httpx.Client, content: bytes) -> httpx.Response:
+    return http.post("/model", files={"file": ("bundle.zip", content)})
+
+
+def test_the_model_in_use_tells_what_it_is(http):
+    said = http.get("/model").json()
+    assert (said["name"], said["version"], said["input"]) == ("bright", "1", 64)
+    assert (said["points"]["low"], said["points"]["high"]) == (0.3, 0.7)
+    assert said["card"].startswith("# A tiny model")
+    assert said["evidence"] is True
+
+
+@pytest.mark.parametrize("top", ["", "bundle/"])
+def test_another_bundle_is_checked_and_put_in(room, make_bundle, top):
+    other = make_bundle("brighter", version="2")
+    http = room.http()
+    answer = put(http, zip_of(other.path, top))
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["name"], answer.json()["version"]) == ("brighter", "2")
+    assert http.get("/model").json()["name"] == "brighter"
+    assert "model.changed" in [one["action"] for one in http.get("/trail").json()["entries"]]
+
+
+def spoiled(bundle: Bundle, how: str) -> bytes:
+    """A zip of a bundle in which something is wrong."""
+    if how == "a byte":
+        graph = bundle.path / "model.onnx"
+        content = bytearray(graph.read_bytes())
+        content[len(content) // 2] ^= 1
+        graph.write_bytes(content)
+    elif how == "no sums":
+        (bundle.path / SUMS).unlink()
+    elif how == "a file less":
+        (bundle.path / "model.onnx").unlink()
+    content = zip_of(bundle.path)
+    if how == "cut":
+        return content[: len(content) // 2]
+    if how == "a way out":
+        file = io.BytesIO(content)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr("../../out.txt", "x")
+        return file.getvalue()
+    return content
+
+
+@pytest.mark.parametrize("how", ["a byte", "no sums", "a file less", "cut", "a way out"])
+def test_a_bundle_with_something_wrong_is_refused_and_the_old_one_stays(room, make_bundle, how):
+    http = room.http()
+    said = refused(put(http, spoiled(make_bundle("other"), how)), 422, "bundle")
+    assert str(room.core.settings.data) not in said["detail"]
+    assert http.get("/model").json()["name"] == "bright"
+    assert not list(room.core.settings.data.glob(".bundle-*"))
+    assert not (room.core.settings.data.parent / "out.txt").exists()
+
+
+def test_a_graph_that_does_not_run_is_refused(room, make_bundle):
+    whole = make_bundle("whole")
+    broken = whole.path.with_name("broken")
+    shutil.copytree(whole.path, broken)
+    (broken / "model.onnx").write_bytes(b"no graph")
+    digest = hashlib.sha256(b"no graph").hexdigest()
+    sums = (broken / SUMS).read_text().splitlines()
+    fixed = [f"{digest}  model.onnx" if line.endswith("model.onnx") else line for line in sums]
+    (broken / SUMS).write_text("\n".join(fixed) + "\n")
+    refused(put(room.http(), zip_of(broken)), 422, "bundle")
+
+
+def test_what_is_no_zip_is_no_bundle(http):
+    refused(put(http, png()), 415, "unsupported")
+    refused(put(http, b"nothing"), 415, "not_an_image")
+    refused(http.post("/model", json={}), 415, "unsupported")
+
+
+def test_storage_and_its_time_can_be_seen_and_set(http):
+    send(http, png())
+    said = http.get("/storage").json()
+    assert said["studies"] == 1
+    assert said["bytes"] == len(png())
+    assert said["free_bytes"] > 0
+    assert said["retention_days"] is None
+    assert http.put("/storage", json={"retention_days": 30}).json()["retention_days"] == 30
+    assert http.put("/storage", json={"retention_days": None}).json()["retention_days"] is None
+    refused(http.put("/storage", json={"retention_days": 0}), 422, "invalid")
+    refused(http.put("/storage", json={}), 422, "invalid")
+
+
+def test_health_tells_what_is_broken(room, http):
+    said = http.get("/health").json()
+    assert said["status"] == "ok"
+    assert set(said["parts"]) == {"database", "storage", "workers"}
+    assert httpx.get(f"{room.url}/health").json() == said
+
+
+def test_metrics_count_what_was_done_and_name_no_study(room):
+    http = room.http()
+    [study] = room.submit(png(0.9))
+    http.get(f"/studies/{study}")
+    http.get("/studies", params={"q": "Yilmaz"})
+    text = httpx.get(f"{room.url}/metrics").text
+    assert 'kirik_studies{state="read"} 1.0' in text
+    assert 'kirik_files_total{became="new"} 1.0' in text
+    assert "kirik_readings 1.0" in text
+    assert 'path="/api/v1/studies/{study}"' in text
+    assert study not in text
+    assert "Yilmaz" not in text
+    assert http.get("/metrics").status_code == 200
+
+
+def test_the_description_is_openapi_3_1_and_has_every_place(http):
+    said = http.get("/openapi.json").json()
+    assert said["openapi"].startswith("3.1")
+    paths = {path.removeprefix("/api/v1") for path in said["paths"]}
+    assert {
+        "/studies",
+        "/studies/{study}",
+        "/studies/{study}/image",
+        "/studies/{study}/evidence",
+        "/studies/{study}/overlay.png",
+        "/studies/{study}/report.pdf",
+        "/studies/{study}/original",
+        "/studies/{study}/result.json",
+        "/studies/{study}/reviews",
+        "/reviews.csv",
+        "/reviews.zip",
+        "/agreement",
+        "/events",
+        "/me",
+        "/session",
+        "/users",
+        "/users/{name}",
+        "/tokens",
+        "/tokens/{token}",
+        "/model",
+        "/trail",
+        "/storage",
+        "/health",
+        "/metrics",
+    } == paths
+    operations = [one["operationId"] for path in said["paths"].values() for one in path.values()]
+    assert len(operations) == len(set(operations))
+    errors = said["paths"]["/api/v1/studies"]["post"]["responses"]
+    assert "application/problem+json" in errors["422"]["content"]
+
+
+@pytest.fixture
+def exported(room, dicom_file, tmp_path) -> Path:
+    """The folder of an export: a fracture with a box, one without, one unsure, a DICOM file."""
+    films = [png(0.9, seed=1), png(0.1, seed=2), png(0.5, seed=3), dicom_file]
+    studies = room.submit(*films)
+    http = room.http()
+    said = [
+        {"agrees": True, "boxes": [{"x": 4, "y": 8, "width": 20.5, "height": 12}]},
+        {"agrees": True, "comment": "=HYPERLINK(1)"},
+        {"agrees": True, "decision": "unsure"},
+        {"agrees": False, "decision": "fracture"},
+    ]
+    for study, review in zip(studies, said, strict=True):
+        answer = http.post(f"/studies/{study}/reviews", json=review)
+        assert answer.status_code == 201, answer.text
+    answer = http.get("/reviews.zip")
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path / "export")
+    return tmp_path / "export"
+
+
+def test_the_export_is_a_data_set_that_kirik_reads(exported):
+    index: Index = load_index(exported)
+    assert index.kind == "csv"
+    assert index.defects == ()
+    assert index.classes[1 - index.negative] == "fractured"
+    assert index.counts() == {"not_fractured": 1, "fractured": 2}
+    boxed = [record for record in index.records if record.boxes]
+    assert [record.boxes for record in boxed] == [((4.0, 8.0, 20.5, 12.0),)]
+    assert all(record.group for record in index.records)
+    assert all(Image.open(record.path).size for record in index.records)
+    said = read_annotations(exported / COCO, defects := [])
+    assert not defects
+    assert said.names == {record.path.name for record in index.records}
+    [box] = [shapes.boxes for shapes in said.shapes.values()]
+    assert box == [(4.0, 8.0, 20.5, 12.0)]
+
+
+def test_the_export_holds_no_patient_and_no_formula(exported):
+    for path in exported.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"4711" not in content
+            assert "Yılmaz".encode() not in content
+    history = (exported / HISTORY).read_text()
+    assert "'=HYPERLINK" in history
+    assert history.count("\n") >= 4
+    assert "film.png" not in (exported / TABLE).read_text()
+
+
+def test_the_table_of_reviews_has_every_one(room):
+    [study] = room.submit(png(0.9))
+    http = room.http()
+    for agrees in (True, True):
+        http.post(f"/studies/{study}/reviews", json={"agrees": agrees})
+    answer = http.get("/reviews.csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = answer.text.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("review,study,frame,model,reading,probability")
+
+
+def events(answer: httpx.Response):
+    """(name, data) of each event of a stream."""
+    name = None
+    for line in answer.iter_lines():
+        if line.startswith("event: "):
+            name = line[7:]
+        elif line.startswith("data: "):
+            yield name, json.loads(line[6:])
+
+
+def test_a_page_that_listens_hears_of_a_study_as_it_changes(room):
+    http = room.http()
+    with room.http().stream("GET", "/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        told = events(answer)
+        assert next(told)[0] == "counts"
+        [study] = room.submit(png(0.9))
+        seen, until = [], time.monotonic() + 20
+        for name, said in told:
+            seen.append((name, said))
+            counted = name == "counts" and said["fracture"] == 1
+            if counted or time.monotonic() > until:
+                break
+        states = [said["state"] for name, said in seen if name == "study"]
+        assert states[-1] == "read"
+        last = [said for name, said in seen if name == "study"][-1]
+        assert (last["id"], last["decision"]) == (study, "fracture")
+        assert seen[-1][0] == "counts"
+        http.delete(f"/studies/{study}")
+        assert next(said for name, said in told if name == "gone") == {"id": study}
+
+
+def test_a_listener_goes_on_where_it_left_off(room):
+    room.submit(png(0.9, seed=1))
+    with room.http().stream("GET", "/events", headers={"Last-Event-ID": "0"}) as answer:
+        assert next(events(answer))[0] == "study"
+
+
+def test_a_listener_hears_of_nothing_that_it_may_not_see(room):
+    own = room.http(room.token("reader", own=True))
+    with own.stream("GET", "/events", headers={"Last-Event-ID": "0"}) as answer:
+        told = events(answer)
+        assert next(told)[0] == "counts"
+        room.submit(png(0.9, seed=1), http=room.http(room.token("reader")))
+        mine = room.submit(png(0.9, seed=2), http=own)
+        name, said = next(one for one in told if one[0] == "study")
+        assert said["id"] in mine

@@ -1,0 +1,151 @@
+import json
+
+import pytest
+
+from .conftest import DESKTOP
+
+
+@pytest.fixture
+def opened(room, films):
+    """The viewer of a film of which the model says fracture, with its findings drawn."""
+    room.hand_in(films["fracture"])
+    [study] = room.wait_read(films["fracture"].name)
+    room.study = study
+    room.go(f"/studies/{study['id']}")
+    room.page.locator("#marks .finding").first.wait_for(state="attached")
+    return room
+
+
+PIXEL = """(pixel = document.querySelector("#canvas").getContext("2d").getImageData(
+  document.querySelector("#canvas").width >> 1, document.querySelector("#canvas").height >> 1,
+  1, 1).data)"""
+"""JavaScript: the colour in the middle of the film, as `pixel`."""
+
+
+def test_the_reading_is_said_in_words_with_what_it_is_not(opened):
+    said = opened.page.locator(".side").inner_text()
+    assert opened.words["decision_fracture"] in said
+    comma = "0,70" if opened.words["fit"] == "Sığdır" else "0.70"
+    assert opened.words["means_fracture"].format(high=comma) in said
+    assert opened.words["disclaimer_reading"] in said
+    assert opened.words["disclaimer"] in opened.page.locator(".film .strip").inner_text()
+    spoken = opened.page.locator("#film-text", has_text=opened.words["decision_fracture"])
+    spoken.wait_for(state="attached")
+
+
+def test_the_evidence_is_laid_over_as_strongly_as_the_slider_says(opened):
+    opened.page.keyboard.press("f")
+    tinted = f"{PIXEL} && pixel[0] > pixel[2] + 60"
+    plain = f"{PIXEL} && pixel[0] === pixel[2]"
+    for value, expected in (("0", plain), ("100", tinted)):
+        opened.page.locator("#opacity").fill(value)
+        opened.until(expected)
+    for expected in (plain, tinted):
+        opened.page.locator("[data-do=evidence]").click()
+        opened.until(expected)
+
+
+def test_boxes_are_switched_together_and_one_by_one(opened):
+    boxes = opened.page.locator("#marks .finding")
+    count = boxes.count()
+    assert count
+    opened.page.locator("#found input").first.uncheck()
+    opened.until(f"document.querySelectorAll('#marks .finding').length < {count}")
+    opened.page.keyboard.press("Escape")
+    opened.page.keyboard.press("f")
+    opened.until("!document.querySelector('#marks .finding')")
+    opened.page.locator("[data-do=findings]").click()
+    opened.until(f"document.querySelectorAll('#marks .finding').length === {count}")
+
+
+def test_dragging_sets_window_and_level_and_moves_the_film(opened):
+    opened.page.locator("[role=radio][data-mode=window]").click()
+    before = opened.page.locator("#corner-window").inner_text()
+    drag(opened, 60, 30)
+    assert opened.page.locator("#corner-window").inner_text() != before
+    opened.page.locator("[data-do=reset]").click()
+    opened.page.wait_for_timeout(100)
+    assert opened.page.locator("#corner-window").inner_text() == before
+    opened.page.locator("[role=radio][data-mode=move]").click()
+    edge = opened.page.locator("#marks .finding rect").first
+    x = float(edge.get_attribute("x"))
+    drag(opened, 40, 0)
+    assert float(edge.get_attribute("x")) == pytest.approx(x + 40, abs=2)
+
+
+def drag(room, dx: float, dy: float, at=(0.5, 0.5)) -> None:
+    area = room.page.locator("#stage").bounding_box()
+    x, y = area["x"] + area["width"] * at[0], area["y"] + area["height"] * at[1]
+    room.page.mouse.move(x, y)
+    room.page.mouse.down()
+    room.page.mouse.move(x + dx, y + dy, steps=4)
+    room.page.mouse.up()
+    room.page.wait_for_timeout(100)
+
+
+def test_every_tool_has_its_key(opened):
+    page = opened.page
+    page.keyboard.press("e")
+    opened.until(f"{PIXEL} && pixel[0] === pixel[2] && pixel[0] > 150")
+    page.keyboard.press("i")
+    opened.until(f"{PIXEL} && pixel[0] < 105")
+    page.keyboard.press("Shift+ArrowDown")
+    page.locator("#corner-window", has_text="134").wait_for()
+    page.keyboard.press("r")
+    page.locator("#corner-zoom", has_text="90°").wait_for()
+    page.keyboard.press("+")
+    page.keyboard.press("z")
+    opened.until("!document.querySelector('#corner-zoom').textContent.includes('90°')")
+    page.locator("#corner-window", has_text="128").wait_for()
+    page.keyboard.press("w")
+    assert page.locator("[role=radio][data-mode=window]").get_attribute("aria-checked") == "true"
+    page.keyboard.press("e")
+    page.keyboard.press("?")
+    page.locator("#help[open]").wait_for()
+    page.locator("#keys-on").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")  # switched off: nothing happens
+    assert page.locator("[role=radio][data-mode=window]").get_attribute("aria-checked") == "true"
+
+
+def test_the_wheel_zooms_where_it_points(opened, kind):
+    if kind is not DESKTOP:
+        pytest.skip("a phone has no wheel")
+    opened.page.locator("#stage").hover()
+    before = opened.page.locator("#corner-zoom").inner_text()
+    opened.page.mouse.wheel(0, -300)
+    opened.page.wait_for_timeout(150)
+    assert opened.page.locator("#corner-zoom").inner_text() != before
+
+
+def test_next_and_previous_follow_the_list(room, films):
+    room.hand_in(*films.values())
+    room.wait_read(*(path.name for path in films.values()))
+    room.go("/?q=" + films["fracture"].name.split("-")[0])
+    room.page.locator("#list .row").nth(2).wait_for()
+    room.page.locator("#list .row a").first.click()
+    room.page.locator("#verdict .decision.fracture").wait_for()
+    room.page.locator("#next[href]").wait_for()
+    room.page.keyboard.press("n")
+    room.page.locator("#verdict .decision.uncertain").wait_for()
+    room.page.locator("#previous[href]").wait_for()
+    room.page.locator("#previous").click()
+    room.page.locator("#verdict .decision.fracture").wait_for()
+
+
+def test_report_picture_and_record_are_taken_away(opened, tmp_path):
+    taken = {}
+    for name in ("pdf", "png", "json"):
+        with opened.page.expect_download() as waiting:
+            opened.page.locator(f"#{name}").click()
+        taken[name] = tmp_path / name
+        waiting.value.save_as(taken[name])
+    assert taken["pdf"].read_bytes().startswith(b"%PDF-")
+    assert taken["png"].read_bytes().startswith(b"\x89PNG")
+    [record] = json.loads(taken["json"].read_text())
+    assert record["decision"] == "fracture"
+
+
+def test_a_study_that_is_gone_is_said_so(room):
+    room.go("/studies/" + "0" * 28)
+    room.page.locator("h1", has_text=room.words["gone"]).wait_for()

@@ -1,0 +1,106 @@
+import zipfile
+
+from .conftest import film
+
+
+def row(room, name: str):
+    return room.page.locator("#list .row", has_text=name)
+
+
+def test_chosen_files_appear_at_once_and_get_their_decision(room, films):
+    room.go()
+    room.page.set_input_files("#files", list(films.values()))
+    tray = room.page.locator("#tray li")
+    tray.first.wait_for()
+    for decision, path in films.items():
+        said = row(room, path.name)
+        said.locator(f".decision.{decision}").wait_for()
+        assert room.words[f"decision_{decision}"] in said.text_content()
+        mine = room.page.locator("#tray li", has_text=path.name)
+        mine.locator(f".decision.{decision}").wait_for()
+    names = room.page.locator("#list .row .name").all_text_contents()
+    mine = [names.index(films[d].name) for d in ("fracture", "uncertain", "no_fracture")]
+    assert mine == sorted(mine)  # most urgent first
+
+
+def test_files_dropped_anywhere_are_handed_in(room, films):
+    room.go()
+    path = films["fracture"]
+    room.page.evaluate(
+        """([name, bytes]) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(bytes)], name));
+          for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(
+            new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        [path.name, list(path.read_bytes())],
+    )
+    row(room, path.name).locator(".decision.fracture").wait_for()
+
+
+def test_a_zips_radiographs_come_in_and_what_is_none_is_named(room, films, tmp_path):
+    archive, text = tmp_path / "exam.zip", tmp_path / "note.txt"
+    text.write_text("no radiograph")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(films["fracture"], films["fracture"].name)
+        file.write(films["uncertain"], films["uncertain"].name)
+    room.go()
+    room.page.set_input_files("#files", [archive, text])
+    for decision in ("fracture", "uncertain"):
+        room.page.locator("#tray li", has_text=films[decision].name).locator(
+            f".decision.{decision}"
+        ).wait_for()
+    refused = room.page.locator("#tray li", has_text="note.txt").locator(".decision.failed")
+    refused.wait_for()
+    assert refused.inner_text() in (
+        room.words["reason_unsupported"],
+        room.words["reason_not_an_image"],
+    )
+
+
+def test_the_same_file_again_is_said_to_be_known(room, films):
+    room.hand_in(films["fracture"])
+    room.go()
+    room.page.set_input_files("#files", films["fracture"])
+    room.page.locator("#tray li .tag", has_text=room.words["upload_known"]).wait_for()
+
+
+def test_filters_and_search_narrow_the_list_and_stand_in_the_address(room, films):
+    room.hand_in(*films.values())
+    room.wait_read(*(path.name for path in films.values()))
+    room.go()
+    row(room, films["fracture"].name).wait_for()
+    room.page.locator("[data-chip=uncertain]").click()
+    row(room, films["fracture"].name).wait_for(state="detached")
+    assert row(room, films["uncertain"].name).count() == 1
+    assert "decision=uncertain" in room.page.url
+    room.page.locator("[data-chip=uncertain]").click()
+    row(room, films["fracture"].name).wait_for()
+    room.page.fill("#q", films["no_fracture"].name)
+    row(room, films["fracture"].name).wait_for(state="detached")
+    row(room, films["no_fracture"].name).wait_for()
+    room.page.fill("#q", "nothing is called so")
+    room.page.locator("#nothing").wait_for()
+    room.page.click("#reset")
+    row(room, films["fracture"].name).wait_for()
+
+
+def test_a_long_list_comes_in_pages(room, tmp_path, kind):
+    many = [film(tmp_path / f"{n}.png", "no_fracture", n, (40, 40)) for n in range(60)]
+    room.hand_in(*many)
+    room.go()
+    room.page.locator("#list .row").first.wait_for()
+    assert room.page.locator("#list .row").count() >= 50
+    room.page.locator("#more").scroll_into_view_if_needed()
+    room.until("document.querySelectorAll('#list .row').length > 55")
+
+
+def test_keys_walk_through_the_rows(room, films):
+    room.hand_in(films["fracture"])
+    room.go()
+    room.page.locator("#list .row").first.wait_for()
+    room.page.keyboard.press("j")
+    first = room.page.evaluate("document.activeElement.closest('.row')?.dataset.id")
+    assert first
+    room.page.keyboard.press("/")
+    assert room.page.evaluate("document.activeElement.id") == "q"
