@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -271,12 +271,11 @@ class Client:
         """Studies as they change, for as long as one listens; asked for again where it breaks."""
         last: str | None = None
         while True:
-            try:
+            with suppress(httpx.TransportError):
                 for event, number in self._events(last):
                     last = number or last
                     yield event
-            except httpx.TransportError:
-                time.sleep(1)
+            time.sleep(0.5)
 
     def _events(self, last: str | None) -> Iterator[tuple[Event, str | None]]:
         headers = {"Last-Event-ID": last} if last else {}

@@ -11,7 +11,7 @@ from kirik.service.core import Core
 from kirik.service.worker import Worker
 
 
-def png(level: float, tag: int = 0, shape: tuple[int, int] = (96, 64)) -> bytes:
+def png(level: float, tag: int = 0, shape: tuple[int, int] = (96, 96)) -> bytes:
     """A film whose reading is known by its level; another tag makes other bytes of it."""
     middle = round(level * 255)
     apart = min(16, middle, 255 - middle)

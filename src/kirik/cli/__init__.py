@@ -69,7 +69,8 @@ def run(arguments: list[str]) -> int:
             what, extra = "the reading room", "serve"
         else:
             raise
-        return _refuse(f"{error.name} is not installed; {what} needs it: pip install kirik[{extra}]")
+        advice = f"{what} needs it: pip install kirik[{extra}]"
+        return _refuse(f"{error.name} is not installed; {advice}")
     return code or 0
 
 

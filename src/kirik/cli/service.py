@@ -8,23 +8,30 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from kirik.cli.options import Count
 from kirik.errors import BundleError, SettingsError
 
 Folders = Annotated[tuple[Path, ...], Parameter(negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
+Days = Annotated[int, Parameter(validator=Number(gte=1, lte=36_500))]
+_PLAIN = (
+    "kirik: passwords and radiographs go over the network unencrypted; give --certificate and "
+    "--key, or put a proxy with TLS in front of it"
+)
 
 
 def serve(
     *,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Port = 8000,
     data: Path | None = None,
     model: Path | None = None,
     watch: Folders = (),
     deidentify: Flag = False,
-    retention_days: Count | None = None,
+    retention_days: Days | None = None,
     threads: Count | None = None,
     worker: bool = True,
     certificate: Path | None = None,
@@ -66,6 +73,11 @@ def serve(
     asked |= {"deidentify": deidentify, "retention_days": retention_days, "threads": threads}
     given = {name: value for name, value in asked.items() if value is not None}
     settings = ServiceSettings(**given)
+    for folder in settings.watch:
+        if not folder.is_dir():
+            raise SettingsError(f"--watch {folder}: no such folder")
+    if settings.watch and not worker:
+        raise SettingsError("--watch needs the worker beside the server; leave out --no-worker")
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key go together")
     from kirik.service.core import open_core

@@ -1,4 +1,5 @@
-"""The worker beside `kirik serve`: a process of its own, started again where it ends unasked.
+"""The worker beside `kirik serve`, which watches its folders, too: a process of its own, started
+again where it ends unasked.
 
 It ends with the server, however that one ends: it reads from a pipe whose other end closes then.
 """
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 from kirik.service.settings import ServiceSettings
 
@@ -87,9 +89,18 @@ def main() -> None:
     settings = ServiceSettings.model_validate_json(sys.stdin.buffer.readline())
     stop = threading.Event()
     threading.Thread(target=_await_end, args=(stop,), daemon=True).start()
-    from kirik.service.worker import run_worker
+    from kirik.service.core import open_core
+    from kirik.service.watch import Watcher
+    from kirik.service.worker import Worker
 
-    run_worker(settings, stop)
+    with closing(open_core(settings)) as core:
+        watcher = Watcher(core, settings.watch)
+        watching = threading.Thread(target=watcher.run, args=(stop,), daemon=True)
+        if settings.watch:
+            watching.start()
+        Worker(core).run(stop)
+        if settings.watch:
+            watching.join(_PATIENCE)
 
 
 def _await_end(stop: threading.Event) -> None:

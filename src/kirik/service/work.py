@@ -77,11 +77,12 @@ def heartbeat(core: Core, leases: Iterable[str]) -> int:
         return 0
     with core.database.writing() as session:
         until = now_of(session) + timedelta(seconds=core.settings.lease_seconds)
-        renew = update(Study).where(Study.lease.in_(held), Study.state == READING)
-        done = session.execute(
-            renew.values(lease_until=until), execution_options={"synchronize_session": False}
-        )
-        return done.rowcount
+        ours = select(Study.id).where(Study.lease.in_(held), Study.state == READING)
+        # Locked in the order in which all others lock them, so that no two wait for each other.
+        ids = list(session.scalars(ours.order_by(Study.id).with_for_update()))
+        renew = update(Study).where(Study.id.in_(ids)).values(lease_until=until)
+        session.execute(renew, execution_options={"synchronize_session": False})
+        return len(ids)
 
 
 def finish(core: Core, done: Sequence[tuple[Claim, list[Result]]], model: str) -> set[str]:

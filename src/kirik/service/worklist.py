@@ -6,6 +6,7 @@ costs no more than the first, and none is shown twice or left out because others
 
 import base64
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ MOST = 200
 
 _NAMES = {rank: name for name, rank in URGENCY.items()}
 _KEY = (Study.urgency, Study.unlikeliness, Study.id)
+_ID = re.compile(r"[0-9a-f]{28}")
 _REVIEWED = ("yes", "no", "agreed", "disagreed")
 
 
@@ -153,10 +155,8 @@ def _after(cursor: str) -> tuple[int, float, str]:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         urgency, unlikeliness, study_id = json.loads(text)
-        place = int(urgency), float(unlikeliness), str(study_id)
+        if not _ID.fullmatch(study_id) or not (0 <= urgency < 100 and -1 <= unlikeliness <= 1):
+            raise ValueError("no place in the list")
+        return int(urgency), float(unlikeliness), study_id
     except (ValueError, TypeError) as error:
         raise Invalid("a cursor that is none; begin at the first page") from error
-    sane = 0 <= place[0] < 100 and -1 <= place[1] <= 1 and place[2].isalnum()
-    if not sane or len(place[2]) > 28:
-        raise Invalid("a cursor that is none; begin at the first page")
-    return place

@@ -1,7 +1,6 @@
 """Files handed in by HTTP: what is taken, what is refused and how, and that it holds no memory."""
 
 import io
-import os
 import zipfile
 from pathlib import Path
 
@@ -124,10 +123,10 @@ def test_a_files_name_is_never_a_place(http, room, name):
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_nothing_is_left_open_or_on_the_disk_of_what_was_refused(http, room):
     send(http, b"no image" * 100_000)
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     for _ in range(5):
         send(http, b"no image" * 400_000, png(seed=3)[:60])
-    assert len(set(os.listdir("/proc/self/fd"))) <= len(before) + 2
+    assert len(set(Path("/proc/self/fd").iterdir())) <= len(before) + 2
     left = [path for path in room.core.settings.data.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in left if "sqlite" not in path.name) < 10_000
 
