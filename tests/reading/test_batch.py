@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from conftest import SIZE
+from brightness import SIZE
 from kirik.errors import SettingsError
 from kirik.reading.classifier import load_model
 from kirik.reading.cores import usable_cores

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kirik
-from conftest import GAIN, brightness_graph, two_tone
+from brightness import GAIN, brightness_graph, two_tone
 from kirik.bundle import Evidence, Scope, average_bundles
 from kirik.errors import BundleError, KirikError, RadiographError, SettingsError
 from kirik.preprocessing import Preprocessing

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import brightness_graph
+from brightness import brightness_graph
 from kirik.cli import run
 from kirik.errors import BundleError, SettingsError
 from kirik.operating_points import decide

@@ -56,9 +56,7 @@ def visible(principal: Principal) -> ColumnElement[bool]:
     """The condition for the studies that a principal may see."""
     if not principal.own:
         return true()
-    handed_in = exists().where(
-        Submission.study_id == Study.id, Submission.by == principal.name
-    )
+    handed_in = exists().where(Submission.study_id == Study.id, Submission.by == principal.name)
     return handed_in
 
 

@@ -94,7 +94,7 @@ def verify(session: Session, head: str | None = None) -> Verified:
         noted = noted or previous == head
         session.expunge(entry)
     counter = session.get(Counter, "trail")
-    if (counter.value, counter.text ) != (number, previous):
+    if (counter.value, counter.text) != (number, previous):
         return Verified(False, number, previous, number + 1, "lines are missing from the end")
     if not noted:
         why = "the hash that was noted is not in the chain: it was written anew"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import SIZE, STRIDE, brightness_graph
+from brightness import SIZE, STRIDE, brightness_graph
 from kirik.bundle import Evidence, Manifest, write_bundle
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
