@@ -5,7 +5,7 @@
 Every engine computes the same prepared radiographs, in batches and one by one: readings a second,
 the largest move of a probability, decisions that are others than ONNX Runtime's in float32, AUROC.
 int8 is ONNX Runtime's static quantization (QDQ, per channel), calibrated on radiographs that are
-not measured on; it is measured here and not offered.
+not measured on; it and bfloat16 are measured here and not offered.
 """
 
 import json
@@ -25,7 +25,7 @@ from kirik.dataset.sources import load_index
 from kirik.dataset.split import load_split
 from kirik.operating_points import decide
 from kirik.reading.cores import usable_cores
-from kirik.reading.engines import CPU, ENGINES, open_engine
+from kirik.reading.engines import CPU, ENGINES, OpenVino, open_engine
 from kirik.reading.network import softmax
 from reading import matrix_rate, processor
 
@@ -48,6 +48,7 @@ def main(
         quantized = int8(graph, others, Path(folder))
     cores = usable_cores()
     engines = {name: open_engine(name, graph, cores, [CPU]) for name in ENGINES}
+    engines["openvino-bfloat16"] = OpenVino(graph, cores, bfloat16=True)
     engines["onnxruntime-int8"] = open_engine("onnxruntime", quantized, cores, [CPU])
     rows, exact = {}, None
     for name, engine in engines.items():

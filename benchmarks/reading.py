@@ -60,7 +60,6 @@ def main(
         "kirik, file by file": (kirik_files, model, files),
         "kirik, many": (kirik_many, model, "onnxruntime", files),
         "kirik, many, OpenVINO": (kirik_many, model, "openvino", files),
-        "kirik, many, OpenVINO in bfloat16": (kirik_many, model, "openvino-bfloat16", files),
         "kirik, many, the same as DICOM": (kirik_many, model, "onnxruntime", films),
         "ONNX Runtime alone, ready tensors": (ready_tensors, model, files),
         "torch, file by file": (torch_loop, torch_name, size, files),

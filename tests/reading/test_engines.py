@@ -15,7 +15,7 @@ from kirik.reading.classifier import load_model
 from kirik.reading.engines import CPU, ENGINES, open_engine
 
 FRACATLAS = Path(__file__).parents[3] / "shared" / "fracatlas" / "images"
-ROOM = {"openvino": 1e-5, "openvino-bfloat16": 0.02}
+ROOM = {"openvino": 1e-4}
 
 
 @pytest.fixture(params=ROOM)

@@ -24,7 +24,7 @@ def predict(
     resume: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     workers: int | None = None,
-    engine: Literal["onnxruntime", "openvino", "openvino-bfloat16"] = "onnxruntime",
+    engine: Literal["onnxruntime", "openvino"] = "onnxruntime",
     language: Language = "en",
     cluster: Literal["ray"] | None = None,
     partition: Count | None = None,

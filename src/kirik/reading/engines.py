@@ -1,4 +1,4 @@
-"""What computes a graph: ONNX Runtime, or OpenVINO in one of two precisions.
+"""What computes a graph: ONNX Runtime, or OpenVINO.
 
 An engine has `inputs` (name, element type, shape after the first axis), `outputs` (names) and
 `run(names, radiographs)`.
@@ -14,9 +14,8 @@ import onnxruntime
 from kirik.errors import SettingsError
 
 CPU = "CPUExecutionProvider"
-ENGINES = ("onnxruntime", "openvino", "openvino-bfloat16")
-"""By name. The last computes in bfloat16 where the processor can: quicker, and probabilities move
-by about 0.005; see `docs/performance.md`."""
+ENGINES = ("onnxruntime", "openvino")
+"""By name."""
 _FATAL = 4
 
 
@@ -38,7 +37,7 @@ def open_engine(name: str, graph: bytes, threads: int, providers: Sequence[str])
         raise SettingsError(f"unknown engine {name!r}; there are: {', '.join(ENGINES)}")
     if name == "onnxruntime":
         return OnnxRuntime(graph, threads, providers)
-    return OpenVino(graph, threads, bfloat16=name == "openvino-bfloat16")
+    return OpenVino(graph, threads)
 
 
 class OnnxRuntime:
@@ -61,9 +60,13 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """Intel's engine, which computes on any x86-64 or Arm processor."""
+    """Intel's engine, which computes on any x86-64 or Arm processor.
 
-    def __init__(self, graph: bytes, threads: int, *, bfloat16: bool):
+    bfloat16: quicker, but the scope gate's distances lose their meaning in it: for benchmarks only,
+        see `docs/performance.md`.
+    """
+
+    def __init__(self, graph: bytes, threads: int, *, bfloat16: bool = False):
         try:
             import openvino
         except ImportError as error:
