@@ -8,7 +8,6 @@ from rooms import Room, png
 
 schemathesis = pytest.importorskip("schemathesis")
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
-
 from hypothesis.strategies import nothing  # noqa: E402
 from schemathesis import GenerationMode  # noqa: E402
 
