@@ -1,5 +1,6 @@
 # make demo            the whole job on phantoms: data, training, report, readings
 # make demo DATA=DIR   the same on FracAtlas in DIR
+# make serve           open the reading room on http://127.0.0.1:8000/ (more flags: ARGS='--port 80')
 # make test            set up everything and run all tests
 # make small DATA=DIR WEIGHTS=DIR   the shipped model `small` again, from FracAtlas and ImageNet weights
 # make best DATA=DIR WEIGHTS=DIR    `best` after it
@@ -9,10 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA :=
 WEIGHTS :=
+ARGS :=
 # Not ?=: desktops set LANGUAGE for gettext.
 LANGUAGE := en
 
-.PHONY: demo test lint small best fuzz clean
+.PHONY: demo serve test lint small best fuzz clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -24,6 +26,11 @@ $(VENV)/.train: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
 	@touch $@
 
+# The reading room alone: no torch.
+$(VENV)/.serve: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[serve]'
+	@touch $@
+
 $(VENV)/.test: pyproject.toml $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
@@ -31,6 +38,9 @@ $(VENV)/.test: pyproject.toml $(VENV)/.train
 demo: $(VENV)/.train
 	@DATA='$(DATA)' WEIGHTS='$(WEIGHTS)' LANGUAGE='$(LANGUAGE)' PATH="$(CURDIR)/$(BIN):$$PATH" \
 	  sh scripts/demo.sh
+
+serve: $(VENV)/.serve
+	$(BIN)/kirik serve $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

@@ -124,7 +124,7 @@ def check_password(core: Core, name: str, password: str, address: str) -> Accoun
     Raises NotSignedIn, the same whatever is wrong and as late, and TooMany after repeated
     failures of the name or the address; both stand in the audit trail.
     """
-    name = _plain(name)
+    name = _plain(name)[:MOST_LETTERS]
     hit(core, f"sign-in-from:{address}", _TRIES_OF_AN_ADDRESS, 60)
     _refuse_locked(core, name)
     with core.database.reading() as session:
@@ -160,7 +160,7 @@ def hashed(name: str, password: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).strip().lower()[:80]
+    return unicodedata.normalize("NFKC", name).strip().lower()
 
 
 def _normal(password: str) -> str:

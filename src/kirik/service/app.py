@@ -109,6 +109,10 @@ def _lifespan(own: bool):
         app.state.hub = Hub(app.state.core, app.state.metrics)
         # Reading has the cores; whoever looks at pictures waits in turn.
         app.state.drawing = anyio.CapacityLimiter(max(1, min(2, os.cpu_count() or 1)))
+        # A zip takes long, and must not hold every thread that pages need.
+        app.state.taking_in = anyio.CapacityLimiter(8)
+        # A password's hash takes 64 MiB while it is checked.
+        app.state.signing_in = anyio.CapacityLimiter(2)
         yield
         app.state.hub.end()
         if own:

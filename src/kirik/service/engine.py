@@ -9,6 +9,7 @@ a moment only and always taken in the same order.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -140,8 +141,8 @@ def _sqlite(url: str, durability: str) -> Engine:
     def _prepare(connection: sqlite3.Connection, _) -> None:
         # Python's driver would begin transactions by itself, and too late.
         connection.isolation_level = None
+        _use_wal(connection)
         for pragma in (
-            "journal_mode=WAL",
             f"synchronous={'FULL' if durability == 'full' else 'NORMAL'}",
             "foreign_keys=ON",
             f"busy_timeout={_BUSY_SECONDS * 1000}",
@@ -160,6 +161,21 @@ def _sqlite(url: str, durability: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Have writers not wait for readers. The file remembers it; the one who tells it first may
+    meet others who do so at the same time, and SQLite does not wait for these by itself."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 _AWAY = (

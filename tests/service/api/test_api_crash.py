@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -32,11 +33,11 @@ class Served:
             self.port = free.getsockname()[1]
         self.data, self.model, self.more = data, model, more
         self.process: subprocess.Popen | None = None
-        self.said = ""
+        self.said, self.scheme = "", "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         words = ["serve", "--port", str(self.port), "--data", str(self.data), "--threads", "1"]
@@ -51,7 +52,7 @@ class Served:
         until = time.monotonic() + 30
         while time.monotonic() < until:
             try:
-                httpx.get(f"{self.url}/health")
+                httpx.get(f"{self.url}/health", verify=False)
                 return
             except httpx.TransportError:
                 time.sleep(0.05)
@@ -208,6 +209,45 @@ def test_the_worker_ends_with_a_server_that_was_killed(served):
             return
         time.sleep(0.1)
     raise AssertionError("the worker goes on without its server")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_with_a_certificate_all_goes_by_https_and_cookies_are_secure(served, tmp_path):
+    pem, key = tmp_path / "a.pem", tmp_path / "a.key"
+    asked = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    files = ["-keyout", str(key), "-out", str(pem)]
+    subprocess.run(["openssl", *asked, *files], check=True, capture_output=True)
+    account = ["users", "add", "boss", "--role", "administrator", "--data", str(served.data)]
+    added = subprocess.run(
+        [sys.executable, "-m", "kirik", *account],
+        input="bone on dark ground 7\n",
+        text=True,
+        capture_output=True,
+        env=os.environ | {"KIRIK_DATABASE_URL": ""},
+    )
+    assert added.returncode == 0, added.stderr
+    served.scheme = "https"
+    served.more = ("--host", "0.0.0.0", "--certificate", str(pem), "--key", str(key))
+    served.start()
+    assert served.said.startswith("The reading room is open: https://0.0.0.0:")
+    with httpx.Client(base_url=f"{served.url}/api/v1", verify=False, headers=OWN) as http:
+        assert http.get("/me").status_code == 401
+        said = {"name": "boss", "password": "bone on dark ground 7"}
+        answer = http.post("/session", json=said)
+        assert answer.status_code == 201
+        assert all("Secure" in line for line in answer.headers.get_list("set-cookie"))
+        assert "max-age" in answer.headers["strict-transport-security"]
+        assert http.get("/me").json()["name"] == "boss"
 
 
 def kirik(*words: str, **environment: str) -> subprocess.CompletedProcess:

@@ -17,6 +17,7 @@ from kirik.bundle import SUMS, Bundle
 from kirik.dataset.index import Index
 from kirik.dataset.sources import load_index
 from kirik.dataset.sources.coco import read_annotations
+from kirik.service import accounts
 from kirik.service.export import COCO, HISTORY, TABLE
 
 
@@ -284,3 +285,27 @@ def test_a_listener_hears_of_nothing_that_it_may_not_see(room):
         mine = room.submit(png(0.9, seed=2), http=own)
         said = next(said for name, said in told if name == "study")
         assert said["id"] in mine
+
+
+def test_a_listener_is_let_go_when_its_session_ends(room, monkeypatch):
+    monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 0.2)
+    name, password = room.account("ayse", "reader")
+    http = room.http()
+    http.post("/session", json={"name": name, "password": password})
+    with http.stream("GET", "/events") as answer:
+        told = answer.iter_lines()
+        assert next(told).startswith("retry")
+        with room.core.database.writing() as session:
+            accounts.add(session, "boss", password, "administrator")
+            accounts.change(session, name, enabled=False, by="test")
+        list(told)  # ends
+    refused(http.get("/me"), 401, "not_signed_in")
+
+
+def test_too_many_listeners_of_one_name_are_refused(room, monkeypatch):
+    monkeypatch.setattr("kirik.service.events._MOST_EACH", 1)
+    http = room.http()
+    with http.stream("GET", "/events") as answer:
+        told = answer.iter_lines()
+        assert next(told)
+        refused(http.get("/events"), 429, "too_many")

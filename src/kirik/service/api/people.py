@@ -1,12 +1,17 @@
 """Who is signed in; accounts and tokens, for an administrator."""
 
+from functools import partial
+
+import anyio
 from fastapi import APIRouter, Request, Response
 
 from kirik.service import access, accounts, sessions, tokens
 from kirik.service.access import LOCAL
 from kirik.service.api import schemas
 from kirik.service.api.asked import CSRF, SESSION, Administrator, Room, Who
+from kirik.service.core import Core
 from kirik.service.refusals import Conflict
+from kirik.service.tables import Account
 
 router = APIRouter()
 
@@ -24,15 +29,13 @@ def me(principal: Who) -> schemas.Me:
 
 
 @router.post("/session", status_code=201, tags=["session"], response_model=schemas.Me)
-def sign_in(request: Request, response: Response, core: Room, said: schemas.SignIn) -> schemas.Me:
+async def sign_in(
+    request: Request, response: Response, core: Room, said: schemas.SignIn
+) -> schemas.Me:
     """Sign in: the answer brings the session's cookie. A name or an address that fails too often
     must wait."""
-    address = request.client.host if request.client else ""
-    account = accounts.check_password(core, said.name, said.password, address)
-    with core.database.writing() as session:
-        if old := request.cookies.get(SESSION):
-            sessions.end(session, old)
-        secret = sessions.begin(session, account, core.settings)
+    begin = partial(_begin, request, core, said)
+    account, secret = await anyio.to_thread.run_sync(begin, limiter=request.app.state.signing_in)
     kept = {
         "secure": request.url.scheme == "https",
         "samesite": "lax",
@@ -48,6 +51,16 @@ def sign_in(request: Request, response: Response, core: Room, said: schemas.Sign
         patients=account.patients,
         language=account.language,
     )
+
+
+def _begin(request: Request, core: Core, said: schemas.SignIn) -> tuple[Account, str]:
+    """The account, and the secret of its new session. Raises NotSignedIn, TooMany."""
+    address = request.client.host if request.client else ""
+    account = accounts.check_password(core, said.name, said.password, address)
+    with core.database.writing() as session:
+        if old := request.cookies.get(SESSION):
+            sessions.end(session, old)
+        return account, sessions.begin(session, account, core.settings)
 
 
 @router.delete("/session", status_code=204, tags=["session"])

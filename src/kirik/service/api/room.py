@@ -4,14 +4,14 @@ import json
 import shutil
 import tempfile
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import anyio
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from sqlalchemy import func, select, text
-from starlette.concurrency import run_in_threadpool
 
 from kirik import __version__
 from kirik.bundle import MANIFEST, Bundle, Manifest, find_bundle, load_bundle
@@ -122,7 +122,8 @@ async def put_model(request: Request, core: Room, principal: Administrator) -> s
             raise Problem(status, one.error, one.reason)
         if not body.uploads:
             raise Problem(422, "no file in it; send a zip of a bundle", "empty")
-        return await run_in_threadpool(_put_in, core, principal.name, body.uploads[0].file)
+        put = partial(_put_in, core, principal.name, body.uploads[0].file)
+        return await anyio.to_thread.run_sync(put, limiter=request.app.state.taking_in)
 
 
 def _put_in(core: Core, by: str, file) -> schemas.Model:

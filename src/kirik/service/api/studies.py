@@ -1,11 +1,12 @@
 """Studies: handed in, listed, looked at, deleted."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
+import anyio
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from kirik.service import access, intake, retention, reviews, worklist
 from kirik.service.access import Principal
@@ -61,7 +62,9 @@ async def submit(request: Request, core: Room, principal: Who) -> JSONResponse:
     async with received(request, core.settings, Accepts.radiographs(core.settings)) as body:
         if not body.uploads and not body.refused:
             raise Problem(422, "no file in it; send files in fields named files", "empty")
-        return await run_in_threadpool(_take_in, request, core, principal, body)
+        limiter = request.app.state.taking_in
+        take = partial(_take_in, request, core, principal, body)
+        return await anyio.to_thread.run_sync(take, limiter=limiter)
 
 
 def _take_in(request: Request, core: Core, principal: Principal, body: Received) -> JSONResponse:

@@ -1,0 +1,224 @@
+"""De-identification at the door: nothing that tells whose a radiograph is reaches the disk."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
+from sqlalchemy import select
+
+from dicom.helpers import DX, compressed, content_of, dicom
+from kirik.anonymous import without_identity
+from kirik.radiograph import Limits, decode_radiographs
+from kirik.service import intake, worklist
+from kirik.service.access import LOCAL
+from kirik.service.core import open_core
+from kirik.service.tables import Study
+from service.helpers import png, read_all, upload
+
+SECRET = b"SECRET"
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def nameless(settings):
+    core = open_core(settings.model_copy(update={"deidentify": True}))
+    yield core
+    core.close()
+
+
+def film(shape=(120, 90)) -> np.ndarray:
+    rows, columns = np.indices(shape)
+    return ((rows * 2 + columns) % 256).astype(np.uint8)
+
+
+def image(kind: str, orientation: int = 1, **options) -> bytes:
+    """A file full of what should not be known."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x013B], exif[0x010E] = orientation, "SECRET artist", "SECRET note"
+    if "compression" not in options:  # libtiff would write these two as one
+        exif.get_ifd(0x8769)[0x9286] = "SECRET comment"
+        exif.get_ifd(0x8825)[29] = "SECRET place"
+    file = io.BytesIO()
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_text("Author", "SECRET author")
+        info.add_itxt("Comment", "SECRET")
+        options["pnginfo"] = info
+    if kind == "JPEG":
+        options |= {"comment": b"SECRET comment", "quality": 90}
+    if kind == "TIFF":
+        exif[0x9C9D] = b"SECRET\0"
+    Image.fromarray(film()).save(file, kind, exif=exif.tobytes(), **options)
+    trailer = b"SECRET after the end" if kind != "TIFF" else b""
+    return file.getvalue() + trailer
+
+
+def told(dataset: Dataset | None = None) -> Dataset:
+    """A DICOM file that tells all."""
+    if dataset is None:
+        dataset = dicom(np.tile(np.linspace(100, 4000, 64).astype(np.uint16), (64, 1)))
+    dataset.SOPClassUID, dataset.Modality = DX, "DX"
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.PatientName, dataset.PatientID = "SECRET^Ayşe", "SECRET-1"
+    dataset.InstitutionName = "SECRET hospital"
+    dataset.ReferringPhysicianName = "SECRET^Doctor"
+    dataset.StudyInstanceUID = "1.2.3.4.5.6.7.8"
+    dataset.SeriesInstanceUID, dataset.SOPInstanceUID = "1.2.3.4.5.6.7.8.1", generate_uid()
+    dataset.StudyDescription = "SECRET words"
+    dataset.add_new(0x00091001, "LO", "SECRET private")
+    item = Dataset()
+    item.CodeMeaning, item.CodeValue, item.CodingSchemeDesignator = "Hand", "85562004", "SCT"
+    item.PatientComments = "SECRET within"
+    dataset.AnatomicRegionSequence = [item]
+    return dataset
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_an_image_keeps_its_pixels_and_how_they_lie_and_nothing_else(kind, options, orientation):
+    content = image(kind, orientation, **options)
+    assert SECRET in content
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET not in clean
+    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
+    assert np.array_equal(before.pixels, after.pixels)
+    assert before.orientation == after.orientation == orientation
+    assert without_identity(clean, "a", Limits(), KEY) == clean
+
+
+def test_a_dicom_file_keeps_what_a_reading_needs_and_nothing_else():
+    content = content_of(told())
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET in content
+    assert SECRET not in clean
+    assert b"1.2.3.4.5.6.7.8" not in clean
+    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
+    assert np.array_equal(before.pixels, after.pixels)
+    left = dcmread(io.BytesIO(clean))
+    assert (left.PatientName, left.PatientID, left.PatientIdentityRemoved) == ("", "", "YES")
+    assert left.AnatomicRegionSequence[0].CodeMeaning == "Hand"
+    again = dcmread(io.BytesIO(without_identity(content, "a", Limits(), KEY)))
+    other = dcmread(io.BytesIO(without_identity(content, "a", Limits(), b"other")))
+    assert again.StudyInstanceUID == left.StudyInstanceUID != other.StudyInstanceUID
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 10, 100, 300, -100, -1])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "DICOM"])
+def test_damaged_bytes_end_in_a_refusal_or_in_something_nameless(kind, cut):
+    from kirik.errors import RadiographError
+
+    content = (content_of(told()) if kind == "DICOM" else image(kind))[:cut]
+    try:
+        left = without_identity(content, "a", Limits(), KEY)
+    except RadiographError as error:
+        left = str(error).encode()
+    assert SECRET not in left
+
+
+def test_nothing_of_a_patient_reaches_the_disk_or_the_database(nameless):
+    core = nameless
+    files = [upload("SECRET.dcm", content_of(told())), upload("SECRET.jpg", image("JPEG"))]
+    taken = intake.take_in(core, files, "ct")
+    assert len(taken.accepted) == 2
+    with core.database.reading() as session:
+        rows = list(session.scalars(select(Study).order_by(Study.id)))
+        kept = " ".join(str(value) for row in rows for value in vars(row).values())
+    assert "SECRET" not in kept
+    assert all(row.patient_name is None and row.patient_id is None for row in rows)
+    assert rows[0].exam
+    for path in core.settings.data.rglob("*"):
+        assert not path.is_file() or SECRET not in path.read_bytes()
+    read_all(core)
+    with core.database.reading() as session:
+        states = list(session.scalars(select(Study.state)))
+    assert states == ["read", "read"]
+    again = intake.take_in(core, [upload("x.dcm", content_of_first(files))], "ct")
+    assert [one.new for one in again.accepted] == [False]
+
+
+def content_of_first(files) -> bytes:
+    files[0].file.seek(0)
+    return files[0].file.read()
+
+
+def test_what_cannot_be_made_nameless_is_refused_and_not_kept(nameless):
+    damaged = b"\xff\xd8\xff SECRET" * 9
+    taken = intake.take_in(nameless, [upload("a.jpg", damaged), upload("b.png", png(0.5))], "ct")
+    assert [one.name for one in taken.refused] == ["a.jpg"]
+    assert len(list((nameless.settings.data / "blobs").glob("??/*"))) == 1
+    assert not list((nameless.settings.data / "incoming").iterdir())
+
+
+def test_without_it_the_patient_is_kept_and_files_of_one_dicom_study_are_one_exam(core):
+    files = [upload("a.dcm", content_of(told())), upload("b.dcm", content_of(told()))]
+    taken = intake.take_in(core, files, "ct")
+    assert not taken.refused
+    with core.database.reading() as session:
+        rows = list(session.scalars(select(Study)))
+        found = worklist.page(session, LOCAL, worklist.Filters(q="ayse secret-1"))
+    assert {row.patient_name for row in rows} == {"SECRET Ayşe"}
+    assert {row.patient_id for row in rows} == {"SECRET-1"}
+    assert len({row.exam for row in rows}) == 1
+    assert len(found.studies) == 2
+
+
+def test_no_patient_is_named_in_the_trail(core):
+    from kirik.service.tables import Entry
+
+    intake.take_in(core, [upload("SECRET.dcm", content_of(told()))], "ct")
+    read_all(core)
+    with core.database.reading() as session:
+        lines = [f"{e.subject} {e.details}" for e in session.scalars(select(Entry))]
+    assert lines
+    assert not any("SECRET" in line for line in lines)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
+def test_compressed_frames_stay_as_they_are(syntax):
+    pixels = np.tile(np.linspace(100, 4000, 64).astype(np.uint16), (64, 1))
+    content = content_of(told(compressed(pixels, syntax)))
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET not in clean
+    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
+    assert np.array_equal(before.pixels, after.pixels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"implicit_vr": True, "little_endian": True}, {"implicit_vr": False, "little_endian": False}],
+)
+def test_other_encodings_read_the_same_afterwards(options):
+    dataset = told()
+    implicit, big = options["implicit_vr"], not options["little_endian"]
+    dataset.file_meta.TransferSyntaxUID = (
+        ImplicitVRLittleEndian if implicit else ExplicitVRBigEndian
+    )
+    if big:
+        pixels = np.frombuffer(dataset.PixelData, np.uint16)
+        dataset.PixelData = pixels.astype(">u2").tobytes()
+        dataset["PixelData"].VR = "OW"
+    content = content_of(dataset, **options)
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET not in clean
+    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
+    assert np.array_equal(before.pixels, after.pixels)

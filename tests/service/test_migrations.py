@@ -1,0 +1,67 @@
+"""The database's versions: up, down, and the same as the tables."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from kirik.errors import SettingsError
+from kirik.service.core import open_core
+from kirik.service.migrations import downgrade, newest, upgrade
+from kirik.service.tables import Base
+
+
+def tables_of(core) -> set[str]:
+    with core.database.engine.connect() as connection:
+        return set(inspect(connection).get_table_names()) - {"alembic_version"}
+
+
+def test_migrations_make_what_the_tables_say(core):
+    with core.database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_they_go_down_and_up_again(core):
+    downgrade(core.database, "base")
+    assert tables_of(core) == set()
+    upgrade(core.database)
+    assert tables_of(core) == set(Base.metadata.tables)
+
+
+def test_several_that_start_at_once_migrate_once(settings):
+    gate = threading.Barrier(4)
+
+    def start(_):
+        gate.wait()
+        open_core(settings).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+    core = open_core(settings)
+    assert tables_of(core) == set(Base.metadata.tables)
+    core.close()
+
+
+def test_a_database_of_a_newer_kirik_is_left_alone(core):
+    with core.database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SettingsError, match="newer kirik"):
+        upgrade(core.database)
+    assert newest() != "9999"
+
+
+def test_sqlite_keeps_every_commit(sqlite_core):
+    with sqlite_core.database.engine.connect() as connection:
+        said = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_none_but_the_owner_can_open_the_data(sqlite_core):
+    folders = [sqlite_core.settings.data, *sqlite_core.settings.data.iterdir()]
+    assert all(folder.stat().st_mode & 0o077 == 0 for folder in folders if folder.is_dir())
