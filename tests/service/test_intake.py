@@ -3,13 +3,17 @@
 import errno
 import io
 import os
+import shutil
+import subprocess
 import zipfile
 
 import pytest
 from sqlalchemy import func, select
 
 from kirik.service import intake, retention
+from kirik.service.core import open_core
 from kirik.service.refusals import StorageFull
+from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Entry, Study, Submission
 from service.helpers import hand_in, png, upload
 
@@ -138,6 +142,37 @@ def test_a_full_disk_keeps_nothing_says_so_and_all_else_goes_on(core, monkeypatc
     assert drafts(core) == []
     monkeypatch.setattr(os, "fsync", real)
     assert len(hand_in(core, png(0.9))) == 1
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A folder on a disk of 4 MiB."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_disk_that_really_is_full_keeps_all_that_was_accepted_and_nothing_else(tiny_disk):
+    core = open_core(ServiceSettings(data=tiny_disk / "data", least_free_bytes=0))
+    accepted, refusals = [], 0
+    for tag in range(150):
+        content = png(0.5, tag) + os.urandom(30_000)
+        try:
+            taken = intake.take_in(core, [upload("a.png", content)], "ct")
+        except StorageFull:
+            refusals += 1
+        else:
+            accepted += [one.study_id for one in taken.accepted]
+    assert accepted
+    assert refusals
+    assert [study.id for study in studies(core)] == accepted
+    assert all(core.blobs.path(one.blob).stat().st_size == one.size for one in studies(core))
+    assert drafts(core) == []
+    core.close()
 
 
 def test_a_full_database_undoes_the_row_and_says_so(sqlite_core):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kirik.service.api import asked
@@ -105,6 +105,8 @@ class Guard:
             self._admit(request)
             limited = _limited(receive, self._most(request))
             await self._app(request.scope, limited, dressed)
+        except ClientDisconnect:
+            log.info("the asker hung up")
         except Exception as error:
             if status:  # half an answer: nothing can be said any more
                 log.error("an answer broke off (%s)", type(error).__name__)

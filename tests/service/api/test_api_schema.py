@@ -25,9 +25,9 @@ _LEFT_OUT = {"/api/v1/events"}  # never ends
 
 
 @pytest.fixture
-def filled(make_room) -> tuple[Room, str, str]:
+def filled(make_room, database_url) -> tuple[Room, str, str]:
     """A room with a study read, and an administrator's token."""
-    room = make_room(rates=Rates(known=10**6, address=10**6))
+    room = make_room(database_url=database_url, rates=Rates(known=10**6, address=10**6))
     [study] = room.submit(png(0.9))
     return room, study, room.token("administrator")
 

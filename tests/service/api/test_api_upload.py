@@ -1,6 +1,8 @@
 """Files handed in by HTTP: what is taken, what is refused and how, and that it holds no memory."""
 
 import io
+import socket
+import time
 import zipfile
 from pathlib import Path
 
@@ -148,3 +150,16 @@ def test_a_large_upload_is_not_held_in_memory(http, room):
     assert http.post("/studies", content=body(), headers=kind).status_code == 202
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 60 * 1024
+
+
+def test_one_who_hangs_up_leaves_nothing_and_is_no_error(http, room, caplog):
+    head = "POST /api/v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Requested-With: kirik\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 90000\r\n\r\n"
+    part = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    place = httpx.URL(room.url)
+    with socket.create_connection((place.host, place.port)) as line:
+        line.sendall((head + part).encode() + png(seed=1))
+        time.sleep(0.3)
+    time.sleep(0.3)
+    assert http.get("/studies").json()["studies"] == []
+    assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
