@@ -48,7 +48,7 @@ def worker(
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    read = run_worker(_settings(data, model=model, threads=threads), stop)
+    read = run_worker(settings_of(data, model=model, threads=threads), stop)
     print(f"{read} studies read")
     return 0
 
@@ -186,14 +186,15 @@ def verify(*, head: str | None = None, data: Path | None = None) -> int:
 def _core(data: Path | None) -> Iterator:
     from kirik.service.core import open_core
 
-    core = open_core(_settings(data))
+    core = open_core(settings_of(data))
     try:
         yield core
     finally:
         core.close()
 
 
-def _settings(data: Path | None, **asked):
+def settings_of(data: Path | None, **asked):
+    """The settings of a command: its flags, but for those that were not given."""
     from kirik.service.settings import ServiceSettings
 
     asked["data"] = data

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from kirik.cli.options import Count
+from kirik.cli.room import settings_of
 from kirik.errors import BundleError, SettingsError
 
 Folders = Annotated[tuple[Path, ...], Parameter(negative="")]
@@ -67,12 +68,16 @@ def serve(
     key
         File of the certificate's private key.
     """
-    from kirik.service.settings import ServiceSettings
-
-    asked = {"host": host, "port": port, "data": data, "model": model, "watch": watch}
-    asked |= {"deidentify": deidentify, "retention_days": retention_days, "threads": threads}
-    given = {name: value for name, value in asked.items() if value is not None}
-    settings = ServiceSettings(**given)
+    settings = settings_of(
+        data,
+        host=host,
+        port=port,
+        model=model,
+        watch=watch,
+        deidentify=deidentify,
+        retention_days=retention_days,
+        threads=threads,
+    )
     for folder in settings.watch:
         if not folder.is_dir():
             raise SettingsError(f"--watch {folder}: no such folder")
@@ -104,11 +109,7 @@ def _check_address(core, *, tls: bool) -> None:
                 "first: kirik users add NAME --role administrator"
             )
     if not tls:
-        what = "passwords and radiographs go over the network unencrypted"
-        print(
-            f"kirik: {what}; give --certificate and --key, or put a proxy with TLS in front of it",
-            file=sys.stderr,
-        )
+        print(_PLAIN, file=sys.stderr)
 
 
 def _check_model(core) -> None:

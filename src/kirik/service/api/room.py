@@ -21,7 +21,7 @@ from kirik.service import audit_trail, models_in_use, retention
 from kirik.service.api import schemas, shown
 from kirik.service.api.asked import Administrator, Reviewer, Room, Who
 from kirik.service.api.problems import Problem
-from kirik.service.api.uploads import Accepts, received
+from kirik.service.api.uploads import Accepts, multipart, received
 from kirik.service.bundles import unpack_bundle
 from kirik.service.core import Core
 from kirik.service.export import reviews_csv, training_zip
@@ -35,20 +35,7 @@ MODEL_BYTES = 2**31
 _ATTACHED = "attachment; filename="
 _CSV = {200: {"content": {"text/csv": {}}, "description": "A table"}}
 _ZIP = {200: {"content": {"application/zip": {}}, "description": "A data set"}}
-_FILE = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
+_FILE = multipart("file", {"type": "string", "format": "binary"})
 _BROKEN = {503: {"model": schemas.Health, "description": "A part is broken"}}
 
 

@@ -13,7 +13,7 @@ from kirik.service.access import Principal
 from kirik.service.api import schemas, shown
 from kirik.service.api.asked import Administrator, Reviewer, Room, StudyId, Who
 from kirik.service.api.problems import Problem
-from kirik.service.api.uploads import Accepts, Received, received
+from kirik.service.api.uploads import Accepts, Received, multipart, received
 from kirik.service.core import Core
 from kirik.service.refusals import NotAllowed
 from kirik.service.worklist import Filters
@@ -21,27 +21,15 @@ from kirik.service.worklist import Filters
 router = APIRouter(prefix="/studies", tags=["studies"])
 
 Decision = Literal["fracture", "uncertain", "out_of_scope", "no_fracture", "failed", "waiting"]
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "JPEG, PNG, TIFF or DICOM files, or zips of them",
-                        }
-                    },
-                }
-            }
-        },
-    }
-}
+_BODY = multipart(
+    "files",
+    {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "string", "format": "binary"},
+        "description": "JPEG, PNG, TIFF or DICOM files, or zips of them",
+    },
+)
 _SUFFIXES = {"jpeg": "jpg", "png": "png", "tiff": "tif", "dicom": "dcm"}
 
 

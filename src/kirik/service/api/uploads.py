@@ -32,6 +32,13 @@ _PATIENCE = 60
 """Seconds that the next bytes of a body may take."""
 
 
+def multipart(name: str, schema: dict) -> dict:
+    """What OpenAPI says of a request whose body is a form with one field."""
+    form = {"type": "object", "required": [name], "properties": {name: schema}}
+    content = {"multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 @dataclass
 class Received:
     """The files of one request, and those that were refused at once."""
