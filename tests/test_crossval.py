@@ -241,3 +241,42 @@ def test_a_split_without_folds_is_refused(made, tmp_path, capsys):
     words = ["--split", tmp_path / "plain.csv", "--out", tmp_path / "x"]
     assert kirik("crossval", data, *words, *TINY) == 2
     assert "has no folds" in capsys.readouterr().err
+
+
+def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp_path):
+    data, split, out, words = made
+    other, pooled = tmp_path / "other", tmp_path / "pooled"
+    again = [*words[:5], other, *words[6:], "--seed", 1, "--final", "none"]
+    assert kirik(*again) == 0
+    ask = ["ensemble", out, other, "--data", data, "--split", split, "--out", pooled]
+    assert kirik(*ask, "--bootstrap", 50) == 0
+    read = read_predictions(pooled / "fold2" / "read.csv")
+    assert set(read.ids) == set(read_predictions(out / "fold2" / "read.csv").ids)
+    manifest = load_bundle(pooled / "fold2" / "bundle").manifest
+    assert manifest.members == ("tiny-fold2", "other-fold2")
+    bundle = load_bundle(pooled / "bundle")
+    assert len(bundle.members) == 6
+    metrics = json.loads((pooled / "report" / "metrics.json").read_text())
+    assert metrics["fracture"]["cross_fitted"] is True
+    assert metrics["facts"]["averages"] == ["tiny", "other"]
+    figure = metrics["fracture"]["auroc"]["value"]
+    assert bundle.manifest.provenance["out_of_fold"]["auroc"][0] == pytest.approx(figure, abs=1e-4)
+    assert bundle.manifest.operating_points.fractured > 20
+    reading = load_model(pooled / "bundle").read(next(data.glob("images/*/*.jpg")))
+    assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
+
+
+def test_what_was_not_cross_validated_on_the_split_is_not_averaged(made, tmp_path, capsys):
+    data, split, out, _ = made
+    ask = ["ensemble", out, "--data", data, "--out", tmp_path / "pooled"]
+    assert kirik(*ask, tmp_path / "nothing", "--split", split) == 2
+    assert "no finished fold 1" in capsys.readouterr().err
+    assert kirik(*ask, out, "--split", split) == 2
+    assert "two different" in capsys.readouterr().err
+    assert kirik(*ask, out / "report") == 2
+    assert "belong together" in capsys.readouterr().err
+    other = tmp_path / "other.csv"
+    assert kirik("data", "split", data, "--out", other, "--folds", 3, "--seed", 5) == 0
+    shutil.copytree(out, tmp_path / "copy")
+    assert kirik(*ask, tmp_path / "copy", "--split", other) == 2
+    assert "average models of one split" in capsys.readouterr().err

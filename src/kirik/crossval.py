@@ -125,31 +125,27 @@ def cross_validate(
     for fold in split.folds:
         run = directory / f"fold{fold}"
         _run(data, settings, run, split, fold, language, console)
-        parts.append(_read_fold(run, index, split, fold, console))
-    read = _concat(parts)
+        parts.append(read_fold(run, index, split, fold, console))
+    read = concat(parts)
     replace_file(directory / "settings.toml", to_toml(settings, without=("weights", "teacher")))
     before = Path(settings.weights).expanduser()
     first = load_bundle(directory / f"fold{split.folds[0]}")
-    examples = _examples(first, index, split)
+    examples = examples_of(first, index, split)
     cost = network_cost(settings, evidence=read.localized is not None)
     cost |= {"megabytes": round(len(halve_weights(first.read(GRAPH), examples)) / 1e6, 2)}
-    cost |= _reading_rate(directory / f"fold{split.folds[0]}", index, split)
+    cost |= reading_rate(first, index, split)
     metrics = report_out_of_fold(
         directory / "report",
         read,
-        {
-            "model": directory.resolve().name,
-            "network": settings.network,
-            "data_set": index.root.resolve().name,
-            "split": split.name,
-            "part": "dev",
-            "seed": settings.seed,
-            "bootstrap_seed": 0,
-            "start": before.name if is_run(before) else None,
-            "cost": cost,
-            "trained_on_this_part": False,
-            "selected_on_this_part": False,
-        },
+        facts_of(
+            directory,
+            index,
+            split,
+            network=settings.network,
+            seed=settings.seed,
+            start=before.name if is_run(before) else None,
+            cost=cost,
+        ),
         bootstrap=bootstrap,
         language=language,
     )
@@ -163,7 +159,21 @@ def cross_validate(
     return metrics, _finish(directory, bundles, choose(read), metrics, examples)
 
 
-def _examples(bundle: Bundle, index: Index, split: Split) -> np.ndarray:
+def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:
+    """What a report of out-of-fold readings says of their origin."""
+    return {
+        "model": directory.resolve().name,
+        "data_set": index.root.resolve().name,
+        "split": split.name,
+        "part": "dev",
+        "bootstrap_seed": 0,
+        "trained_on_this_part": False,
+        "selected_on_this_part": False,
+        **own,
+    }
+
+
+def examples_of(bundle: Bundle, index: Index, split: Split) -> np.ndarray:
     """Some readable radiographs as the network takes them, uint8 [n, 1, size, size]."""
     found = []
     for record in select(index, split, "dev")[:COMPARED]:
@@ -173,10 +183,10 @@ def _examples(bundle: Bundle, index: Index, split: Split) -> np.ndarray:
     return np.stack(found)[:, None]
 
 
-def _reading_rate(run: Path, index: Index, split: Split) -> dict:
+def reading_rate(bundle: Bundle, index: Index, split: Split) -> dict:
     """Readings per second from files, by this machine's cores, of a fold's radiographs."""
     paths = [record.path for record in select(index, split, f"fold{split.folds[0]}")][:TIMED]
-    classifier = Classifier(load_bundle(run))
+    classifier = Classifier(bundle)
     list(classifier.read_many(paths[:8]))
     start = time.perf_counter()
     list(classifier.read_many(paths))
@@ -204,7 +214,7 @@ def _run(data, settings, run: Path, split: Split, fold, language: str, console: 
         )
 
 
-def _read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:
+def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:
     """The fold left out, read by its run's bundle; from the run's files where that was done."""
     records = {record.id: record for record in select(index, split, f"fold{fold}")}
     table, boxes, strange = (run / f"{n}.csv" for n in ("read", "findings", "strangeness"))
@@ -265,7 +275,8 @@ def _localized(
     )
 
 
-def _concat(parts: list[Read]) -> Read:
+def concat(parts: list[Read]) -> Read:
+    """The readings of several folds as one."""
     maps = [part.localized for part in parts]
     localized = None
     if all(maps):
@@ -316,7 +327,7 @@ def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray, int]:
             high.append(np.full(count, chosen.points.high))
         shown.append(np.full(count, np.inf if chosen.shown_from is None else chosen.shown_from))
     points = CrossFitted(np.concatenate(low), np.concatenate(high)) if low else None
-    return _concat(parts), points, np.concatenate(shown), refused
+    return concat(parts), points, np.concatenate(shown), refused
 
 
 def report_out_of_fold(
@@ -353,14 +364,14 @@ def _finish(
 ) -> Path:
     """The bundle of the model: networks as they were trained, their weights stored in half
     precision, with what the folds chose."""
-    out, name, summary = directory / "bundle", directory.resolve().name, _summary(metrics)
+    out, name, summary = directory / "bundle", directory.resolve().name, summary_of(metrics)
     if len(bundles) == 1:
-        _rewrite(out, bundles[0], name, chosen, summary, examples)
+        rewrite(out, bundles[0], name, chosen, summary, examples)
         return out
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         members = [Path(folder) / str(number) for number in range(len(bundles))]
         for number, (place, bundle) in enumerate(zip(members, bundles, strict=True), 1):
-            _rewrite(place, bundle, f"{name}-fold{number}", chosen, summary, examples)
+            rewrite(place, bundle, f"{name}-fold{number}", chosen, summary, examples)
         first = bundles[0].manifest.provenance
         facts = {key: value for key, value in first.items() if key not in ("fold", "trained_on")}
         average = average_bundles(
@@ -375,7 +386,7 @@ def _finish(
     return out
 
 
-def _rewrite(
+def rewrite(
     place: Path,
     bundle: Bundle,
     name: str,
@@ -383,6 +394,9 @@ def _rewrite(
     summary: dict,
     examples: np.ndarray,
 ) -> None:
+    """Write a network's bundle with what was chosen and a summary of the figures, its weights in
+    half precision; examples: uint8 [n, 1, size, size], radiographs on which that changes nothing.
+    """
     from kirik.training.halve import halve_weights
 
     evidence = bundle.manifest.evidence
@@ -406,7 +420,7 @@ def _rewrite(
     write_bundle(place, manifest, files, replace=True)
 
 
-def _summary(metrics: Metrics) -> dict:
+def summary_of(metrics: Metrics) -> dict:
     """The out-of-fold figures that a model card names, as [value, low, high]."""
     figures = dict(metrics["fracture"] or metrics["by_class"]) | metrics.get("localization", {})
     return {

@@ -112,7 +112,6 @@ def crossval(
     from kirik.console import Console
     from kirik.crossval import cross_validate
     from kirik.dataset.split import load_split
-    from kirik.evaluation.metrics import headline
     from kirik.training.run import resolve
 
     metrics, bundle = cross_validate(
@@ -125,6 +124,13 @@ def crossval(
         language=language,
         console=Console(),
     )
+    return _told(metrics, out, bundle, language)
+
+
+def _told(metrics, out: Path, bundle: Path | None, language: str) -> int:
+    """Say what cross-validation came to, and where it lies."""
+    from kirik.evaluation.metrics import headline
+
     print(headline(metrics, language))
     print(f"report: {out / 'report' / 'report.html'}")
     if bundle:
@@ -253,21 +259,57 @@ def compare(
     return 0
 
 
-def ensemble(members: Annotated[list[Path], Parameter(negative="")], *, out: Path) -> int:
+def ensemble(
+    members: Annotated[list[Path], Parameter(negative="")],
+    *,
+    out: Path,
+    data: Path | None = None,
+    split: str | None = None,
+    bootstrap: Count = 2000,
+    language: Language = "en",
+) -> int:
     """Average the calibrated probabilities of several models, as one bundle.
+
+    With `--data` and `--split`, of cross-validated models, whose average is then measured and
+    calibrated out of fold as each of them was.
 
     Parameters
     ----------
     members
         Bundles, or the runs that made them, for the same classes.
     out
-        The new bundle's folder.
+        The new bundle's folder; with `--data`, the folder of the report and the bundle.
+    data
+        The data set on which the members were cross-validated.
+    split
+        Their split: a file, or the name of a published one.
+    bootstrap
+        Replicates for the confidence intervals.
+    language
+        Of the report.
     """
     from kirik.bundle import average_bundles
 
-    average_bundles(members, out, out.resolve().name)
-    print(f"bundle: {out}")
-    return 0
+    if (data is None) != (split is None):
+        raise SettingsError("--data and --split belong together; give both, or neither")
+    if data is None:
+        average_bundles(members, out, out.resolve().name)
+        print(f"bundle: {out}")
+        return 0
+    from kirik.averaging import average_cross_validated
+    from kirik.console import Console
+    from kirik.dataset.split import load_split
+
+    metrics, bundle = average_cross_validated(
+        data,
+        members,
+        out,
+        split=load_split(split),
+        bootstrap=bootstrap,
+        language=language,
+        console=Console(),
+    )
+    return _told(metrics, out, bundle, language)
 
 
 def study(

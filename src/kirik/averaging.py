@@ -1,0 +1,174 @@
+"""The average of several cross-validated models, measured as honestly as each of them.
+
+What reads a fold is the average of the networks that never saw it, one of each model, calibrated
+by what its own model chose on the other folds. The bundle joins all networks of all folds.
+
+DIR/fold1/bundle …     the average that reads the fold
+DIR/fold1/read.csv …   what it said of the fold, before the average's own calibration
+DIR/report, DIR/bundle as `kirik.crossval` writes them
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kirik.bundle import Bundle, average_bundles, load_bundle, write_bundle
+from kirik.card import model_card
+from kirik.console import Console
+from kirik.crossval import (
+    Choices,
+    Read,
+    choose,
+    concat,
+    examples_of,
+    facts_of,
+    read_fold,
+    reading_rate,
+    report_out_of_fold,
+    rewrite,
+    summary_of,
+)
+from kirik.dataset.sources import load_index
+from kirik.dataset.split import Split
+from kirik.errors import SettingsError
+from kirik.evaluation.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A cross-validated model: its folder, its out-of-fold readings, and some radiographs as its
+    networks take them."""
+
+    folder: Path
+    read: Read
+    examples: np.ndarray
+
+    def bundle(self, fold: int) -> Bundle:
+        return load_bundle(self.folder / f"fold{fold}")
+
+
+def average_cross_validated(
+    data: Path,
+    runs: Sequence[Path],
+    directory: Path,
+    *,
+    split: Split,
+    bootstrap: int = 2000,
+    language: str = "en",
+    console: Console | None = None,
+) -> tuple[Metrics, Path]:
+    """Average cross-validated models of one split, measure that out of fold, and bundle it.
+
+    runs: folders that `kirik crossval` finished on this data and split. Calling it again goes on
+    where it stopped. Returns the metrics and the bundle's folder.
+    Raises SettingsError if there are fewer than two, or one was not made on this split.
+    """
+    console = console or Console()
+    _check(runs, split)
+    index = load_index(data)
+    models = []
+    for run in runs:
+        read = concat([read_fold(run / f"fold{f}", index, split, f, console) for f in split.folds])
+        first = load_bundle(run / f"fold{split.folds[0]}")
+        models.append(_Model(run, read, examples_of(first, index, split)))
+    for fold in split.folds:
+        _average(models, [fold], directory / f"fold{fold}" / "bundle", apart=True)
+    parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
+    read = concat(parts)
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        whole = _average(models, split.folds, Path(folder) / directory.resolve().name)
+        cost = _cost(models, len(split.folds)) | reading_rate(whole, index, split)
+        facts = facts_of(
+            directory,
+            index,
+            split,
+            network=" + ".join(m.bundle(split.folds[0]).manifest.network for m in models),
+            averages=[run.resolve().name for run in runs],
+            cost=cost,
+        )
+        report = directory / "report"
+        metrics = report_out_of_fold(report, read, facts, bootstrap=bootstrap, language=language)
+        _finish(directory / "bundle", whole, choose(read), summary_of(metrics))
+    return metrics, directory / "bundle"
+
+
+def _check(runs: Sequence[Path], split: Split) -> None:
+    if len({run.resolve() for run in runs}) < max(2, len(runs)):
+        raise SettingsError("an average needs two different cross-validated models or more")
+    for run in runs:
+        for fold in split.folds:
+            record = run / f"fold{fold}" / "run.json"
+            try:
+                facts = json.loads(record.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise SettingsError(
+                    f"{run}: no finished fold {fold} in it; finish it with kirik crossval"
+                ) from error
+            if (facts.get("fold"), facts.get("split_sha256")) != (fold, split.digest):
+                raise SettingsError(
+                    f"{run}: was made on the split {facts.get('split')}, not on {split.name}; "
+                    "average models of one split"
+                )
+
+
+def _average(
+    models: Sequence[_Model], folds: Sequence[int], place: Path, *, apart: bool = False
+) -> Bundle:
+    """Write the average of the models' networks that never saw these folds, unless it is there.
+
+    apart: each network is calibrated on its model's readings of the other folds alone.
+    """
+    if place.is_dir():
+        return load_bundle(place)
+    with tempfile.TemporaryDirectory() as folder:
+        members = []
+        for model in models:
+            kept = ~np.isin(model.read.fold, folds) if apart else model.read.fold > 0
+            chosen = choose(model.read.select(kept))
+            for fold in folds:
+                members.append(Path(folder) / str(len(members)))
+                name = f"{model.folder.resolve().name}-fold{fold}"
+                rewrite(members[-1], model.bundle(fold), name, chosen, {}, model.examples)
+        return average_bundles(members, place, place.name, provenance=_provenance(models, folds))
+
+
+def _provenance(models: Sequence[_Model], folds: Sequence[int]) -> Mapping:
+    facts = models[0].bundle(folds[0]).manifest.provenance
+    return {key: value for key, value in facts.items() if key not in ("fold", "trained_on")}
+
+
+def _finish(place: Path, average: Bundle, chosen: Choices, summary: dict) -> None:
+    """The average with what was chosen on its own out-of-fold readings."""
+    manifest = average.manifest
+    evidence = manifest.evidence
+    if evidence and chosen.shown_from is not None:
+        evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
+    manifest = manifest.model_copy(
+        update={
+            "temperature": chosen.temperature,
+            "operating_points": chosen.points,
+            "scope": chosen.scope,
+            "evidence": evidence,
+            "provenance": manifest.provenance | {"out_of_fold": summary},
+        }
+    )
+    card = {"card.md": model_card(manifest).encode()}
+    write_bundle(place, manifest, average.files | card, replace=True)
+
+
+def _cost(models: Sequence[_Model], folds: int) -> dict[str, float]:
+    """What all networks together cost: see `kirik.training.cost`."""
+    from kirik.training.cost import network_cost
+    from kirik.training.settings import TrainingSettings
+
+    costs = []
+    for model in models:
+        manifest = model.bundle(int(model.read.fold[0])).manifest
+        settings = TrainingSettings.parse(manifest.provenance["settings"], str(model.folder))
+        costs.append(network_cost(settings, evidence=manifest.evidence is not None))
+    total = {key: round(folds * sum(c[key] for c in costs), 3) for key in ("parameters", "gflops")}
+    return {"size": max(cost["size"] for cost in costs)} | total
