@@ -2,6 +2,7 @@
 
 FOLDER/NAME/predictions.csv, metrics.json, settings.toml   what `kirik crossval` left of each model
 FOLDER/ablations/TOPIC/NAME/…                              what `kirik train` left of single runs
+FOLDER/gate.json                                           what `scripts/gate.py measure` left
 """
 
 import json
@@ -20,7 +21,7 @@ from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.questions import FractureQuestion
 
 FILES, SETTINGS = ("predictions.csv", "metrics.json"), "settings.toml"
-ABLATIONS = "ablations"
+ABLATIONS, GATE = "ablations", "gate.json"
 LEAST = 5
 """Radiographs of either kind without which a subgroup has no figure."""
 
@@ -152,6 +153,7 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         "",
         *_costs(studied),
         "",
+        *_gate(folder / GATE),
         *_ablations(folder / ABLATIONS, replicates, seed),
         "## Commands",
         "",
@@ -271,6 +273,34 @@ def _auroc(part: Predictions, replicates: int, seed: int) -> str:
         seed=seed,
     )
     return _figure(drawn.estimates["auroc"])
+
+
+def _gate(path: Path) -> list[str]:
+    """What is no radiograph of its kind, and how much of it each shipped model refuses."""
+    if not path.is_file():
+        return []
+    models = json.loads(path.read_text(encoding="utf-8"))
+    kinds = next(iter(models.values()))
+    lines = [
+        "## Scope",
+        "",
+        "Share of pictures refused as `out_of_scope` (or unreadable) that are no radiographs of "
+        "limbs, shoulders or hips, in brackets the 95 % interval (Wilson); the gate lets 99 % of "
+        "out-of-fold radiographs pass. `python scripts/gate.py gather` says where they come from, "
+        "`measure` reads them. No chest film under an open licence was at hand; a skull's "
+        "projections, summed up from CT, stand for other body parts.",
+        "",
+        _row(["", "pictures", *models]),
+        _row(["---"] * (len(models) + 2)),
+    ]
+    for kind, row in kinds.items():
+        shares = [
+            f"{one[kind]['refused'] / one[kind]['n']:.3f} "
+            f"({one[kind]['low']:.3f}–{one[kind]['high']:.3f})"
+            for one in models.values()
+        ]
+        lines.append(_row([kind.replace("-", " "), str(int(row["n"])), *shares]))
+    return [*lines, ""]
 
 
 def _ablations(folder: Path, replicates: int, seed: int) -> list[str]:
