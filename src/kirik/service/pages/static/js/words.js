@@ -16,6 +16,19 @@ export const has = (name) => name in words;
 export const named = (kind, word) =>
   has(`${kind}_${word}`) ? t(`${kind}_${word}`) : String(word).replaceAll("_", " ");
 
+/** What can be done about a file that was refused or not read. The API's own line, which knows
+    more, is English. */
+export function advice(reason, error) {
+  if (language === "en" && error) return error;
+  return t(has(`advice_${reason}`) ? `advice_${reason}` : "advice_unreadable");
+}
+
+/** A reason's meaning; one that these pages do not know says only that the file cannot be read. */
+export const why = (reason) => t(has(`reason_${reason}`) ? `reason_${reason}` : "reason_unreadable");
+
+/** Who did something, where it may have been nobody with a name. */
+export const person = (name) => (name === "local" ? t("local_user") : name);
+
 const decimals = new Map();
 function format(digits) {
   if (!decimals.has(digits)) {

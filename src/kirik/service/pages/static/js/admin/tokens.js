@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "../api.js";
 import { $, h, open, say } from "../dom.js";
-import { date, t } from "../words.js";
+import { date, person, t } from "../words.js";
 import { askIn } from "./forms.js";
 
 const panel = $("#tokens");
@@ -25,7 +25,7 @@ function row(token) {
     {},
     h("th", { scope: "row" }, token.name),
     h("td", {}, t(`role_${token.role}`)),
-    h("td", {}, date(token.created_at), token.created_by ? h("span", { class: "small soft" }, token.created_by) : null),
+    h("td", {}, date(token.created_at), token.created_by ? h("span", { class: "small soft" }, person(token.created_by)) : null),
     h("td", {}, token.last_used_at ? date(token.last_used_at) : t("never_used")),
     h(
       "td",

@@ -2,7 +2,7 @@
 
 import { $, h, icon, s } from "../dom.js";
 import { called, decision, meaning, region, scale, standing } from "../reading.js";
-import { bytes, date, has, named, number, percent, probability, t } from "../words.js";
+import { advice, bytes, date, has, named, number, percent, probability, t, why } from "../words.js";
 import { whereabouts } from "./marks.js";
 
 /** The decision of a frame, or of the study where it has no reading (yet). */
@@ -23,8 +23,8 @@ export function showVerdict(place, study, reading) {
 
 function trouble({ reason, error }) {
   return [
-    h("p", { class: "problem" }, named("reason", reason || "unreadable")),
-    error ? h("p", { class: "soft small" }, error) : null,
+    h("p", { class: "problem" }, why(reason)),
+    h("p", { class: "soft small" }, advice(reason, error)),
   ];
 }
 
