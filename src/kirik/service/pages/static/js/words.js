@@ -17,9 +17,12 @@ export const named = (kind, word) =>
   has(`${kind}_${word}`) ? t(`${kind}_${word}`) : String(word).replaceAll("_", " ");
 
 /** What can be done about a file that was refused or not read. The API's own line, which knows
-    more, is English. */
-export function advice(reason, error) {
-  if (language === "en" && error) return error;
+    more, is English; it may begin with the file's name. */
+export function advice(reason, error, name = "") {
+  if (language === "en" && error) {
+    const line = error.startsWith(`${name}: `) ? error.slice(name.length + 2) : error;
+    return line[0].toUpperCase() + line.slice(1);
+  }
   return t(has(`advice_${reason}`) ? `advice_${reason}` : "advice_unreadable");
 }
 

@@ -137,9 +137,11 @@ async function loadFilm() {
     view = new View(reading?.width || size.width, reading?.height || size.height, reading?.orientation ?? 1);
     view.resize(stage.clientWidth, stage.clientHeight);
     state.textContent = "";
+    $(".film").classList.remove("none");
   } catch {
     if (frame !== asked) return;
     film.clear();
+    $(".film").classList.add("none");
     state.textContent = t(study.state === "failed" ? "film_failed" : "film_missing");
   }
   boxes.view = view;
@@ -245,6 +247,7 @@ for (const button of $$("[data-do]")) button.addEventListener("click", () => act
 for (const button of $$("[data-mode]")) {
   button.addEventListener("click", (event) => {
     setMode(button.dataset.mode);
+    if (!button.closest(".tools")) stage.scrollIntoView({ block: "nearest" });
     // A press of Enter has no pointer that could draw: the box is put in the middle.
     if (button.dataset.mode === "box" && event.detail === 0 && !review.form.hidden) boxes.addMiddle();
   });

@@ -21,12 +21,12 @@ export class Review {
 
   async show(study, reading) {
     Object.assign(this, { study, reading });
-    this.place.hidden = !reading && !study.reviews?.length;
     $("#take", this.place).hidden = !reading?.findings?.length;
     this.history(study.reviews ?? []);
     const allowed = may(await me(), "reviewer");
     $("#not-allowed").hidden = allowed;
     this.form.hidden = !allowed || !reading?.decision;
+    this.place.hidden = !study.reviews?.length && !reading?.decision;
     // What was said last is where a correction begins.
     const last = (study.reviews ?? []).filter((review) => review.frame === (reading?.frame ?? 1)).sort(newest)[0];
     if (last && !this.boxes.all.length && last.boxes?.length) this.boxes.set(last.boxes);

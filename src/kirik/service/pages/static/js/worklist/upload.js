@@ -3,7 +3,7 @@
 
 import { address, inWords, own, signIn } from "../api.js";
 import { h, icon, say } from "../dom.js";
-import { called, decision, isOpen, standing } from "../reading.js";
+import { called, decision, isOpen, spoken, standing } from "../reading.js";
 import { advice, bytes, number, t, why } from "../words.js";
 
 const AT_ONCE = 3;
@@ -125,7 +125,9 @@ export class Uploads {
   /** A study has changed: its rows in the tray say so. */
   show(study) {
     for (const row of this.rows.get(study.id) ?? []) row.lastChild.replaceChildren(decision(standing(study)));
-    if (!isOpen(study)) this.rows.delete(study.id);
+    if (isOpen(study) || !this.rows.delete(study.id)) return;
+    // What was read is in sight; this tells it to who does not see it.
+    this.tray.querySelector("[data-read]").textContent = spoken(study);
   }
 
   /** Ids of studies whose reading is still awaited here. */
@@ -144,7 +146,7 @@ export class Uploads {
       );
       this.list.append(row);
     }
-    this.state(row, why(reason), "bad", advice(reason, error));
+    this.state(row, why(reason), "bad", advice(reason, error, name));
   }
 
   fail(job, message) {
