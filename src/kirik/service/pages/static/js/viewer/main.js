@@ -47,7 +47,8 @@ function draw() {
     film.draw(view, shown.evidence ? opacity.value / 100 : 0);
     const findings = (reading?.findings ?? []).map((finding, index) => ({ ...finding, number: index + 1 }));
     marks.draw(view, {
-      findings: shown.findings ? findings.filter((_, index) => !hidden.has(index)) : [],
+      // Before the film is there, nobody knows where they lie.
+      findings: shown.findings && film.levels.length ? findings.filter((_, index) => !hidden.has(index)) : [],
       dashed: reading?.decision === "uncertain",
       own: boxes.all,
       draft: boxes.draft,
@@ -93,7 +94,9 @@ async function load() {
   await showFrame(frame ?? frames.first(study));
   for (const name of ["pdf", "png", "json"]) $(`#${name}`).hidden = study.state !== "read";
   $("#away").hidden = $("#facts").hidden = false;
-  $("#delete-place").hidden = !may(await me(), "administrator");
+  const person = await me();
+  $("#original").hidden = study.kind === "dicom" && !person.patients; // it names its patient
+  $("#delete-place").hidden = !may(person, "administrator");
 }
 
 async function showFrame(number_) {
