@@ -193,7 +193,7 @@ async def warm(http: httpx.AsyncClient) -> None:
     """Wait until the worker has its model and reads."""
     while True:
         counts = (await http.get("/api/v1/studies")).json()["counts"]
-        if sum(counts.values()) - counts["waiting"] > 32:
+        if sum(counts.values()) - counts["waiting"] > 32 or not counts["waiting"]:
             return
         await asyncio.sleep(0.2)
 

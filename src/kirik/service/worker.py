@@ -7,13 +7,15 @@ lease has run out. Where the database is away it waits and goes on, its results 
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,11 +59,12 @@ class Worker:
     """Reads what waits with one model at a time, until it is told to stop.
 
     classifier: always this one, for tests; else the model in use, and another as soon as an
-    administrator puts one in.
+    administrator puts one in. niceness: added to that of what computes, so that a page that a
+    person waits for goes first; what locks the database keeps its own, or all would wait for it.
     """
 
-    def __init__(self, core: Core, classifier: Classifier | None = None):
-        self.core, self.id = core, new_id()
+    def __init__(self, core: Core, classifier: Classifier | None = None, *, niceness: int = 0):
+        self.core, self.id, self._niceness = core, new_id(), niceness
         self._fixed, self._classifier, self._model_path = classifier, classifier, None
         self._read, self._problem, self._asked = 0, None, 0.0
         self._leases: dict[str, int] = {}
@@ -77,15 +80,24 @@ class Worker:
         were finished. What was begun and not finished is given back."""
         workers = min(usable_cores(), 8)
         begun: deque[_Begun] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="kirik-decode")
-        with self._beating(stop):
+        keeping: Future | None = None
+        # Results are kept while the next batch is being read.
+        with ThreadPoolExecutor(1, thread_name_prefix="kirik-keep") as keeper, self._beating(stop):
+            keeper.submit(int).result()  # its thread has the niceness of before
+            self._lower()
+            pool = ThreadPoolExecutor(workers, thread_name_prefix="kirik-decode")
             try:
                 while not stop.is_set():
                     if not self._ready(stop):
                         continue
-                    self._claim(pool, begun)
+                    self._claim(pool, begun, keeper)
                     if begun:
-                        self._finish(self._batch(begun), stop)
+                        keep = self._judge(self._batch(begun))
+                        _done(keeping)
+                        keeping = keeper.submit(keep, stop)
+                    elif keeping is not None:
+                        _done(keeping)
+                        keeping = None
                     elif until_idle:
                         break
                     else:
@@ -93,8 +105,15 @@ class Worker:
                         self._awake.clear()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+                if keeping is not None:
+                    wait([keeping])
                 self._give_back(one.claim for one in begun)
         return self._read
+
+    def _lower(self) -> None:
+        """Lower this thread's priority, and that of all threads and processes that it begins."""
+        if self._niceness and sys.platform == "linux":  # elsewhere it is the whole process's
+            os.nice(self._niceness)
 
     def _ready(self, stop: threading.Event) -> bool:
         """Whether there is a model to read with; asks now and then whether it is another one."""
@@ -117,16 +136,15 @@ class Worker:
             stop.wait(2)
             return False
 
-    def _claim(self, pool: ThreadPoolExecutor, begun: deque[_Begun]) -> None:
+    def _claim(
+        self, pool: ThreadPoolExecutor, begun: deque[_Begun], keeper: ThreadPoolExecutor
+    ) -> None:
         """Keep two batches of files being decoded."""
         room = 2 * BATCH - len(begun)
         if room < BATCH and begun:
             return
         try:
-            with self.core.database.reading() as session:
-                if not work.any_open(session):
-                    return
-            claims = work.claim(self.core, room)
+            claims = keeper.submit(self._claimed, room).result()
         except (Unavailable, StorageFull) as error:
             log.warning("cannot claim: %s", error)
             time.sleep(_WAITS[1])
@@ -137,6 +155,12 @@ class Worker:
             classifier = self._classifier
             decoded = pool.submit(self._decode, claim, classifier)
             begun.append(_Begun(claim, classifier, decoded))
+
+    def _claimed(self, room: int) -> list[Claim]:
+        with self.core.database.reading() as session:
+            if not work.any_open(session):
+                return []
+        return work.claim(self.core, room)
 
     def _decode(self, claim: Claim, classifier: Classifier) -> list[Prepared | KirikError]:
         path = self.core.blobs.path(claim.blob)
@@ -158,13 +182,16 @@ class Worker:
             batch.append(begun.popleft())
         return batch
 
-    def _finish(self, batch: list[_Begun], stop: threading.Event) -> None:
-        """Judge the batch's frames and keep their results, however long the database is away."""
+    def _judge(self, batch: list[_Begun]) -> Callable[[threading.Event], None]:
+        """Judge the batch's frames; what keeps their results."""
         later = [one.claim for one in batch if self._is_away(one)]
-        model = batch[0].classifier.name
         there = [one for one in batch if one.claim not in later]
         results = _judged(there, self.core)
         done = [(one.claim, results[one.claim]) for one in there]
+        return partial(self._keep, batch[0].classifier.name, later, done)
+
+    def _keep(self, model: str, later: list[Claim], done: list, stop: threading.Event) -> None:
+        """Keep results, however long the database is away, unless we are to stop."""
         if later:
             seconds = _LATER_SECONDS
             self._persist(lambda: work.release(self.core, later, seconds=seconds, tried=True), stop)
@@ -172,10 +199,10 @@ class Worker:
             kept = self._persist(lambda: work.finish(self.core, done, model), stop)
             self._read += len(kept or ())
         with self._lock:
-            for one in batch:
-                self._leases[one.claim.lease] -= 1
-                if not self._leases[one.claim.lease]:
-                    del self._leases[one.claim.lease]
+            for claim in [*later, *(claim for claim, _ in done)]:
+                self._leases[claim.lease] -= 1
+                if not self._leases[claim.lease]:
+                    del self._leases[claim.lease]
 
     def _is_away(self, one: _Begun) -> bool:
         first = one.decoded.result()[0]
@@ -184,12 +211,12 @@ class Worker:
 
     def _persist(self, keep: Callable[[], _Done], stop: threading.Event) -> _Done | None:
         """Do it as soon as the database is there; None where we are to stop before that."""
-        for wait in (*_WAITS, *([_WAITS[-1]] * 100_000)):
+        for seconds in (*_WAITS, *([_WAITS[-1]] * 100_000)):
             try:
                 return keep()
             except (Unavailable, StorageFull) as error:
                 log.warning("results wait: %s", error)
-                if stop.wait(wait):
+                if stop.wait(seconds):
                     return None
         return None
 
@@ -248,6 +275,12 @@ def run_worker(settings: ServiceSettings, stop: threading.Event | None = None) -
         return Worker(core).run(stop or threading.Event())
     finally:
         core.close()
+
+
+def _done(keeping: Future | None) -> None:
+    """Wait until results are kept; raises what went wrong."""
+    if keeping is not None:
+        keeping.result()
 
 
 def _judged(begun: list[_Begun], core: Core) -> dict[Claim, list[Result]]:

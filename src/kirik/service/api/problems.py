@@ -3,9 +3,9 @@
     {"type": "about:blank", "title": "Not Found", "status": 404, "reason": "not_found",
      "detail": "…"}
 
-`reason` is a stable word for programs, `detail` a line for a person, and `code`, where there is one,
-a finer word for what the person can do, from which pages say it in their language. Nothing that an unforeseen
-error says is shown: it may hold what is nobody's business.
+`reason` is a stable word for programs, `detail` a line for a person, and `code`, where there is
+one, a finer word for what the person can do, from which pages say it in their language. Nothing
+that an unforeseen error says is shown: it may hold what is nobody's business.
 """
 
 import logging

@@ -44,7 +44,7 @@ class _Taken(BaseModel):
 
 
 class Problem(_Given):
-    """An error, as RFC 9457 has it; `reason` is a stable word, `code` a finer one where there is."""
+    """An error, as RFC 9457 has it; `reason` is a stable word, `code` a finer one."""
 
     type: str = "about:blank"
     title: str
