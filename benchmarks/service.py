@@ -18,6 +18,7 @@ import asyncio
 import io
 import json
 import os
+import platform
 import socket
 import struct
 import subprocess
@@ -93,7 +94,8 @@ def main(
             lost, unread = look_for(url, load.accepted, drain)
     rate = reading_rate(load)
     result = {
-        "machine": {"cores": usable_cores()},
+        "machine": {"cores": usable_cores(), "processor": processor_name()},
+        "model": load_model(model).name,
         "asked": {"clients": clients, "seconds": seconds, "pause": pause}
         | {"files": len(files), "waiting_before": backlog},
         "uploads": len(load.accepted),
@@ -129,7 +131,7 @@ def engine_rate(files: list[Path], model: Path, seconds: float) -> float:
 def engine(model: str, seconds: float, files: list[str]) -> None:
     """What `engine_rate` starts."""
     classifier = load_model(model)
-    list(classifier.read_many(files[:16]))
+    list(classifier.read_many(files))  # warms up the disk, too
     start, read = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         read += len(list(classifier.read_many(files)))
@@ -214,6 +216,13 @@ def processor_of(server: int) -> dict[str, float]:
         "decoders": sum(map(used, decoders)),
         "clients": used(os.getpid()),
     }
+
+
+def processor_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def used(process: int) -> float:
