@@ -91,6 +91,7 @@ def main(
         fill(Path(data), files, backlog)
         with served(data, model) as (url, process):
             load = asyncio.run(loaded(url, files, clients, seconds, pause, process))
+            print("the clients are done; the rest is read", file=sys.stderr)
             lost, unread = look_for(url, load.accepted, drain)
     rate = reading_rate(load)
     result = {
