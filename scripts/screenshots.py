@@ -211,7 +211,7 @@ def take(context: BrowserContext, address: str, there: str, file: Path) -> None:
     page.wait_for_load_state("load")
     page.wait_for_timeout(1200)  # thumbnails and evidence come a moment later
     picture = Image.open(io.BytesIO(page.screenshot()))
-    picture.convert("RGB").save(file, "WEBP", quality=80, method=6)
+    picture.convert("RGB").save(file, "WEBP", quality=75, method=6)
     print(f"written: {file} ({file.stat().st_size / 1000:.0f} kB)")
     page.close()
 
