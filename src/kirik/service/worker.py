@@ -98,8 +98,8 @@ class Worker:
                 while not stop.is_set():
                     if not self._ready(stop):
                         continue
-                    self._claim(decoding, begun, keeper, idle=not (begun or reading))
                     reading = _still(reading)
+                    self._claim(decoding, begun, keeper, idle=not (begun or reading))
                     if begun and len(reading) <= self._lanes:
                         batch = self._batch(begun)
                         reading.append(readers.submit(self._finish, batch, keeper, stop))
