@@ -78,6 +78,6 @@ def test_zoom_fit_and_turning_have_their_buttons(judged):
     page.locator("[data-do=auto]").click()
     judged.until("!document.querySelector('#corner-window').textContent.includes('255')")
     page.locator("[data-do=invert]").click()
-    assert page.locator("[data-do=invert]").get_attribute("aria-pressed") == "true"
+    page.locator("[data-do=invert][aria-pressed=true]").wait_for()
     page.locator("[data-do=reset]").click()
     judged.until(f"document.querySelector('#corner-zoom').textContent === {before!r}")

@@ -70,7 +70,8 @@ def answer(request: Request, error: Exception) -> Response:
     if wants_page(request):
         from kirik.service.pages import error_page
 
-        response = error_page(request, status, "" if status >= 500 else detail)
+        plain = status >= 500 or detail == HTTPStatus(status).phrase
+        response = error_page(request, status, "" if plain else detail)
         response.headers.update(headers)
         return response
     return problem(status, detail, reason, headers, **more)
