@@ -3,19 +3,22 @@
     python benchmarks/service.py RADIOGRAPHS --model BUNDLE [--clients 50] [--seconds 120]
         [--pause 2] [--out FILE.json]
 
-First the engine alone reads the files, then `kirik serve` is started with an empty data folder, and
-the clients, each in turn with itself, hand files in, every one of them new (a comment is added to a
-JPEG, a text to a PNG), with a pause in between. Meanwhile a reader asks for the work list's page
-and its first 50 studies once a second, as a browser does. All of it, clients too, runs on this
-machine's cores. At last every study that was accepted is looked for, and waited for.
+First the engine alone reads the files. Then `kirik serve` is started on a data folder in which so
+many studies wait that the worker is never without work, and the clients, each in turn with itself,
+hand files in, every one of them new (a comment is added to a JPEG, a text to a PNG), with a pause
+in between. Meanwhile a reader asks for the work list's page and its first 50 studies once a second,
+as a browser does. All of it, clients too, runs on this machine's cores. At last every study that
+was accepted is looked for, and waited for.
 
-`reading_share` is readings per second beside the load over those of the engine alone, counted from
-the first to the last second in which something waited.
+`reading_share` is readings per second while the clients are at it over those of the engine alone,
+in the same run. `processor_seconds` says who used the cores meanwhile.
 """
 
 import asyncio
+import io
 import json
 import os
+import platform
 import socket
 import struct
 import subprocess
@@ -36,6 +39,9 @@ from kirik.client import Client
 from kirik.files import find_files
 from kirik.reading.classifier import load_model
 from kirik.reading.cores import usable_cores
+from kirik.service.core import open_core
+from kirik.service.intake import Upload, take_in
+from kirik.service.settings import ServiceSettings
 
 OWN = {"X-Requested-With": "kirik"}
 
@@ -45,7 +51,8 @@ class Load:
     """What was seen while the clients were at it.
 
     accepted: ids. answers: how often each status, or the name of what went wrong. uploads, pages,
-    lists: seconds of each. readings: (moment, how many so far, how many wait).
+    lists: seconds of each. readings: (moment, how many so far, how many wait). processor: seconds
+    of the cores by who used them.
     """
 
     accepted: set[str] = field(default_factory=set)
@@ -54,6 +61,7 @@ class Load:
     pages: list[float] = field(default_factory=list)
     lists: list[float] = field(default_factory=list)
     readings: list[tuple[float, int, int]] = field(default_factory=list)
+    processor: dict[str, float] = field(default_factory=dict)
 
 
 def main(
@@ -77,13 +85,20 @@ def main(
     files = [found[i] for i in sorted(rng.permutation(len(found))[:count])]
     files = [path for path in files if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
     alone = engine_rate(files, model, max(5.0, min(30.0, seconds / 4)))
-    with tempfile.TemporaryDirectory(prefix="kirik-bench-") as data, served(data, model) as url:
-        load = asyncio.run(loaded(url, files, clients, seconds, pause))
-        lost, unread = look_for(url, load.accepted, drain)
+    # As many as the engine could read, less half of what the clients may hand in meanwhile.
+    backlog = max(0, round(seconds * (alone - clients / max(pause, 0.1) / 2)))
+    with tempfile.TemporaryDirectory(prefix="kirik-bench-") as data:
+        fill(Path(data), files, backlog)
+        with served(data, model) as (url, process):
+            load = asyncio.run(loaded(url, files, clients, seconds, pause, process))
+            print("the clients are done; the rest is read", file=sys.stderr)
+            lost, unread = look_for(url, load.accepted, drain)
     rate = reading_rate(load)
     result = {
-        "machine": {"cores": usable_cores()},
-        "asked": {"clients": clients, "seconds": seconds, "pause": pause, "files": len(files)},
+        "machine": {"cores": usable_cores(), "processor": processor_name()},
+        "model": load_model(model).name,
+        "asked": {"clients": clients, "seconds": seconds, "pause": pause}
+        | {"files": len(files), "waiting_before": backlog},
         "uploads": len(load.accepted),
         "uploads_per_second": round(len(load.accepted) / seconds, 1),
         "errors": sum(n for name, n in load.answers.items() if name not in ("200", "202")),
@@ -96,6 +111,7 @@ def main(
         "engine_per_second": round(alone, 1),
         "readings_per_second": None if rate is None else round(rate, 1),
         "reading_share": None if rate is None else round(rate / alone, 3),
+        "processor_seconds": {name: round(used, 1) for name, used in load.processor.items()},
     }
     print(json.dumps(result, indent=2))
     if out:
@@ -116,16 +132,28 @@ def engine_rate(files: list[Path], model: Path, seconds: float) -> float:
 def engine(model: str, seconds: float, files: list[str]) -> None:
     """What `engine_rate` starts."""
     classifier = load_model(model)
-    list(classifier.read_many(files[:16]))
+    list(classifier.read_many(files))  # warms up the disk, too
     start, read = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         read += len(list(classifier.read_many(files)))
     print(read / (time.perf_counter() - start))
 
 
+def fill(data: Path, files: list[Path], count: int) -> None:
+    """Let so many studies wait in a room that is not open yet."""
+    contents = [path.read_bytes() for path in files]
+    core = open_core(ServiceSettings(data=data, database_url=None, durability="normal"))
+    for start in range(0, count, 256):
+        numbers = range(start, min(count, start + 256))
+        some = [one_of_its_own(contents[n % len(contents)], 2**30 + n) for n in numbers]
+        taken = take_in(core, [Upload("film", io.BytesIO(content)) for content in some], "fill")
+        assert not taken.refused
+    core.close()
+
+
 @contextmanager
 def served(data: str, model: Path):
-    """A reading room of its own; its address."""
+    """A reading room of its own: its address, and its process's id."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     words = ["serve", "--port", str(port), "--data", data, "--model", str(model)]
@@ -138,25 +166,69 @@ def served(data: str, model: Path):
     try:
         with Client(url, patience=60) as room:
             room.me()
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(60)
 
 
-async def loaded(url: str, files: list[Path], clients: int, seconds: float, pause: float) -> Load:
-    """The clients' time."""
+async def loaded(
+    url: str, files: list[Path], clients: int, seconds: float, pause: float, process: int
+) -> Load:
+    """The clients' time; `process`: the server's id."""
     load, contents = Load(), [path.read_bytes() for path in files]
     limits = httpx.Limits(max_connections=clients + 8)
     async with httpx.AsyncClient(base_url=url, headers=OWN, limits=limits, timeout=60) as http:
         first = one_of_its_own(contents[0], 2**31)
-        await upload(http, load, first)  # warms the model up
+        await upload(http, load, first)
+        await warm(http)
+        before = processor_of(process)
         end = time.perf_counter() + seconds
         jobs = [
             client(http, load, contents, number, clients, end, pause) for number in range(clients)
         ]
         await asyncio.gather(*jobs, browser(http, load, end))
+        load.processor = {k: used - before[k] for k, used in processor_of(process).items()}
     return load
+
+
+async def warm(http: httpx.AsyncClient) -> None:
+    """Wait until the worker has its model and reads."""
+    while True:
+        counts = (await http.get("/api/v1/studies")).json()["counts"]
+        if sum(counts.values()) - counts["waiting"] > 32 or not counts["waiting"]:
+            return
+        await asyncio.sleep(0.2)
+
+
+def processor_of(server: int) -> dict[str, float]:
+    """Seconds of the cores that each has used: the server, its worker, and the clients."""
+    children = Path(f"/proc/{server}/task").glob("*/children")
+    below = {int(child) for path in children for child in path.read_text().split()}
+    decoders = {
+        int(child)
+        for worker in below
+        for path in Path(f"/proc/{worker}/task").glob("*/children")
+        for child in path.read_text().split()
+    }
+    return {
+        "server": used(server),
+        "worker": sum(map(used, below)),
+        "decoders": sum(map(used, decoders)),
+        "clients": used(os.getpid()),
+    }
+
+
+def processor_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def used(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def client(http, load: Load, contents, number: int, clients: int, end: float, pause: float):
@@ -199,11 +271,10 @@ async def browser(http: httpx.AsyncClient, load: Load, end: float) -> None:
 
 
 def reading_rate(load: Load) -> float | None:
-    """Readings per second while something waited; None where too little did."""
-    busy = [(moment, read) for moment, read, waiting in load.readings if waiting > 0]
-    if len(busy) < 3:
+    """Readings per second of the clients' time; None where for a while nothing waited."""
+    if len(load.readings) < 3 or not all(waiting for _, _, waiting in load.readings):
         return None
-    (start, before), (end, after) = busy[0], busy[-1]
+    (start, before, _), (end, after, _) = load.readings[0], load.readings[-1]
     return (after - before) / (end - start)
 
 

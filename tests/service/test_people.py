@@ -66,7 +66,9 @@ def test_a_password_that_is_easy_to_guess_is_refused(sqlite_core, password):
         accounts.add(session, "longusername1", password, "reader")
 
 
-@pytest.mark.parametrize("name", ["", " ", "local", "a b", "a\nb", "../x", "<b>", "x" * 81 + "\0"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "local", "Worker", "a b", "a\nb", "../x", "<b>", "x" * 81 + "\0"]
+)
 def test_a_name_that_is_none_is_refused(sqlite_core, name):
     with sqlite_core.database.writing() as session, pytest.raises(Invalid):
         accounts.add(session, name, GOOD, "reader")

@@ -153,7 +153,10 @@ def _page(words: dict[str, str]):
         canvas.drawRightString(A4[0] - _MARGIN, top, words["title"])
         canvas.setStrokeColor(LINE)
         canvas.line(_MARGIN, top - 6, A4[0] - _MARGIN, top - 6)
-        canvas.setFont(BOLD, 7.5)
+        room = A4[0] - 2 * _MARGIN
+        canvas.setFont(
+            BOLD, min(7.5, 7.5 * room / pdfmetrics.stringWidth(words["disclaimer"], BOLD, 7.5))
+        )
         canvas.setFillColor(INK)
         canvas.drawString(_MARGIN, bottom, words["disclaimer"])
         canvas.setFont(PLAIN, 7.5)
@@ -194,7 +197,8 @@ def _verdict(reading: Reading, language: str) -> list[Flowable]:
     else:
         each = (f"{n} {_probability(p, language)}" for n, p in reading.probabilities.items())
         parts.append(_text(" · ".join(each)))
-    for warning in reading.warnings:
+    hardware = ("hardware",) if reading.attributes.get("hardware", 0) >= 0.5 else ()
+    for warning in dict.fromkeys((*reading.warnings, *hardware)):
         said = words.get(warning, warning.replace("_", " "))
         parts.append(_text(f"! {said}", 9, _COLOURS["uncertain"], BOLD))
     return [*parts, Spacer(0, 6)]

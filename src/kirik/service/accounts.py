@@ -26,6 +26,10 @@ further time for twice as long, up to `MOST_LOCKED_SECONDS`."""
 LOCKED_SECONDS, MOST_LOCKED_SECONDS = 60, 3600
 _A_DAY, _TRIES_OF_AN_ADDRESS = 86_400, 30
 
+_TAKEN = frozenset({LOCAL.name, "worker", "folder", "retention"})
+"""What stands in the audit trail for nobody's account."""
+
+_LISTED = ", ".join(sorted(_TAKEN))
 _NAME = re.compile(r"[\w][\w.@+-]{0,79}")
 _HASHER = PasswordHasher()
 """Argon2id by the second recommendation of RFC 9106: 64 MiB, three passes."""
@@ -51,7 +55,7 @@ def add(
     if session.scalar(select(Account).where(Account.name == name)) or session.scalar(
         select(Token).where(Token.name == name)
     ):
-        raise Conflict(f"the name {name} is taken; choose another")
+        raise Conflict(f"the name {name} is taken; choose another", "name_taken")
     account = Account(
         name=name,
         password=hashed(name, password),
@@ -145,17 +149,19 @@ def check_password(core: Core, name: str, password: str, address: str) -> Accoun
 def checked_name(name: str) -> str:
     """A name as it is kept. Raises Invalid."""
     name = _plain(name)
-    if not _NAME.fullmatch(name) or name == LOCAL.name:
-        raise Invalid("a name has 1 to 80 letters, digits and . @ + - _, and is not 'local'")
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        what = f"a name has 1 to 80 letters, digits and . @ + - _, and is none of {_LISTED}"
+        raise Invalid(what, "name_unusable")
     return name
 
 
 def hashed(name: str, password: str) -> str:
     """A new password's hash. Raises Invalid for one that is too short, too long, or the name."""
     if not LEAST_LETTERS <= len(password) <= MOST_LETTERS:
-        raise Invalid(f"a password has {LEAST_LETTERS} to {MOST_LETTERS} letters; take a sentence")
+        what = f"a password has {LEAST_LETTERS} to {MOST_LETTERS} letters; take a sentence"
+        raise Invalid(what, "password_length")
     if len(set(password)) < 5 or password.casefold() == name:
-        raise Invalid("this password is too easy to guess; take a sentence")
+        raise Invalid("this password is too easy to guess; take a sentence", "password_easy")
     return _HASHER.hash(_normal(password))
 
 
@@ -178,7 +184,8 @@ def _refuse_the_last(session: Session, account: Account) -> None:
         Account.role == "administrator", Account.enabled, Account.number != account.number
     )
     if not session.scalar(others):
-        raise Conflict("this is the last administrator; make another one first")
+        what = "this is the last administrator; make another one first"
+        raise Conflict(what, "last_administrator")
 
 
 def _verified(hash_: str, password: str) -> bool:

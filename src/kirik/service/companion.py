@@ -4,7 +4,6 @@ again where it ends unasked.
 It ends with the server, however that one ends: it reads from a pipe whose other end closes then.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from kirik.service.settings import ServiceSettings
 
 _START = "import sys; sys.path[:] = {path!r}; from kirik.service.companion import main; main()"
 _FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 1.0, 30.0, 60.0
+_NICENESS = 5
 _PATIENCE = 20
 """Seconds for the studies in hand when the server stops."""
 
@@ -84,8 +84,6 @@ def _end(process: subprocess.Popen) -> None:
 def main() -> None:
     """The worker's process: settings on standard input, which closes when it is to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides what Ctrl-C means
-    if hasattr(os, "nice"):
-        os.nice(5)  # a page that a person waits for goes before the readings
     settings = ServiceSettings.model_validate_json(sys.stdin.buffer.readline())
     stop = threading.Event()
     threading.Thread(target=_await_end, args=(stop,), daemon=True).start()
@@ -98,7 +96,7 @@ def main() -> None:
         watching = threading.Thread(target=watcher.run, args=(stop,), daemon=True)
         if settings.watch:
             watching.start()
-        Worker(core).run(stop)
+        Worker(core, niceness=_NICENESS).run(stop)
         if settings.watch:
             watching.join(_PATIENCE)
 

@@ -122,6 +122,16 @@ def insert_once(session: Session, table: type, **values) -> bool:
     return inserted.first() is not None
 
 
+def insert_all_once(session: Session, table: type, rows: Iterable[dict]) -> None:
+    """Insert rows unless others with the same key are there; few statements for many."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    alike: dict[tuple, list[dict]] = {}
+    for row in rows:
+        alike.setdefault(tuple(sorted(row)), []).append(row)
+    for some in alike.values():
+        session.execute(dialect.insert(table).on_conflict_do_nothing(), some)
+
+
 def lock_blobs(session: Session, blobs: Iterable[str]) -> None:
     """Until the transaction's end nobody else takes these files in or deletes them."""
     if session.get_bind().dialect.name == "postgresql":  # SQLite has but one writer

@@ -56,9 +56,8 @@ def put_in(core: Core, folder: Path, *, by: str) -> str:
         insert_once(session, Option, name=_KNOWN, value={})
         known = session.get(Option, _KNOWN, with_for_update=True, populate_existing=True)
         if known.value.get(classifier.name, digest) != digest:
-            raise Conflict(
-                f"another bundle was {classifier.name} here; give this one another version"
-            )
+            what = f"another bundle was {classifier.name} here; give this one another version"
+            raise Conflict(what, "model_version")
         known.value = known.value | {classifier.name: digest}
         _set(session, {"folder": digest, "name": classifier.name})
         audit_trail.record(session, by, "model.changed", classifier.name, bundle=digest)

@@ -4,9 +4,17 @@ from kirik.errors import KirikError
 
 
 class Refusal(KirikError):
-    """Base of all of them. `reason`: a short, stable word. `status`: of HTTP."""
+    """Base of all of them. `reason`: a short, stable word. `status`: of HTTP.
+
+    code: a finer word than the reason, where a person can do something about it; pages in other
+    languages than English say what it means.
+    """
 
     reason, status = "refused", 400
+
+    def __init__(self, message: str, code: str | None = None):
+        super().__init__(message)
+        self.code = code
 
 
 class NotFound(Refusal):

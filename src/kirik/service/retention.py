@@ -56,7 +56,7 @@ def days(session: Session, settings: ServiceSettings) -> int | None:
 def set_days(session: Session, days: int | None, *, by: str) -> None:
     """An administrator's choice, in place of the settings'. Raises Invalid."""
     if days is not None and not 1 <= days <= 36_500:
-        raise Invalid("give 1 to 36500 days, or none to keep all")
+        raise Invalid("give 1 to 36500 days, or none to keep all", "days")
     insert_once(session, Option, name=_OPTION, value={})
     option = session.get(Option, _OPTION, with_for_update=True, populate_existing=True)
     option.value = {"days": days}

@@ -85,7 +85,7 @@ def judged(principal: Principal) -> Select:
 
 def _reading(session: Session, study: Study, frame: int) -> Reading:
     if study.model is None:
-        raise Conflict("the study has not been read yet; wait for its reading")
+        raise Conflict("the study has not been read yet; wait for its reading", "not_read_yet")
     asked = select(Reading).where(
         Reading.study_id == study.id, Reading.frame == frame, Reading.model == study.model
     )
@@ -111,11 +111,13 @@ def _decision(opinion: Opinion, reading: Reading) -> str:
 
 def _check_boxes(opinion: Opinion, decision: str, reading: Reading) -> None:
     if opinion.boxes and decision == "no_fracture":
-        raise Invalid("boxes around fractures, but no fracture; remove the boxes")
+        what = "boxes around fractures, but no fracture; remove the boxes"
+        raise Invalid(what, "boxes_without_fracture")
     if reading.width is None or reading.height is None:
         return
     for x, y, width, height in opinion.boxes:
         inside = min(x, y) >= -_MARGIN and x + width <= reading.width + _MARGIN
         if not inside or y + height > reading.height + _MARGIN:
             size = f"{reading.width}×{reading.height}"
-            raise Invalid(f"a box reaches outside the radiograph of {size} pixels")
+            what = f"a box reaches outside the radiograph of {size} pixels"
+            raise Invalid(what, "box_outside")

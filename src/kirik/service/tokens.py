@@ -37,7 +37,7 @@ def make(
     if session.scalar(select(Token).where(Token.name == name)) or session.scalar(
         select(Account).where(Account.name == name)
     ):
-        raise Conflict(f"the name {name} is taken; choose another")
+        raise Conflict(f"the name {name} is taken; choose another", "name_taken")
     secret = PREFIX + secrets.token_urlsafe(32)
     token = Token(
         key=key_of(secret), name=name, role=role, patients=patients, own=own, created_by=by

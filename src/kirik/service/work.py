@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from kirik.service import audit_trail, tables
 from kirik.service.core import Core
-from kirik.service.engine import changed, insert_once, now_of
+from kirik.service.engine import changed, insert_all_once, now_of
 from kirik.service.refusals import NotFound
 from kirik.service.results import Result, row_of, settle
 from kirik.service.tables import FAILED, READ, READING, URGENCY, WAITING, Study
@@ -90,22 +90,18 @@ def finish(core: Core, done: Sequence[tuple[Claim, list[Result]]], model: str) -
 
     model: that read them. All of it, or nothing where it raises.
     """
-    kept = set()
+    results = {claim_.study_id: of_frames for claim_, of_frames in done}
     with core.database.writing() as session:
-        for claim_, results in sorted(done, key=lambda one: one[0].study_id):
-            study = _ours(session, claim_)
-            if study is None:
-                continue
-            rows = [row_of(study.id, model, result) for result in results]
-            moment = now_of(session)
-            for row in rows:
-                insert_once(session, tables.Reading, at=moment, **row)
-            settle(study, rows)
+        studies, moment, rows = _ours(session, (one for one, _ in done)), now_of(session), []
+        for study in studies:
+            frames = [row_of(study.id, model, result) for result in results[study.id]]
+            rows += [{"at": moment} | row for row in frames]
+            settle(study, frames)
             study.read_at, study.lease, study.lease_until = moment, None, None
             changed(session, study.id)
             audit_trail.record(session, WORKER, f"study.{study.state}", study.id, model=model)
-            kept.add(study.id)
-    return kept
+        insert_all_once(session, tables.Reading, rows)
+        return {study.id for study in studies}
 
 
 def release(
@@ -116,10 +112,7 @@ def release(
     tried: whether it counts as an attempt.
     """
     with core.database.writing() as session:
-        for claim_ in sorted(claims, key=lambda one: one.study_id):
-            study = _ours(session, claim_)
-            if study is None:
-                continue
+        for study in _ours(session, claims):
             study.state, study.lease = WAITING, None
             study.lease_until = now_of(session) + timedelta(seconds=seconds) if seconds else None
             study.attempts -= 0 if tried else 1
@@ -152,11 +145,12 @@ def _claimable(session: Session):
     return or_(Study.state == WAITING, Study.state == READING) & free
 
 
-def _ours(session: Session, claim_: Claim) -> Study | None:
-    asked = select(Study).where(
-        Study.id == claim_.study_id, Study.lease == claim_.lease, Study.state == READING
-    )
-    return session.scalar(asked.with_for_update())
+def _ours(session: Session, claims: Iterable[Claim]) -> list[Study]:
+    """The studies of those claims whose lease still holds, locked in the order of all others."""
+    leases = {one.study_id: one.lease for one in claims}
+    asked = select(Study).where(Study.id.in_(leases), Study.state == READING)
+    found = session.scalars(asked.order_by(Study.id).with_for_update())
+    return [study for study in found if study.lease == leases[study.id]]
 
 
 def _given_up(session: Session, studies: list[Study]) -> list[Study]:

@@ -7,11 +7,12 @@ lease has run out. Where the database is away it waits and goes on, its results 
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,10 @@ from kirik.service.work import Claim
 log = logging.getLogger("kirik.worker")
 
 BATCH = 16
-_POLL, _MODEL_SECONDS, _SWEEP_SECONDS = 0.25, 5.0, 600.0
+_LANES = 4
+"""Batches that are read side by side, at most: each holds some hundred megabytes."""
+
+_POLL, _PAUSE, _MODEL_SECONDS, _SWEEP_SECONDS = 0.25, 0.1, 5.0, 600.0
 _WAITS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _AWAY = ("missing", "unreadable", "no_permission")
 """Reasons of a file that is not there: its folder may only not be mounted."""
@@ -57,13 +61,20 @@ class Worker:
     """Reads what waits with one model at a time, until it is told to stop.
 
     classifier: always this one, for tests; else the model in use, and another as soon as an
-    administrator puts one in.
+    administrator puts one in. niceness: added to that of what computes, so that a page that a
+    person waits for goes first; what locks the database keeps its own, or all would wait for it.
     """
 
-    def __init__(self, core: Core, classifier: Classifier | None = None):
-        self.core, self.id = core, new_id()
+    def __init__(self, core: Core, classifier: Classifier | None = None, *, niceness: int = 0):
+        self.core, self.id, self._niceness = core, new_id(), niceness
         self._fixed, self._classifier, self._model_path = classifier, classifier, None
         self._read, self._problem, self._asked = 0, None, 0.0
+        self._claiming: Future[list[Claim]] | None = None
+        self._not_before = 0.0
+        # Batches side by side, each on few cores, wait for each other less than all cores on one.
+        threads = core.settings.threads or usable_cores()
+        self._lanes = min(threads, _LANES)
+        self._threads = max(1, threads // self._lanes)
         self._leases: dict[str, int] = {}
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -75,26 +86,42 @@ class Worker:
     def run(self, stop: threading.Event, *, until_idle: bool = False) -> int:
         """Read until `stop` is set, or, `until_idle`, nothing waits any more; how many studies
         were finished. What was begun and not finished is given back."""
-        workers = min(usable_cores(), 8)
         begun: deque[_Begun] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="kirik-decode")
-        with self._beating(stop):
+        reading: list[Future[None]] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="kirik-keep") as keeper, self._beating(stop):
+            keeper.submit(int).result()  # its thread has the niceness of before
+            self._lower()
+            decoding = ThreadPoolExecutor(min(usable_cores(), 8), "kirik-decode")
+            # One more than compute, since one waits until its results are kept.
+            readers = ThreadPoolExecutor(self._lanes + 1, "kirik-read")
             try:
                 while not stop.is_set():
                     if not self._ready(stop):
                         continue
-                    self._claim(pool, begun)
-                    if begun:
-                        self._finish(self._batch(begun), stop)
+                    reading = _still(reading)
+                    self._claim(decoding, begun, keeper, idle=not (begun or reading))
+                    if begun and len(reading) <= self._lanes:
+                        batch = self._batch(begun)
+                        reading.append(readers.submit(self._finish, batch, keeper, stop))
+                    elif reading:
+                        asked = [self._claiming] if self._claiming else []
+                        wait([*reading, *asked], _PAUSE, return_when=FIRST_COMPLETED)
                     elif until_idle:
                         break
                     else:
                         self._awake.wait(_POLL)
                         self._awake.clear()
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._give_back(one.claim for one in begun)
+                decoding.shutdown(wait=False, cancel_futures=True)
+                readers.shutdown()
+                self._give_back([*(one.claim for one in begun), *self._asked_for()])
+        _still(reading)
         return self._read
+
+    def _lower(self) -> None:
+        """Lower this thread's priority, and that of all threads and processes that it begins."""
+        if self._niceness and sys.platform == "linux":  # elsewhere it is the whole process's
+            os.nice(self._niceness)
 
     def _ready(self, stop: threading.Event) -> bool:
         """Whether there is a model to read with; asks now and then whether it is another one."""
@@ -103,9 +130,8 @@ class Worker:
         try:
             path = model_in_use(self.core)
             if self._classifier is None or path != self._model_path:
-                settings = self.core.settings
                 self._classifier = load_model(
-                    path, threads=settings.threads, decoders=self.core.decoders
+                    path, threads=self._threads, decoders=self.core.decoders
                 )
                 self._model_path = path
                 log.info("reads with %s", self._classifier.name)
@@ -117,26 +143,46 @@ class Worker:
             stop.wait(2)
             return False
 
-    def _claim(self, pool: ThreadPoolExecutor, begun: deque[_Begun]) -> None:
-        """Keep two batches of files being decoded."""
+    def _claim(
+        self,
+        decoding: ThreadPoolExecutor,
+        begun: deque[_Begun],
+        keeper: ThreadPoolExecutor,
+        *,
+        idle: bool,
+    ) -> None:
+        """Keep two batches of files being decoded; waits for claims only where all else is done."""
         room = 2 * BATCH - len(begun)
-        if room < BATCH and begun:
+        due = idle or (room >= BATCH and time.monotonic() > self._not_before)
+        if self._claiming is None and due:
+            self._claiming = keeper.submit(self._claimed, room)
+        if self._claiming is None or not (idle or self._claiming.done()):
             return
-        try:
-            with self.core.database.reading() as session:
-                if not work.any_open(session):
-                    return
-            claims = work.claim(self.core, room)
-        except (Unavailable, StorageFull) as error:
-            log.warning("cannot claim: %s", error)
-            time.sleep(_WAITS[1])
-            return
+        claims = self._asked_for()
+        if len(claims) < room:  # there are no more at the moment
+            self._not_before = time.monotonic() + _PAUSE
         for claim in claims:
             with self._lock:
                 self._leases[claim.lease] = self._leases.get(claim.lease, 0) + 1
             classifier = self._classifier
-            decoded = pool.submit(self._decode, claim, classifier)
+            decoded = decoding.submit(self._decode, claim, classifier)
             begun.append(_Begun(claim, classifier, decoded))
+
+    def _asked_for(self) -> list[Claim]:
+        """The claims that were asked for last, if any; waits for them."""
+        asked, self._claiming = self._claiming, None
+        try:
+            return asked.result() if asked else []
+        except (Unavailable, StorageFull) as error:
+            log.warning("cannot claim: %s", error)
+            time.sleep(_WAITS[1])
+            return []
+
+    def _claimed(self, room: int) -> list[Claim]:
+        with self.core.database.reading() as session:
+            if not work.any_open(session):
+                return []
+        return work.claim(self.core, room)
 
     def _decode(self, claim: Claim, classifier: Classifier) -> list[Prepared | KirikError]:
         path = self.core.blobs.path(claim.blob)
@@ -158,13 +204,18 @@ class Worker:
             batch.append(begun.popleft())
         return batch
 
-    def _finish(self, batch: list[_Begun], stop: threading.Event) -> None:
-        """Judge the batch's frames and keep their results, however long the database is away."""
+    def _finish(
+        self, batch: list[_Begun], keeper: ThreadPoolExecutor, stop: threading.Event
+    ) -> None:
+        """Judge the batch's frames and have their results kept."""
         later = [one.claim for one in batch if self._is_away(one)]
-        model = batch[0].classifier.name
         there = [one for one in batch if one.claim not in later]
         results = _judged(there, self.core)
         done = [(one.claim, results[one.claim]) for one in there]
+        keeper.submit(self._keep, batch[0].classifier.name, later, done, stop).result()
+
+    def _keep(self, model: str, later: list[Claim], done: list, stop: threading.Event) -> None:
+        """Keep results, however long the database is away, unless we are to stop."""
         if later:
             seconds = _LATER_SECONDS
             self._persist(lambda: work.release(self.core, later, seconds=seconds, tried=True), stop)
@@ -172,10 +223,10 @@ class Worker:
             kept = self._persist(lambda: work.finish(self.core, done, model), stop)
             self._read += len(kept or ())
         with self._lock:
-            for one in batch:
-                self._leases[one.claim.lease] -= 1
-                if not self._leases[one.claim.lease]:
-                    del self._leases[one.claim.lease]
+            for claim in [*later, *(claim for claim, _ in done)]:
+                self._leases[claim.lease] -= 1
+                if not self._leases[claim.lease]:
+                    del self._leases[claim.lease]
 
     def _is_away(self, one: _Begun) -> bool:
         first = one.decoded.result()[0]
@@ -184,12 +235,12 @@ class Worker:
 
     def _persist(self, keep: Callable[[], _Done], stop: threading.Event) -> _Done | None:
         """Do it as soon as the database is there; None where we are to stop before that."""
-        for wait in (*_WAITS, *([_WAITS[-1]] * 100_000)):
+        for seconds in (*_WAITS, *([_WAITS[-1]] * 100_000)):
             try:
                 return keep()
             except (Unavailable, StorageFull) as error:
                 log.warning("results wait: %s", error)
-                if stop.wait(wait):
+                if stop.wait(seconds):
                     return None
         return None
 
@@ -248,6 +299,14 @@ def run_worker(settings: ServiceSettings, stop: threading.Event | None = None) -
         return Worker(core).run(stop or threading.Event())
     finally:
         core.close()
+
+
+def _still(reading: list[Future[None]]) -> list[Future[None]]:
+    """Those that are not done yet; raises what went wrong with one that is."""
+    for one in reading:
+        if one.done():
+            one.result()
+    return [one for one in reading if not one.done()]
 
 
 def _judged(begun: list[_Begun], core: Core) -> dict[Claim, list[Result]]:

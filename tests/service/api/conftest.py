@@ -12,6 +12,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from rooms import Room
+from served import Served
 
 from kirik.service.app import create_app
 from kirik.service.core import open_core
@@ -59,6 +60,15 @@ def room(make_room) -> Room:
 def http(room) -> httpx.Client:
     """As the local user, while there is no account."""
     return room.http()
+
+
+@pytest.fixture
+def served(make_bundle, tmp_path):
+    """`kirik serve`, not started yet."""
+    one = Served(tmp_path / "data", make_bundle().path)
+    yield one
+    if one.process and one.process.poll() is None:
+        one.kill()
 
 
 @pytest.fixture

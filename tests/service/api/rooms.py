@@ -73,6 +73,10 @@ class Room:
         classifier = load_model(self.model, threads=1, decoders=self.core.decoders)
         Worker(self.core, classifier).run(threading.Event(), until_idle=True)
 
+    def read_anew(self) -> None:
+        """Have all that waits read by the model that is in use by now."""
+        Worker(self.core).run(threading.Event(), until_idle=True)
+
     def submit(self, *contents: bytes, http: httpx.Client | None = None) -> list[str]:
         """Hand files in and have them read; the studies' ids, in order."""
         answer = send(http or self.http(), *contents)

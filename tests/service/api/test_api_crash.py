@@ -1,161 +1,23 @@
-"""The whole thing as a user runs it: `kirik serve` in its own processes, killed at any moment."""
+"""The whole thing as a user runs it: `kirik serve` in its own processes."""
 
-import hashlib
 import os
-import random
 import re
 import shutil
-import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from rooms import OWN, png
+from served import Served
 
 from kirik.client import Client, RoomError
 
-UPLOADS = int(os.environ.get("KIRIK_CRASH_UPLOADS", "100"))
-
-
-class Served:
-    """`kirik serve` in processes of its own."""
-
-    def __init__(self, data: Path, model: Path, *more: str):
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port = free.getsockname()[1]
-        self.data, self.model, self.more = data, model, more
-        self.process: subprocess.Popen | None = None
-        self.said, self.scheme = "", "http"
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        words = ["serve", "--port", str(self.port), "--data", str(self.data), "--threads", "1"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kirik", *words, "--model", str(self.model), *self.more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=os.environ | {"KIRIK_DATABASE_URL": ""},
-        )
-        self.said = self.process.stdout.readline()
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                httpx.get(f"{self.url}/health", verify=False)
-                return
-            except httpx.TransportError:
-                time.sleep(0.05)
-        raise AssertionError("kirik serve does not answer")
-
-    def worker(self) -> int | None:
-        """The worker's process id."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        for path in children.parent.parent.glob("*/children"):
-            for child in path.read_text().split():
-                command = Path(f"/proc/{child}/cmdline").read_bytes()
-                if b"companion" in command:
-                    return int(child)
-        return None
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
-
-
-@pytest.fixture
-def served(make_bundle, tmp_path):
-    one = Served(tmp_path / "data", make_bundle().path)
-    yield one
-    if one.process and one.process.poll() is None:
-        one.kill()
-
-
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-
-
-@needs_proc
-@pytest.mark.slow
-def test_every_accepted_study_is_read_once_however_often_all_is_killed(served):
-    """A hundred uploads by four clients, while server and worker are killed again and again."""
-    served.start()
-    accepted: dict[str, str] = {}
-    luck, done = random.Random(5), threading.Event()
-
-    def upload(number: int) -> None:
-        content = png(0.2 + 0.6 * (number % 7) / 7, seed=number)
-        time.sleep(luck.uniform(0.1, 0.5))
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            try:
-                answer = httpx.post(
-                    f"{served.url}/api/v1/studies",
-                    files=[("files", (f"{number}.png", content))],
-                    headers=OWN,
-                    timeout=20,
-                )
-            except httpx.TransportError:
-                time.sleep(0.1)
-                continue
-            if answer.status_code in (200, 202):
-                [study] = answer.json()["studies"]
-                accepted[study["id"]] = hashlib.sha256(content).hexdigest()
-                return
-            assert answer.status_code in (429, 503), answer.text
-            time.sleep(0.1)
-        raise AssertionError("an upload was never taken")
-
-    def murder() -> int:
-        kills = 0
-        while not done.wait(luck.uniform(0.3, 1.5)):
-            if luck.random() < 0.5 and (worker := served.worker()):
-                os.kill(worker, signal.SIGKILL)
-            else:
-                served.kill()
-                served.start()
-            kills += 1
-        return kills
-
-    with ThreadPoolExecutor(5) as pool:
-        murders = pool.submit(murder)
-        uploads = [pool.submit(upload, number) for number in range(UPLOADS)]
-        try:
-            for one in uploads:
-                one.result()
-        finally:
-            done.set()
-        assert murders.result() >= UPLOADS // 20
-    assert len(accepted) == UPLOADS
-    with Client(served.url) as room:
-        read = {study.id: study for study in room.wait(accepted, timeout=90)}
-    assert {study.state for study in read.values()} == {"read"}
-    assert {study.id: study.sha256 for study in read.values()} == accepted
-    assert all(len(study.readings) == 1 for study in read.values())
-    served.stop()
-    with closing(sqlite3.connect(served.data / "kirik.sqlite3")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        counts = "SELECT count(*), count(DISTINCT study_id) FROM readings"
-        assert database.execute(counts).fetchone() == (UPLOADS, UPLOADS)
-    verified = subprocess.run(
-        [sys.executable, "-m", "kirik", "audit", "verify", "--data", str(served.data)],
-        capture_output=True,
-        text=True,
-    )
-    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 @needs_proc

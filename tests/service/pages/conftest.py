@@ -170,7 +170,7 @@ def visit(browser, kind) -> Iterator[Callable[[str], Room]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(int(os.environ.get("KIRIK_PAGE_PATIENCE", "30")) * 1000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
             "console", lambda said: "Content Security" in said.text and errors.append(said.text)

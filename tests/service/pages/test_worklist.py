@@ -1,6 +1,14 @@
 import zipfile
 
+import pytest
+
 from .conftest import film
+
+
+@pytest.fixture(scope="module")
+def address(serve, browser) -> str:
+    """Of a room of these tests' own: a list of hundreds would not show all at once."""
+    return serve()
 
 
 def row(room, name: str):

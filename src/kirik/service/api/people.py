@@ -87,7 +87,8 @@ def add_user(
     """Make an account. The first one must be an administrator's: from then on all must sign in."""
     with core.database.writing() as session:
         if principal == LOCAL and said.role != "administrator":
-            raise Conflict("the first account must be an administrator's; make that one first")
+            what = "the first account must be an administrator's; make that one first"
+            raise Conflict(what, "first_administrator")
         account = accounts.add(
             session,
             said.name,

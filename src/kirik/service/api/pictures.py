@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import anyio
@@ -162,8 +163,9 @@ def _report(
             .order_by(Review.number)
         ).all()
     film = request.app.state.films.film(row, frame, FILM)
+    of_several = as_reading(reading) if (row.frames or 1) > 1 else None
     content = report_pdf(
-        as_reading(reading),
+        of_several or replace(as_reading(reading), frame=None),
         film,
         manifest_of(core, reading.model),
         language,

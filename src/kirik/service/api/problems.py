@@ -3,8 +3,9 @@
     {"type": "about:blank", "title": "Not Found", "status": 404, "reason": "not_found",
      "detail": "…"}
 
-`reason` is a stable word for programs, `detail` a line for a person. Nothing that an unforeseen
-error says is shown: it may hold what is nobody's business.
+`reason` is a stable word for programs, `detail` a line for a person, and `code`, where there is
+one, a finer word for what the person can do, from which pages say it in their language. Nothing
+that an unforeseen error says is shown: it may hold what is nobody's business.
 """
 
 import logging
@@ -69,7 +70,8 @@ def answer(request: Request, error: Exception) -> Response:
     if wants_page(request):
         from kirik.service.pages import error_page
 
-        response = error_page(request, status, "" if status >= 500 else detail)
+        plain = status >= 500 or detail == HTTPStatus(status).phrase
+        response = error_page(request, status, "" if plain else detail)
         response.headers.update(headers)
         return response
     return problem(status, detail, reason, headers, **more)
@@ -89,12 +91,14 @@ def _facts(error: Exception) -> tuple[int, str, str | None, dict[str, str], dict
         flaws = [_flaw(flaw) for flaw in error.errors()]
         return 422, "; ".join(flaws[:5]) or "not valid", "invalid", {}, {}
     if isinstance(error, Refusal):
-        headers = {}
+        headers, more = {}, dict(getattr(error, "more", {}))
+        if error.code:
+            more["code"] = error.code
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         if seconds := getattr(error, "seconds", None):
             headers["Retry-After"] = str(max(1, round(seconds)))
-        return error.status, str(error), error.reason, headers, getattr(error, "more", {})
+        return error.status, str(error), error.reason, headers, more
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail or ""), None, dict(error.headers or {}), {}
     if isinstance(error, KirikError):

@@ -119,7 +119,9 @@ def _put_in(core: Core, by: str, file) -> schemas.Model:
             bundle = unpack_bundle(file, Path(place))
             models_in_use.put_in(core, bundle.path, by=by)
         except KirikError as error:
-            raise Problem(422, _without_place(error).replace(place, ""), "bundle") from error
+            refused = Problem(422, _without_place(error).replace(place, ""), "bundle")
+            refused.code = getattr(error, "code", None)
+            raise refused from error
     return _model(_loaded(core))
 
 

@@ -44,12 +44,13 @@ class _Taken(BaseModel):
 
 
 class Problem(_Given):
-    """An error, as RFC 9457 has it; `reason` is a stable word."""
+    """An error, as RFC 9457 has it; `reason` is a stable word, `code` a finer one."""
 
     type: str = "about:blank"
     title: str
     status: int
     reason: str
+    code: str | None = None
     detail: str
 
 
@@ -161,6 +162,7 @@ class Study(_Given):
     points: Points | None = None
     region: str | None
     frames: int | None
+    frame: int = Field(1, description="The frame that speaks for it")
     error: str | None
     reason: str | None
     warnings: list[str]

@@ -19,8 +19,8 @@ _PLAIN = (
 
 def studies(session: Session, principal: Principal, rows: Sequence[Study]) -> list[schemas.Study]:
     """Studies of the work list."""
-    points = _points(session, rows)
-    return [schemas.Study(**_study(row, principal, points.get(row.id))) for row in rows]
+    speaking = _speaking(session, rows)
+    return [schemas.Study(**_study(row, principal, speaking.get(row.id))) for row in rows]
 
 
 def whole(session: Session, principal: Principal, row: Study) -> schemas.StudyWhole:
@@ -34,7 +34,7 @@ def whole(session: Session, principal: Principal, row: Study) -> schemas.StudyWh
         select(Review).where(Review.study_id == row.id).order_by(Review.number)
     )
     return schemas.StudyWhole(
-        **_study(row, principal, _points(session, [row]).get(row.id)),
+        **_study(row, principal, _speaking(session, [row]).get(row.id)),
         readings=[reading(one, has_map) for one, has_map in found],
         reviews=[review(one) for one in reviews],
     )
@@ -54,23 +54,25 @@ def review(row: Review) -> schemas.Review:
     return schemas.Review(id=row.number, **{name: getattr(row, name) for name in names})
 
 
-def _study(row: Study, principal: Principal, points: schemas.Points | None) -> dict:
-    said = {name: getattr(row, name) for name in _PLAIN} | {"points": points}
+def _study(row: Study, principal: Principal, speaking: tuple | None) -> dict:
+    frame, points = speaking or (1, None)
+    said = {name: getattr(row, name) for name in _PLAIN} | {"frame": frame, "points": points}
     if access.sees_patients(principal) and (row.patient_name or row.patient_id):
         said["patient"] = schemas.Patient(name=row.patient_name, id=row.patient_id)
     return said
 
 
-def _points(session: Session, rows: Iterable[Study]) -> dict[str, schemas.Points | None]:
-    """Operating points by study, of the readings that count."""
-    models = {row.id: row.model for row in rows if row.model}
-    asked = select(Reading.study_id, Reading.model, Reading.low, Reading.high).where(
-        Reading.study_id.in_(models), Reading.low.is_not(None)
-    )
+def _speaking(session: Session, rows: Iterable[Study]) -> dict[str, tuple]:
+    """By study: the frame that speaks for it, the first of those with its decision and probability,
+    and the operating points of that frame's reading."""
+    told = {row.id: (row.model, row.decision, row.probability) for row in rows if row.decision}
+    same = (Reading.model, Reading.decision, Reading.probability)
+    asked = select(Reading.study_id, Reading.frame, Reading.low, Reading.high, *same)
+    found = session.execute(asked.where(Reading.study_id.in_(told)).order_by(Reading.frame.desc()))
     return {
-        study: _pair(low, high)
-        for study, model, low, high in session.execute(asked)
-        if models[study] == model
+        study: (frame, _pair(low, high))
+        for study, frame, low, high, *of_frame in found
+        if told[study] == tuple(of_frame)
     }
 
 

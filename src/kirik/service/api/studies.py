@@ -142,7 +142,8 @@ def original(core: Room, principal: Who, study: StudyId) -> FileResponse:
     with core.database.reading() as session:
         row = access.study_for(session, principal, study)
     if row.kind == "dicom" and not access.sees_patients(principal):
-        raise NotAllowed("this file names its patient, whom you may not see")
+        what = "this file names its patient, whom you may not see"
+        raise NotAllowed(what, "names_patient")
     path = core.blobs.path(row.blob)
     if not path.is_file():
         raise Problem(404, "the file is not there any more")

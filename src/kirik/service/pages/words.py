@@ -11,8 +11,12 @@ from importlib.resources import files
 @cache
 def words_of(language: str) -> dict[str, dict[str, str]]:
     """All words of a language, by page."""
-    source = files("kirik.service.pages") / "words" / f"{language}.json"
-    return json.loads(source.read_text(encoding="utf-8"))
+    folder = files("kirik.service.pages") / "words"
+    words, refusals = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        for name in (language, f"refusals-{language}")
+    )
+    return words | {"said": words["said"] | refusals}
 
 
 def words_for(page: str, language: str) -> dict[str, str]:

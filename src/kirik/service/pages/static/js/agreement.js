@@ -4,7 +4,7 @@ import { address, get, may, me } from "./api.js";
 import { byKind, overTime } from "./charts.js";
 import { $, h, icon } from "./dom.js";
 import { called, decision, region, standing } from "./reading.js";
-import { date, language, number, percent, probability, t } from "./words.js";
+import { date, language, number, percent, person, probability, t } from "./words.js";
 
 const short = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", timeZone: "UTC" });
 
@@ -24,7 +24,7 @@ function overruled({ study, review }) {
     {},
     h(
       "a",
-      { href: `/studies/${study.id}` },
+      { href: `/studies/${study.id}?frame=${review.frame}` },
       h("img", {
         src: address(`/studies/${study.id}/image?frame=${review.frame}&size=160`),
         alt: "",
@@ -47,7 +47,7 @@ function overruled({ study, review }) {
         h(
           "p",
           { class: "soft small" },
-          [called(study), region(study.region), review.by, date(review.at)].filter(Boolean).join(" · "),
+          [called(study), region(study.region), person(review.by), date(review.at)].filter(Boolean).join(" · "),
         ),
       ),
     ),

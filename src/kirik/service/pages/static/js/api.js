@@ -12,11 +12,11 @@ export class Refusal extends Error {
   }
 }
 
-/** The API's own line is English; other languages say what its stable word means. */
-export function inWords(status, { detail, title, reason } = {}) {
-  if (has(`problem_${reason}`) && (language !== "en" || !detail))
-    return t(`problem_${reason}`, { detail: detail ?? "" });
-  return detail || title || t("error_status", { status });
+/** The API's own line is English; other languages say what its stable words mean. */
+export function inWords(status, { detail, title, code, reason } = {}) {
+  if (language === "en" && (detail || title)) return detail || title;
+  const names = [`problem_${code}`, `problem_${reason}`, `reason_${reason}`];
+  return t(names.find(has) ?? "error_status", { status });
 }
 
 /** Headers that show that a request comes from these pages. */
@@ -43,7 +43,7 @@ async function ask(method, path, body, signal) {
     answer = await fetch(ROOT + path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal(0, { title: t("offline") });
+    throw new Refusal(0, { reason: "offline" });
   }
   const said = answer.status === 204 ? null : await answer.json().catch(() => null);
   if (answer.ok) return said;

@@ -42,9 +42,7 @@ export function listen(listeners) {
   }
 
   function show(isLost) {
-    const place = $("#connection");
-    place.hidden = !isLost;
-    place.textContent = isLost ? t("connection_lost") : "";
+    $("#connection").textContent = isLost ? t("connection_lost") : "";
   }
 
   document.addEventListener("visibilitychange", () => {

@@ -30,6 +30,14 @@ export function decision(name) {
 
 export const region = (word) => (word ? named("region", word) : "");
 
+/** A study and its decision in a sentence. */
+export function spoken(study) {
+  const name = standing(study);
+  const word = has(`decision_${name}`) ? t(`decision_${name}`) : name;
+  const known = typeof study.probability === "number" && name !== "out_of_scope";
+  return `${called(study)}: ${word}${known ? `, ${t("probability")} ${probability(study.probability)}` : ""}.`;
+}
+
 /** Studies in order of urgency, as the API lists them. */
 export function byUrgency(one, other) {
   const rank = (study) => URGENCY.indexOf(standing(study) === "reading" ? "waiting" : standing(study));

@@ -16,6 +16,22 @@ export const has = (name) => name in words;
 export const named = (kind, word) =>
   has(`${kind}_${word}`) ? t(`${kind}_${word}`) : String(word).replaceAll("_", " ");
 
+/** What can be done about a file that was refused or not read. The API's own line, which knows
+    more, is English; it may begin with the file's name. */
+export function advice(reason, error, name = "") {
+  if (language === "en" && error) {
+    const line = error.startsWith(`${name}: `) ? error.slice(name.length + 2) : error;
+    return line[0].toUpperCase() + line.slice(1);
+  }
+  return t(has(`advice_${reason}`) ? `advice_${reason}` : "advice_unreadable");
+}
+
+/** A reason's meaning; one that these pages do not know says only that the file cannot be read. */
+export const why = (reason) => t(has(`reason_${reason}`) ? `reason_${reason}` : "reason_unreadable");
+
+/** Who did something, where it may have been nobody with a name. */
+export const person = (name) => (name === "local" ? t("local_user") : name);
+
 const decimals = new Map();
 function format(digits) {
   if (!decimals.has(digits)) {

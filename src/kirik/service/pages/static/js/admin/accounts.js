@@ -27,7 +27,7 @@ function row(user) {
     h("th", { scope: "row" }, user.name),
     h("td", {}, t(`role_${user.role}`), user.enabled ? null : h("span", { class: "small" }, t("disabled"))),
     h("td", {}, sees),
-    h("td", {}, user.last_seen_at ? date(user.last_seen_at) : t("never_seen")),
+    h("td", { data: { label: t("last_seen") } }, user.last_seen_at ? date(user.last_seen_at) : t("never_seen")),
     h(
       "td",
       { class: "do" },

@@ -12,6 +12,13 @@ export async function model() {
   $("dl", panel).replaceChildren(...modelFacts(await get("/model")));
 }
 
+// A browser's own words for it would be in the browser's language, not the page's.
+const chosen = $("#bundle-name");
+const none = chosen.textContent;
+const nameIt = () => (chosen.textContent = form.elements.bundle.files[0]?.name ?? none);
+form.elements.bundle.addEventListener("change", nameIt);
+form.addEventListener("reset", () => setTimeout(nameIt));
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const [problem, status, button] = [$(".problem", form), $("[role=status]", form), $("button", form)];

@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "../api.js";
 import { $, h, open, say } from "../dom.js";
-import { date, t } from "../words.js";
+import { date, person, t } from "../words.js";
 import { askIn } from "./forms.js";
 
 const panel = $("#tokens");
@@ -25,8 +25,8 @@ function row(token) {
     {},
     h("th", { scope: "row" }, token.name),
     h("td", {}, t(`role_${token.role}`)),
-    h("td", {}, date(token.created_at), token.created_by ? h("span", { class: "small soft" }, token.created_by) : null),
-    h("td", {}, token.last_used_at ? date(token.last_used_at) : t("never_used")),
+    h("td", { data: { label: t("made") } }, date(token.created_at), token.created_by ? h("span", { class: "small soft" }, person(token.created_by)) : null),
+    h("td", { data: { label: t("last_used") } }, token.last_used_at ? date(token.last_used_at) : t("never_used")),
     h(
       "td",
       { class: "do" },

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { $, h, icon } from "../dom.js";
-import { date, named, number, t } from "../words.js";
+import { date, has, named, number, t, why } from "../words.js";
 
 const panel = $("#trail");
 let cursor = null;
@@ -33,17 +33,27 @@ async function verify() {
 
 function row(entry) {
   const details = Object.entries(entry.details ?? {})
-    .map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .map(([name, value]) => `${named("detail", name)}: ${told(name, value)}`)
     .join(", ");
   return h(
     "tr",
     {},
     h("td", { class: "number" }, number(entry.number)),
     h("td", {}, date(entry.at)),
-    h("td", {}, entry.who),
+    h("td", {}, has(`who_${entry.who}`) ? t(`who_${entry.who}`) : entry.who),
     h("td", {}, named("action", entry.action)),
     h("td", {}, entry.subject, details ? h("span", { class: "small soft" }, details) : null),
   );
+}
+
+/** A detail's value: its words in the page's language, a hash in short. */
+function told(name, value) {
+  if (typeof value === "boolean") return t(value ? "yes" : "no");
+  if (value === null) return t("never");
+  if (name === "sha256" || name === "bundle") return String(value).slice(0, 12);
+  if (name === "reason") return why(value);
+  const kind = { role: "role", decision: "decide", why: "why" }[name];
+  return kind ? named(kind, value) : String(value);
 }
 
 $("#trail-verify").addEventListener("click", verify);

@@ -15,20 +15,24 @@ export class Boxes {
     this.all = [];
     this.selected = -1;
     this.draft = null;
+    this.touched = false; // since they were set: what is not kept yet
   }
 
-  set(boxes) {
+  set(boxes, touched = false) {
+    this.touched = touched;
     this.all = boxes.map(({ x, y, width, height }) => ({ x, y, width, height }));
     this.select(-1);
   }
 
   add(box) {
+    this.touched = true;
     this.all.push(box);
     this.select(this.all.length - 1);
     this.list.lastElementChild?.querySelector("button").focus({ preventScroll: true });
   }
 
   remove(place) {
+    this.touched = true;
     this.all.splice(place, 1);
     this.select(-1);
   }
@@ -85,6 +89,7 @@ export class Boxes {
       if (event.shiftKey)
         Object.assign(on, { width: Math.max(LEAST, on.width + dx), height: Math.max(LEAST, on.height + dy) });
       else Object.assign(on, { x: on.x + dx, y: on.y + dy });
+      this.touched = true;
       this.all[place] = this.kept(on);
       this.selected = place;
       this.changed();
@@ -138,7 +143,10 @@ export class Boxes {
     const { place, fixed, from, on } = this.held;
     const box = fixed ? between(fixed, [x, y]) : { ...on, x: on.x + x - from[0], y: on.y + y - from[1] };
     if (place < 0) this.draft = box;
-    else this.all[place] = this.kept(box);
+    else {
+      this.touched = true;
+      this.all[place] = this.kept(box);
+    }
     this.changed();
   }
 

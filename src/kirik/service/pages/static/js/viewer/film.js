@@ -14,9 +14,17 @@ export class Film {
     this.table = new Uint32Array(256);
   }
 
-  /** Load the radiograph; resolves with its size in pixels. */
-  async load(address) {
+  /** Nothing is shown any more. */
+  clear() {
+    this.levels = [];
+    this.evidence = null;
+  }
+
+  /** Load the radiograph; resolves with its size in pixels. wanted: asked when it has come. */
+  async load(address, wanted) {
     const image = await picture(address);
+    if (!wanted()) return null;
+    this.evidence = null;
     this.levels = [image];
     // Halves of halves, so that a large film far away is drawn fast and without shimmer.
     for (let last = image; Math.max(last.width, last.height) > 700;) {
@@ -29,8 +37,9 @@ export class Film {
     return { width: image.width, height: image.height };
   }
 
-  async loadEvidence(address) {
-    this.evidence = tint(await picture(address));
+  async loadEvidence(address, wanted) {
+    const image = await picture(address);
+    if (wanted()) this.evidence = tint(image);
   }
 
   /** How often each gray occurs in the film. */

@@ -7,6 +7,7 @@ import { called, isOpen } from "../reading.js";
 import { language, number, percent, t } from "../words.js";
 import { Boxes } from "./boxes.js";
 import { Film } from "./film.js";
+import { Frames } from "./frames.js";
 import { gestures } from "./gestures.js";
 import { keys, keysOn, setKeys } from "./keys.js";
 import { Marks } from "./marks.js";
@@ -21,12 +22,13 @@ const film = new Film($("#canvas"));
 const marks = new Marks($("#marks"));
 const boxes = new Boxes($("#boxes"), () => draw());
 const review = new Review($("#review"), boxes, saved);
+const frames = new Frames($("#frames"), (number_) => showFrame(number_));
 const opacity = $("#opacity");
 const hidden = new Set();
 let view = new View(1, 1);
 let study = null;
 let reading = null;
-let frame = 1;
+let frame = null;
 let mode = "move";
 let ways = {};
 let scheduled = 0;
@@ -45,7 +47,8 @@ function draw() {
     film.draw(view, shown.evidence ? opacity.value / 100 : 0);
     const findings = (reading?.findings ?? []).map((finding, index) => ({ ...finding, number: index + 1 }));
     marks.draw(view, {
-      findings: shown.findings ? findings.filter((_, index) => !hidden.has(index)) : [],
+      // Before the film is there, nobody knows where they lie.
+      findings: shown.findings && film.levels.length ? findings.filter((_, index) => !hidden.has(index)) : [],
       dashed: reading?.decision === "uncertain",
       own: boxes.all,
       draft: boxes.draft,
@@ -88,23 +91,26 @@ async function load() {
     return;
   }
   document.title = `${t(`decision_${study.state === "read" ? study.decision : study.state}`)} · ${called(study)} · kirik`;
-  await showFrame(frame);
+  await showFrame(frame ?? frames.first(study));
   for (const name of ["pdf", "png", "json"]) $(`#${name}`).hidden = study.state !== "read";
   $("#away").hidden = $("#facts").hidden = false;
-  $("#delete-place").hidden = !may(await me(), "administrator");
+  const person = await me();
+  $("#original").hidden = study.kind === "dicom" && !person.patients; // it names its patient
+  $("#delete-place").hidden = !may(person, "administrator");
 }
 
 async function showFrame(number_) {
+  const again = frame === number_;
+  if (frame && !again) review.leave(); // what was begun of this frame stays this frame's
   frame = number_;
   reading = (study.readings ?? []).find((one) => (one.frame ?? 1) === frame) ?? null;
   hidden.clear();
   boxes.set([]);
-  const several = study.frames > 1;
-  $("#frames").hidden = !several;
-  if (several) $("#frame-place").textContent = t("frame_of", { number: number(frame), count: number(study.frames) });
+  frames.show(study, frame);
   showVerdict($("#verdict"), study, reading);
   offer();
   await loadFilm();
+  if (frame !== number_) return; // another was turned to meanwhile
   showFacts($("#facts"), study, reading);
   listFindings();
   await review.show(study, reading);
@@ -125,21 +131,26 @@ function offer() {
 }
 
 async function loadFilm() {
-  const state = $("#film-state");
+  const [state, asked] = [$("#film-state"), frame];
   state.textContent = t("film_loading");
   try {
-    const size = await film.load(address(`/studies/${id}/image?frame=${frame}`));
+    const size = await film.load(address(`/studies/${id}/image?frame=${frame}`), () => frame === asked);
+    if (frame !== asked) return;
     // Boxes are in pixels of the file; the picture may be smaller.
     view = new View(reading?.width || size.width, reading?.height || size.height, reading?.orientation ?? 1);
     view.resize(stage.clientWidth, stage.clientHeight);
     state.textContent = "";
+    $(".film").classList.remove("none");
   } catch {
+    if (frame !== asked) return;
+    film.clear();
+    $(".film").classList.add("none");
     state.textContent = t(study.state === "failed" ? "film_failed" : "film_missing");
   }
   boxes.view = view;
   film.evidence = null;
   const has = Boolean(reading?.evidence);
-  if (has) film.loadEvidence(address(`/studies/${id}/evidence?frame=${frame}`)).then(draw, () => {});
+  if (has) film.loadEvidence(address(`/studies/${id}/evidence?frame=${frame}`), () => frame === asked).then(draw, () => {});
   $("#film-text").textContent = inWords(study, reading, view);
   draw();
 }
@@ -199,8 +210,8 @@ const act = {
     told(t("opacity_is", { value: percent(opacity.value / 100) }));
   },
   help: () => open($("#help")),
-  "frame-previous": () => turnTo(frame - 1),
-  "frame-next": () => turnTo(frame + 1),
+  "frame-previous": () => frames.to(frame - 1),
+  "frame-next": () => frames.to(frame + 1),
 };
 
 function zoom(factor) {
@@ -218,10 +229,6 @@ function toggle(name) {
   localStorage.setItem(`kirik-${name}`, shown[name] ? "on" : "off");
   draw();
   told(t(`${name}_${shown[name] ? "on" : "off"}`));
-}
-
-function turnTo(number_) {
-  if (number_ >= 1 && number_ <= study.frames) showFrame(number_);
 }
 
 function setMode(name) {
@@ -243,6 +250,7 @@ for (const button of $$("[data-do]")) button.addEventListener("click", () => act
 for (const button of $$("[data-mode]")) {
   button.addEventListener("click", (event) => {
     setMode(button.dataset.mode);
+    if (!button.closest(".tools")) stage.scrollIntoView({ block: "nearest" });
     // A press of Enter has no pointer that could draw: the box is put in the middle.
     if (button.dataset.mode === "box" && event.detail === 0 && !review.form.hidden) boxes.addMiddle();
   });

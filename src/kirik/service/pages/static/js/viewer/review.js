@@ -2,34 +2,55 @@
 
 import { may, me, post } from "../api.js";
 import { $, $$, h, icon, say } from "../dom.js";
-import { date, number, t } from "../words.js";
+import { date, number, person, t } from "../words.js";
 
 const OPPOSITE = { fracture: "no_fracture", no_fracture: "fracture" };
 
 export class Review {
   /** saved(review, next): called after the server has kept one. */
   constructor(place, boxes, saved) {
-    Object.assign(this, { place, boxes, saved, form: $("form", place) });
+    Object.assign(this, { place, boxes, saved, form: $("form", place), begun: new Map() });
     this.problem = $(".problem", place);
     this.form.addEventListener("change", (event) => this.follow(event.target.name));
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.save(event.submitter?.value === "next");
     });
-    $("#take", place).addEventListener("click", () => this.boxes.set(this.reading.findings));
+    $("#take", place).addEventListener("click", () => this.boxes.set(this.reading.findings, true));
   }
 
   async show(study, reading) {
     Object.assign(this, { study, reading });
-    this.place.hidden = !reading && !study.reviews?.length;
     $("#take", this.place).hidden = !reading?.findings?.length;
     this.history(study.reviews ?? []);
     const allowed = may(await me(), "reviewer");
     $("#not-allowed").hidden = allowed;
     this.form.hidden = !allowed || !reading?.decision;
+    this.place.hidden = !study.reviews?.length && !reading?.decision;
     // What was said last is where a correction begins.
     const last = (study.reviews ?? []).filter((review) => review.frame === (reading?.frame ?? 1)).sort(newest)[0];
     if (last && !this.boxes.all.length && last.boxes?.length) this.boxes.set(last.boxes);
+    this.resume();
+  }
+
+  /** Put away what was begun of this frame: another is turned to. */
+  leave() {
+    if (!this.reading) return;
+    const { agrees, decision, comment } = this.form.elements;
+    const said = { agrees: agrees.value, decision: decision.value, comment: comment.value };
+    if (this.hasBegun) this.begun.set(this.reading.frame, { ...said, boxes: this.boxes.all });
+    this.form.reset();
+    this.problem.textContent = "";
+    this.reading = null;
+  }
+
+  /** Go on with what was begun of this frame. */
+  resume() {
+    const said = this.begun.get(this.reading?.frame);
+    if (!said) return;
+    this.begun.delete(this.reading.frame);
+    for (const name of ["agrees", "decision", "comment"]) this.form.elements[name].value = said[name];
+    this.boxes.set(said.boxes, true);
   }
 
   /** To agree or not says, mostly, what the decision is, and the other way round. */
@@ -78,6 +99,7 @@ export class Review {
       });
       say(t("review_saved"));
       this.form.reset();
+      this.boxes.touched = false;
       this.saved(review, next);
     } catch (error) {
       this.problem.textContent = error.message;
@@ -112,7 +134,7 @@ export class Review {
               "p",
               { class: "soft small" },
               [
-                review.by,
+                person(review.by),
                 date(review.at),
                 review.boxes?.length ? t("boxes_count", { count: number(review.boxes.length) }) : null,
                 this.study.frames > 1 ? t("frame", { number: number(review.frame) }) : null,
@@ -132,8 +154,15 @@ export class Review {
     );
   }
 
+  /** Whether something of the frame that is shown is not kept yet. */
+  get hasBegun() {
+    const { agrees, comment } = this.form.elements;
+    return this.boxes.touched || comment.value.trim() !== "" || agrees.value !== "";
+  }
+
+  /** Whether something of any frame is not kept yet. */
   get dirty() {
-    return this.form.elements.comment.value.trim() !== "" || this.form.elements.agrees.value !== "";
+    return this.hasBegun || this.begun.size > 0;
   }
 }
 

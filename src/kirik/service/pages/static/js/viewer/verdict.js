@@ -2,7 +2,7 @@
 
 import { $, h, icon, s } from "../dom.js";
 import { called, decision, meaning, region, scale, standing } from "../reading.js";
-import { bytes, date, has, named, number, percent, probability, t } from "../words.js";
+import { advice, bytes, date, has, named, number, percent, probability, t, why } from "../words.js";
 import { whereabouts } from "./marks.js";
 
 /** The decision of a frame, or of the study where it has no reading (yet). */
@@ -23,8 +23,8 @@ export function showVerdict(place, study, reading) {
 
 function trouble({ reason, error }) {
   return [
-    h("p", { class: "problem" }, named("reason", reason || "unreadable")),
-    error ? h("p", { class: "soft small" }, error) : null,
+    h("p", { class: "problem" }, why(reason)),
+    h("p", { class: "soft small" }, advice(reason, error)),
   ];
 }
 
@@ -128,6 +128,13 @@ export function showFindings(place, reading, view, { hidden, toggle, show }) {
   }
 }
 
+/** "small, version 2" in the page's language; a first version is not named by the API. */
+function versioned(model) {
+  if (!model) return "";
+  const [name, version] = model.split(", version ");
+  return `${name} · ${t("fact_version", { version: version ?? "1" })}`;
+}
+
 export function showFacts(place, study, reading) {
   const attributes = Object.entries(reading?.attributes ?? {}).filter(([, value]) => value >= 0.5);
   const of = (kind) =>
@@ -141,7 +148,7 @@ export function showFacts(place, study, reading) {
     ["size", reading?.width ? `${number(reading.width)} × ${number(reading.height)}` : ""],
     ["region", of("region") || region(study.region)],
     ["view", of("view")],
-    ["model", reading?.model || study.model],
+    ["model", versioned(reading?.model || study.model)],
     ["received", date(study.received_at)],
     ["read_at", study.read_at ? date(study.read_at) : ""],
     ["sha256", study.sha256],

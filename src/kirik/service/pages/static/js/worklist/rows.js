@@ -3,7 +3,7 @@
 import { address } from "../api.js";
 import { h, icon } from "../dom.js";
 import { byUrgency, called, decision, isOpen, meaning, region, scale, standing } from "../reading.js";
-import { ago, date, named, number, probability, t } from "../words.js";
+import { ago, date, named, number, probability, t, why } from "../words.js";
 
 /** A study as a row: one link, read by a screen reader as one sentence. */
 export function rowOf(study) {
@@ -68,7 +68,7 @@ function thumbnail(study) {
   else
     frame.append(
       h("img", {
-        src: address(`/studies/${study.id}/image?frame=1&size=160`),
+        src: address(`/studies/${study.id}/image?frame=${study.frame}&size=160`),
         alt: "",
         loading: "lazy",
         decoding: "async",
@@ -81,7 +81,7 @@ function thumbnail(study) {
 
 function notes(study) {
   const tags = [];
-  if (study.state === "failed") tags.push(h("span", { class: "small" }, named("reason", study.reason || "unreadable")));
+  if (study.state === "failed") tags.push(h("span", { class: "small" }, why(study.reason)));
   for (const warning of study.warnings ?? [])
     tags.push(h("span", { class: "tag" }, icon("warning"), named("warning", warning)));
   if (study.reviewed)

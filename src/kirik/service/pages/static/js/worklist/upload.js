@@ -3,8 +3,8 @@
 
 import { address, inWords, own, signIn } from "../api.js";
 import { h, icon, say } from "../dom.js";
-import { called, decision, isOpen, standing } from "../reading.js";
-import { bytes, named, number, t } from "../words.js";
+import { called, decision, isOpen, spoken, standing } from "../reading.js";
+import { advice, bytes, number, t, why } from "../words.js";
 
 const AT_ONCE = 3;
 const PATIENCE = 6;
@@ -66,7 +66,7 @@ export class Uploads {
     if (status === 401) signIn();
     this.done += 1;
     this.count();
-    if (!said?.studies && !said?.refused) return this.fail(job, status ? inWords(status, said ?? {}) : t("offline"));
+    if (!said?.studies && !said?.refused) return this.fail(job, inWords(status, said ?? { reason: "offline" }));
     this.took(job, said, status === 200);
   }
 
@@ -125,7 +125,9 @@ export class Uploads {
   /** A study has changed: its rows in the tray say so. */
   show(study) {
     for (const row of this.rows.get(study.id) ?? []) row.lastChild.replaceChildren(decision(standing(study)));
-    if (!isOpen(study)) this.rows.delete(study.id);
+    if (isOpen(study) || !this.rows.delete(study.id)) return;
+    // What was read is in sight; this tells it to who does not see it.
+    this.tray.querySelector("[data-read]").textContent = spoken(study);
   }
 
   /** Ids of studies whose reading is still awaited here. */
@@ -144,7 +146,7 @@ export class Uploads {
       );
       this.list.append(row);
     }
-    this.state(row, named("reason", reason || error), "bad", error);
+    this.state(row, why(reason), "bad", advice(reason, error, name));
   }
 
   fail(job, message) {
@@ -165,8 +167,9 @@ export class Uploads {
     const kind = { bad: "failed", waiting: "waiting", reading: "reading" }[tone];
     row.lastChild.replaceChildren(
       kind
-        ? h("span", { class: `decision ${kind}`, title: detail }, icon(kind, tone === "reading" ? "turns" : ""), text)
+        ? h("span", { class: `decision ${kind}` }, icon(kind, tone === "reading" ? "turns" : ""), text)
         : text,
+      ...(detail ? [h("span", { class: "soft small" }, detail)] : []),
     );
   }
 
