@@ -52,9 +52,10 @@ def main(
     engines["onnxruntime-int8"] = open_engine("onnxruntime", quantized, cores, [CPU])
     rows, exact = {}, None
     for name, engine in engines.items():
-        said = probabilities(engine, radiographs, bundle.manifest)
+        said, refused = answers(engine, radiographs, bundle.manifest)
         exact = said if exact is None else exact
         rows[name] = row(engine, radiographs, labels, said, exact, bundle.manifest)
+        rows[name]["out_of_scope"] = refused
         print(name, rows[name], flush=True)
     result = {
         "machine": {"cores": cores, "processor": processor()},
@@ -112,12 +113,16 @@ def run(engine, radiographs: np.ndarray, batch: int) -> None:
         engine.run(engine.outputs, radiographs[start : start + batch])
 
 
-def probabilities(engine, radiographs: np.ndarray, manifest) -> np.ndarray:
-    """float64 [n], of a fracture."""
-    starts = range(0, len(radiographs), BATCH)
-    logits = [engine.run(["logits"], radiographs[i : i + BATCH])[0] for i in starts]
-    logits = np.concatenate(logits).astype(np.float64)
-    return 1 - softmax(logits / manifest.temperature)[:, manifest.negative]
+def answers(engine, radiographs: np.ndarray, manifest) -> tuple[np.ndarray, int]:
+    """Probabilities of a fracture, float64 [n], and how many the scope gate would refuse."""
+    names, starts = ["logits", "strangeness"], range(0, len(radiographs), BATCH)
+    found = [engine.run(names, radiographs[i : i + BATCH]) for i in starts]
+    logits, strangeness = (
+        np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
+    )
+    probabilities = softmax(logits / manifest.temperature)
+    refused = int((strangeness > manifest.scope.threshold).sum())
+    return 1 - probabilities[:, manifest.negative], refused
 
 
 def int8(graph: bytes, radiographs: np.ndarray, folder: Path) -> bytes:
