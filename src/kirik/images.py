@@ -245,7 +245,9 @@ def _gray(image: Image.Image) -> Image.Image:
         return Image.alpha_composite(black, image.convert("RGBA")).convert("L")
     if image.mode == "LAB":
         return image.getchannel(0)
-    if image.mode in ("L", "1", "RGB"):
+    if image.mode == "L":
+        return image
+    if image.mode in ("1", "RGB"):
         return image.convert("L")
     return image.convert("RGB").convert("L")
 

@@ -4,10 +4,11 @@ The result is uint8, so that a decoded radiograph costs one byte a pixel on disk
 one is the same, to the bit, as one read from its file. Scaling to floats happens in the graph.
 """
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from kirik.radiograph import Radiograph
@@ -29,6 +30,8 @@ def darken_unexposed(pixels: np.ndarray) -> np.ndarray:
     result = pixels
     for quarter in range(4):
         lines = np.rot90(pixels, quarter)
+        if (lines[0] > WHITE).mean() < EVERYWHERE:
+            continue
         white = (lines > WHITE).mean(axis=1) >= EVERYWHERE
         count = len(white) if white.all() else int(white.argmin())
         side = len(lines)
@@ -40,6 +43,49 @@ def darken_unexposed(pixels: np.ndarray) -> np.ndarray:
         result = result.copy() if result is pixels else result
         np.rot90(result, quarter)[:count] = 0
     return result
+
+
+def resize(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Pixels at another size, by the bilinear filter that Pillow has: it widens with the reduction,
+    so that all source pixels are averaged.
+
+    pixels: float32 [any, any]. Returns float32 [rows, columns]. The filter is a matrix with a band
+    of weights, multiplied block by block, which takes a third of Pillow's time for floats.
+    """
+    lower = np.empty((rows, pixels.shape[1]), np.float32)
+    for start, stop, first, last, weights in _bands(pixels.shape[0], rows):
+        np.matmul(weights, pixels[first:last], out=lower[start:stop])
+    result = np.empty((rows, columns), np.float32)
+    for start, stop, first, last, weights in _bands(pixels.shape[1], columns):
+        np.matmul(lower[:, first:last], weights.T, out=result[:, start:stop])
+    return result
+
+
+_BLOCK = 16
+"""Lines of the result that one product gives: more would multiply by more zeros."""
+
+
+@lru_cache(maxsize=64)
+def _bands(source: int, target: int) -> tuple[tuple[int, int, int, int, np.ndarray], ...]:
+    """The filter from `source` lines to `target`: blocks of the result's lines, each as its start
+    and end, those of the source lines that it needs, and their weights [lines, source lines]."""
+    return tuple(_blocks(source, target))
+
+
+def _blocks(source: int, target: int) -> Iterator[tuple[int, int, int, int, np.ndarray]]:
+    scale = source / target
+    reach = max(scale, 1.0)
+    centres = (np.arange(target) + 0.5) * scale
+    firsts = np.maximum(centres - reach + 0.5, 0).astype(int)
+    lasts = np.minimum(centres + reach + 0.5, source).astype(int)
+    for start in range(0, target, _BLOCK):
+        stop = min(start + _BLOCK, target)
+        lines = np.arange(firsts[start], lasts[stop - 1])
+        weights = 1 - np.abs((lines + 0.5 - centres[start:stop, None]) / reach)
+        inside = (lines >= firsts[start:stop, None]) & (lines < lasts[start:stop, None])
+        weights = np.where(inside, np.maximum(weights, 0), 0)
+        weights /= weights.sum(axis=1, keepdims=True)
+        yield start, stop, int(lines[0]), int(lines[-1]) + 1, weights.astype(np.float32)
 
 
 class Preprocessing(BaseModel):
@@ -67,11 +113,8 @@ class Preprocessing(BaseModel):
         rows, columns = radiograph.pixels.shape
         scale, top, left = self.placement(rows, columns)
         height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
-        # Pillow's bilinear filter widens with the reduction, so it averages all source pixels.
-        resized = Image.fromarray(radiograph.pixels).resize(
-            (width, height), Image.Resampling.BILINEAR
-        )
+        resized = resize(radiograph.pixels, height, width)
         canvas = np.zeros((self.size, self.size), np.uint8)
-        levels = np.clip(darken_unexposed(np.asarray(resized)) * 255 + 0.5, 0, 255)
+        levels = np.clip(darken_unexposed(resized) * 255 + 0.5, 0, 255)
         canvas[top : top + height, left : left + width] = levels.astype(np.uint8)
         return canvas

@@ -80,7 +80,7 @@ def _check_shows_something(radiograph: Radiograph, where: str) -> None:
             "on each side); export it larger",
             reason="too_small",
         )
-    step = max(1, min(rows, columns) // 192)  # enough pixels for percentiles, and quick
+    step = max(1, min(rows, columns) // 96)  # enough pixels for percentiles, and quick
     low, high = np.percentile(radiograph.pixels[::step, ::step], (1, 99))
     if high - low < _LEAST_SPREAD:
         raise RadiographError(
