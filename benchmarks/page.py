@@ -27,7 +27,8 @@ def main(folder: Path = HERE / "performance", *, gflops: float = 1.5):
     ]
     rows = [
         f"| {name} | {row['batches_per_second']} | {row['singles_per_second']} | {row['auroc']:.4f}"
-        f" | {row['largest_move']:.3f} | {row['mean_move']:.4f} | {row['decisions_flipped']:.1%} | {row['out_of_scope']} |"
+        f" | {row['largest_move']:.3f} | {row['mean_move']:.4f} | {row['decisions_flipped']:.1%}"
+        f" | {row['out_of_scope']} |"
         for name, row in engines["engines"].items()
     ]
     fastest = max(row["batches_per_second"] for row in engines["engines"].values())
