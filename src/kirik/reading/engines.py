@@ -7,6 +7,7 @@ An engine has `inputs` (name, element type, shape after the first axis), `output
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -41,7 +42,7 @@ def open_engine(name: str, graph: bytes, threads: int, providers: Sequence[str])
     return OpenVino(graph, threads)
 
 
-class _SideBySide:
+class SideBySide:
     """Runs radiographs one by one on single threads, as many at the same time as there are threads.
 
     For a batch that is quicker than to run it as a whole, whose layers do not fit a processor's
@@ -79,7 +80,7 @@ class _SideBySide:
         raise NotImplementedError
 
 
-class OnnxRuntime(_SideBySide):
+class OnnxRuntime(SideBySide):
     """The engine that every installation has. On other providers than the processor's a batch is
     run as a whole."""
 
@@ -127,14 +128,15 @@ def _share_memory() -> None:
     onnxruntime.create_and_register_allocator(facts, None)
 
 
-class OpenVino(_SideBySide):
+class OpenVino(SideBySide):
     """Intel's engine, which computes on any x86-64 or Arm processor.
 
+    graph: ONNX, or the path of a model that OpenVINO reads.
     bfloat16: quicker, but the scope gate's distances lose their meaning in it: for benchmarks only,
         see `docs/performance.md`.
     """
 
-    def __init__(self, graph: bytes, threads: int, *, bfloat16: bool = False):
+    def __init__(self, graph: bytes | Path, threads: int, *, bfloat16: bool = False):
         try:
             import openvino
         except ImportError as error:

@@ -117,11 +117,15 @@ def _boxes_at_peaks(
     by the evidence; one that overlaps a higher one is the same fracture."""
     rows, columns = frame.cells()
     on_film = np.pad(evidence[rows, columns], 1)
-    sides = _absolute(boxes, frame)[:, rows, columns]
-    sides = np.pad(sides, ((0, 0), (1, 1), (1, 1)))
     around = np.lib.stride_tricks.sliding_window_view(on_film, (3, 3))
     here = on_film[1:-1, 1:-1]
-    peaks = np.argwhere((here >= threshold) & (here >= around.max(axis=(2, 3))))
+    peaks = np.argwhere(here >= threshold)
+    places = tuple(peaks.T)
+    peaks = peaks[here[places] >= around[places].max(axis=(1, 2))]
+    if not len(peaks):
+        return
+    sides = _absolute(boxes, frame)[:, rows, columns]
+    sides = np.pad(sides, ((0, 0), (1, 1), (1, 1)))
     kept: list[np.ndarray] = []
     for row, column in peaks[np.argsort(-here[tuple(peaks.T)], kind="stable")]:
         weights = around[row, column]
