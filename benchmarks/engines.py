@@ -182,10 +182,10 @@ def gflop(graph: bytes) -> float:
     for node in model.get_ordered_ops():
         if (kind := node.get_type_name()) in ("Convolution", "GroupConvolution", "MatMul"):
             if kind == "MatMul":
-                each = node.input(0).shape[-1]
+                each = node.input(0).get_shape()[-1]
             else:  # weights [out, in, rows, columns], before them the groups where there are some
-                each = math.prod(node.input(1).shape[1 if kind == "Convolution" else 2 :])
-            total += 2 * each * math.prod(node.output(0).shape)
+                each = math.prod(node.input(1).get_shape()[1 if kind == "Convolution" else 2 :])
+            total += 2 * each * math.prod(node.output(0).get_shape())
     return total / 1e9
 
 
