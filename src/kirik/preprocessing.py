@@ -28,10 +28,11 @@ def darken_unexposed(pixels: np.ndarray) -> np.ndarray:
     pixels: float32 [rows, columns] in 0…1, upright. Returns them, or a copy with dark margins.
     """
     result = pixels
-    for quarter in range(4):
-        lines = np.rot90(pixels, quarter)
-        if (lines[0] > WHITE).mean() < EVERYWHERE:
+    edges = pixels[0], pixels[:, -1], pixels[-1], pixels[:, 0]  # that `rot90` brings to the top
+    for quarter, edge in enumerate(edges):
+        if np.count_nonzero(edge > WHITE) < EVERYWHERE * len(edge):
             continue
+        lines = np.rot90(pixels, quarter)
         white = (lines > WHITE).mean(axis=1) >= EVERYWHERE
         count = len(white) if white.all() else int(white.argmin())
         side = len(lines)
@@ -115,6 +116,7 @@ class Preprocessing(BaseModel):
         height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
         resized = resize(radiograph.pixels, height, width)
         canvas = np.zeros((self.size, self.size), np.uint8)
-        levels = np.clip(darken_unexposed(resized) * 255 + 0.5, 0, 255)
-        canvas[top : top + height, left : left + width] = levels.astype(np.uint8)
+        levels = darken_unexposed(resized) * 255
+        np.clip(levels + 0.5, 0, 255, out=levels)
+        canvas[top : top + height, left : left + width] = levels
         return canvas

@@ -40,9 +40,13 @@ class Frame:
         scale *= max(radiograph.pixels.shape) / max(shape)
         return cls(shape, stored, orientation, scale, top, left, stride, radiograph.spacing)
 
+    def to_json(self) -> list:
+        """Its fields, for `from_json`; `dataclasses.astuple` would copy each of them."""
+        return [getattr(self, name) for name in self.__dataclass_fields__]
+
     @classmethod
     def from_json(cls, values: Sequence) -> "Frame":
-        """A frame out of the list of its fields, as `dataclasses.astuple` gives it."""
+        """A frame out of the list of its fields."""
         shape, stored_size, *rest, spacing = values
         return cls(tuple(shape), tuple(stored_size), *rest, spacing and tuple(spacing))
 
