@@ -233,10 +233,10 @@ def _truncated(name: str, kind: str) -> RadiographError:
 
 
 def _levels(image: Image.Image) -> np.ndarray:
-    """A loaded image's luminance, float32 [rows, columns] in 0…1, not yet turned."""
+    """A loaded image's luminance [rows, columns], uint8 or float32 in 0…1, not yet turned."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _deep_levels(image)
-    return np.divide(np.asarray(_gray(image)), np.float32(255), dtype=np.float32)
+    return np.asarray(_gray(image))
 
 
 def _gray(image: Image.Image) -> Image.Image:

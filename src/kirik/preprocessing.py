@@ -46,18 +46,21 @@ def darken_unexposed(pixels: np.ndarray) -> np.ndarray:
     return result
 
 
-def resize(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Pixels at another size, by the bilinear filter that Pillow has: it widens with the reduction,
+def resize(levels: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Levels at another size, by the bilinear filter that Pillow has: it widens with the reduction,
     so that all source pixels are averaged.
 
-    pixels: float32 [any, any]. Returns float32 [rows, columns]. The filter is a matrix with a band
-    of weights, multiplied block by block, which takes a third of Pillow's time for floats.
+    levels: [any, any], float32, or uint8 as parts of 255. Returns float32 [rows, columns] in 0…1.
+    The filter is a matrix with a band of weights, multiplied block by block, which takes a third of
+    Pillow's time for floats, and never needs all of the source in floats.
     """
-    lower = np.empty((rows, pixels.shape[1]), np.float32)
-    for start, stop, first, last, weights in _bands(pixels.shape[0], rows):
-        np.matmul(weights, pixels[first:last], out=lower[start:stop])
+    lower = np.empty((rows, levels.shape[1]), np.float32)
+    for start, stop, first, last, weights in _bands(levels.shape[0], rows):
+        np.matmul(weights, levels[first:last].astype(np.float32, copy=False), out=lower[start:stop])
+    if levels.dtype == np.uint8:
+        lower /= 255
     result = np.empty((rows, columns), np.float32)
-    for start, stop, first, last, weights in _bands(pixels.shape[1], columns):
+    for start, stop, first, last, weights in _bands(levels.shape[1], columns):
         np.matmul(lower[:, first:last], weights.T, out=result[:, start:stop])
     return result
 
@@ -111,10 +114,10 @@ class Preprocessing(BaseModel):
 
     def apply(self, radiograph: Radiograph) -> np.ndarray:
         """The input of a radiograph: uint8 [size, size]."""
-        rows, columns = radiograph.pixels.shape
+        rows, columns = radiograph.levels.shape
         scale, top, left = self.placement(rows, columns)
         height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
-        resized = resize(radiograph.pixels, height, width)
+        resized = resize(radiograph.levels, height, width)
         canvas = np.zeros((self.size, self.size), np.uint8)
         levels = darken_unexposed(resized) * 255
         np.clip(levels + 0.5, 0, 255, out=levels)

@@ -36,8 +36,8 @@ class Frame:
         """The frame of a radiograph; one that was decoded smaller is measured at its full size."""
         stored, orientation = radiograph.stored_size, radiograph.orientation
         shape = upright_size(radiograph)
-        scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
-        scale *= max(radiograph.pixels.shape) / max(shape)
+        scale, top, left = preprocessing.placement(*radiograph.levels.shape)
+        scale *= max(radiograph.levels.shape) / max(shape)
         return cls(shape, stored, orientation, scale, top, left, stride, radiograph.spacing)
 
     def to_json(self) -> list:
