@@ -39,6 +39,7 @@ from kirik.reading.engines import CPU
 from kirik.reading.reading import Reading
 
 BATCH = 16
+BESIDE = "side by side"
 FAMILIES = {
     "mobilenet": ("mobilenetv2_100", "MobileNetV2"),
     "mobilenetv2": ("mobilenetv2_100", "MobileNetV2"),
@@ -52,8 +53,8 @@ def main(
     """Measure all ways, print a table, and write it as JSON."""
     load = round(os.getloadavg()[0], 1)
     found = list(find_files([radiographs], lambda *_: None))
-    rng = np.random.default_rng(0)
-    files = [found[i] for i in sorted(rng.permutation(len(found))[:count])]
+    rng, total = np.random.default_rng(0), len(found)
+    files = [found[i] for i in sorted(rng.permutation(total)[:count])]
     classifier = load_model(model, gate=False)
     # What cannot be read stops the peers at once.
     files = [r.source for r in classifier.read_many(files) if isinstance(r, Reading)]
@@ -88,11 +89,16 @@ def main(
         "machine": {"cores": usable_cores(), "processor": processor()},
         "model": {"name": classifier.name, "size": size},
         "files": len(files),
+        "rounds": rounds,
         "megapixels": round(float(np.mean([megapixels(path) for path in files])), 2),
         "load_before": load,
         "readings_per_second": {name: round(value, 1) for name, value in rates.items()},
         "cold_seconds": round(cold(predicting(files[0], model)), 2),
         "keras_cold_seconds": keras_cold(keras_name, size, files[0]),
+        "network_mebibytes": {
+            name: network_memory(model, name) for name in ("a batch of 16", BESIDE)
+        },
+        "folder_files": total,
         "resident_mebibytes": round(resident(radiographs, model)),
     }
     print(json.dumps(result, indent=2))
@@ -308,6 +314,27 @@ def resident(folder: Path, model: Path) -> float:
         most = max(most, sum(_proportional(pid) for pid in [process.pid, *_children(process.pid)]))
         time.sleep(0.2)
     return most / 1024
+
+
+def network_memory(model: Path, how: str) -> int:
+    """MiB that a process holds more after it has run batches of 16."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return round(process.submit(_growth, model, how).result() / 1024)
+
+
+def _growth(model: Path, how: str) -> int:
+    classifier = load_model(model, gate=False)
+    names, engine = list(classifier._model._outputs), classifier._model._engine
+    size = classifier.manifest.preprocessing.size
+    session = onnxruntime.InferenceSession(classifier.bundle.read(GRAPH), providers=[CPU])
+    batch = np.zeros((BATCH, 1, size, size), np.uint8)
+    before = _proportional(os.getpid())
+    for _ in range(3):
+        if how == BESIDE:
+            engine.run(names, batch)
+        else:
+            session.run(names, {"radiograph": batch})
+    return _proportional(os.getpid()) - before
 
 
 def _children(pid: int) -> list[int]:

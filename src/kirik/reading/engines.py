@@ -46,7 +46,7 @@ class SideBySide:
     """Runs radiographs one by one on single threads, as many at the same time as there are threads.
 
     For a batch that is quicker than to run it as a whole, whose layers do not fit a processor's
-    cache, and takes a twentieth of the memory (see `docs/performance.md`). What is computed for a
+    cache, and takes a fraction of the memory (see `docs/performance.md`). What is computed for a
     radiograph does not depend on the others, nor on the number of threads.
     """
 
@@ -88,7 +88,7 @@ class OnnxRuntime(SideBySide):
         _check_providers(providers)
         super().__init__(threads)
         self._graph, self._providers = graph, [*providers]
-        self._one = self._session(1)
+        self._one = self._session(1 if providers[0] == CPU else threads)
         if providers[0] not in self._one.get_providers():
             raise SettingsError(f"{providers[0]} does not start on this machine; use {CPU}")
         self.inputs = [(i.name, i.type, tuple(i.shape[1:])) for i in self._one.get_inputs()]
