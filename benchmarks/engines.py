@@ -4,11 +4,13 @@
 
 Every engine computes the same prepared radiographs, in batches and one by one: readings a second,
 the largest move of a probability, decisions that are others than ONNX Runtime's in float32, AUROC.
-int8 is ONNX Runtime's static quantization (QDQ, per channel), calibrated on radiographs that are
-not measured on; it and bfloat16 are measured here and not offered.
+int8 is ONNX Runtime's static quantization (QDQ, per channel), and OpenVINO's where NNCF is
+installed, calibrated on radiographs that are not measured on. int8 and bfloat16 are measured here
+and not offered. The roofline: operations of a reading, and what a matrix product reaches here.
 """
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +18,9 @@ from pathlib import Path
 
 import cyclopts
 import numpy as np
+import openvino
+from mixed import GateInFloat32
+from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
 from kirik.bundle import GRAPH, find_bundle, load_bundle
@@ -44,24 +49,29 @@ def main(
     bundle = load_bundle(find_bundle(model))
     radiographs, labels, others = measured_and_others(data, split, part, bundle)
     graph = bundle.read(GRAPH)
-    with tempfile.TemporaryDirectory() as folder:
-        quantized = int8(graph, others, Path(folder))
     cores = usable_cores()
     engines = {name: open_engine(name, graph, cores, [CPU]) for name in ENGINES}
-    engines["openvino-bfloat16"] = OpenVino(graph, cores, bfloat16=True)
-    engines["onnxruntime-int8"] = open_engine("onnxruntime", quantized, cores, [CPU])
+    engines["openvino, bfloat16"] = OpenVino(graph, cores, bfloat16=True)
+    engines["openvino, bfloat16, the gate in float32"] = GateInFloat32(graph, cores)
+    with tempfile.TemporaryDirectory() as folder:
+        quantized = int8(graph, others, Path(folder))
+        engines["onnxruntime, int8"] = open_engine("onnxruntime", quantized, cores, [CPU])
+        if (by_nncf := int8_of_openvino(graph, others, Path(folder))) is not None:
+            engines["openvino, int8"] = OpenVino(by_nncf, cores)
     rows, exact = {}, None
     for name, engine in engines.items():
-        said = probabilities(engine, radiographs, bundle.manifest)
+        said, refused = answers(engine, radiographs, bundle.manifest)
         exact = said if exact is None else exact
         rows[name] = row(engine, radiographs, labels, said, exact, bundle.manifest)
+        rows[name]["out_of_scope"] = refused
         print(name, rows[name], flush=True)
     result = {
         "machine": {"cores": cores, "processor": processor()},
         "model": {"name": bundle.manifest.name, "size": bundle.manifest.preprocessing.size},
         "radiographs": len(radiographs),
         "part": f"{split}, {part}",
-        "peak_gflops": round(matrix_rate(), 1),
+        "gflop_a_reading": round(gflop(graph), 3),
+        "peak_gflops": {precision: round(peak(precision), 1) for precision in ("f32", "bf16")},
         "engines": rows,
     }
     if out:
@@ -112,12 +122,16 @@ def run(engine, radiographs: np.ndarray, batch: int) -> None:
         engine.run(engine.outputs, radiographs[start : start + batch])
 
 
-def probabilities(engine, radiographs: np.ndarray, manifest) -> np.ndarray:
-    """float64 [n], of a fracture."""
-    starts = range(0, len(radiographs), BATCH)
-    logits = [engine.run(["logits"], radiographs[i : i + BATCH])[0] for i in starts]
-    logits = np.concatenate(logits).astype(np.float64)
-    return 1 - softmax(logits / manifest.temperature)[:, manifest.negative]
+def answers(engine, radiographs: np.ndarray, manifest) -> tuple[np.ndarray, int]:
+    """Probabilities of a fracture, float64 [n], and how many the scope gate would refuse."""
+    names, starts = ["logits", "strangeness"], range(0, len(radiographs), BATCH)
+    found = [engine.run(names, radiographs[i : i + BATCH]) for i in starts]
+    logits, strangeness = (
+        np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
+    )
+    probabilities = softmax(logits / manifest.temperature)
+    refused = int((strangeness > manifest.scope.threshold).sum())
+    return 1 - probabilities[:, manifest.negative], refused
 
 
 def int8(graph: bytes, radiographs: np.ndarray, folder: Path) -> bytes:
@@ -145,6 +159,51 @@ def int8(graph: bytes, radiographs: np.ndarray, folder: Path) -> bytes:
         per_channel=True,
     )
     return paths[2].read_bytes()
+
+
+def int8_of_openvino(graph: bytes, radiographs: np.ndarray, folder: Path) -> Path | None:
+    """OpenVINO's model, quantized by NNCF, as a file; None where that is not installed."""
+    try:
+        import nncf
+    except ImportError:
+        return None
+    inputs = nncf.Dataset([{"radiograph": one[None]} for one in radiographs])
+    model = openvino.Core().read_model(graph)
+    target = folder / "int8.xml"
+    openvino.save_model(nncf.quantize(model, inputs, subset_size=len(radiographs)), target)
+    return target
+
+
+def gflop(graph: bytes) -> float:
+    """10⁹ multiplications and additions of convolutions and matrix products for a radiograph."""
+    model = openvino.Core().read_model(graph)
+    model.reshape([1, *(d.get_length() for d in model.input(0).partial_shape[1:])])
+    total = 0
+    for node in model.get_ordered_ops():
+        if (kind := node.get_type_name()) in ("Convolution", "GroupConvolution", "MatMul"):
+            if kind == "MatMul":
+                each = node.input(0).get_shape()[-1]
+            else:  # weights [out, in, rows, columns], before them the groups where there are some
+                each = math.prod(node.input(1).get_shape()[1 if kind == "Convolution" else 2 :])
+            total += 2 * each * math.prod(node.output(0).get_shape())
+    return total / 1e9
+
+
+def peak(precision: str, side: int = 2048) -> float:
+    """10⁹ operations a second of OpenVINO's matrix product on all cores; numpy's, if it is
+    faster."""
+    one = opset13.parameter([side, side], np.float32)
+    weights = opset13.constant(np.random.default_rng(0).random((side, side), np.float32))
+    product = opset13.matmul(one, weights, False, False)
+    settings = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    request = (
+        openvino.Core()
+        .compile_model(openvino.Model([product], [one]), "CPU", settings)
+        .create_infer_request()
+    )
+    request.infer([np.ones((side, side), np.float32)])
+    found = 2 * side**3 / min(_seconds(request.infer) for _ in range(5)) / 1e9
+    return max(found, matrix_rate()) if precision == "f32" else found
 
 
 if __name__ == "__main__":

@@ -8,55 +8,99 @@ from pathlib import Path
 
 import cyclopts
 
-HERE = Path(__file__).parents[1] / "docs"
-
+DOCS = Path(__file__).parents[1] / "docs"
 PAGE = Path(__file__).with_name("performance.md.in")
+MIXED = "openvino, bfloat16, the gate in float32"
 
 
-def main(folder: Path = HERE / "performance", *, gflops: float = 1.5):
-    """Write the page beside the folder. gflops: 10⁹ multiplications and additions a reading."""
-    reading, engines = (
+def main(folder: Path = DOCS / "performance"):
+    """Write the page beside the folder."""
+    reading, engines, reduced = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("reading", "engines")
+        for name in ("reading", "engines", "reduced")
     )
-    rates = reading["readings_per_second"]
-    slowest = rates.get("Keras, file by file")
-    ways = [
-        f"| {name} | {rate} | {rate / slowest:.1f} |" if slowest else f"| {name} | {rate} | – |"
-        for name, rate in rates.items()
-    ]
-    rows = [
-        f"| {name} | {row['batches_per_second']} | {row['singles_per_second']} | {row['auroc']:.4f}"
-        f" | {row['largest_move']:.3f} | {row['mean_move']:.4f} | {row['decisions_flipped']:.1%} |"
-        for name, row in engines["engines"].items()
-    ]
-    fastest = max(row["batches_per_second"] for row in engines["engines"].values())
-    keras_cold = reading.get("keras_cold_seconds")
-    torch_rate = rates.get("torch, file by file")
-    single = rates["kirik, file by file"]
     page = PAGE.read_text(encoding="utf-8").format(
-        processor=reading["machine"]["processor"],
-        cores=reading["machine"]["cores"],
-        model=reading["model"]["name"],
-        size=reading["model"]["size"],
-        files=reading["files"],
-        ways="\n".join(ways),
-        cold=reading["cold_seconds"],
-        keras_cold=f"; the Keras script: {keras_cold} s" if keras_cold else "",
-        resident=reading["resident_mebibytes"],
-        by_file=single / slowest if slowest else float("nan"),
-        and_torch=f" and {single / torch_rate:.1f} times as torch" if torch_rate else "",
-        many=rates["kirik, many"] / rates.get("Keras, batches", float("nan")),
-        overhead=rates["kirik, many"] / rates["ONNX Runtime alone, ready tensors"],
-        engine_files=engines["radiographs"],
-        part=engines["part"],
-        engines="\n".join(rows),
-        gflop=gflops,
-        reached=gflops * engines["engines"]["onnxruntime"]["batches_per_second"],
-        best_reached=gflops * fastest,
-        peak=reading["peak_gflops"],
+        **of_reading(reading), **of_engines(engines), **of_reduced(reduced)
     )
     (folder.parent / "performance.md").write_text(page, encoding="utf-8")
+
+
+def of_reading(said: dict) -> dict:
+    rates = said["readings_per_second"]
+    slowest = rates.get("Keras, file by file")
+    alone = {name: rate for name, rate in rates.items() if name.startswith("ONNX Runtime alone")}
+
+    def times(way: str, peer: str) -> str:
+        return f"{rates[way] / rates[peer]:.1f}" if peer in rates else "–"
+
+    keras_cold = said.get("keras_cold_seconds")
+    return {
+        "processor": said["machine"]["processor"],
+        "cores": said["machine"]["cores"],
+        "model": said["model"]["name"],
+        "size": said["model"]["size"],
+        "files": said["files"],
+        "rounds": said["rounds"],
+        "megapixels": said["megapixels"],
+        "ways": "\n".join(
+            f"| {name} | {rate} | {f'{rate / slowest:.1f}' if slowest else '–'} |"
+            for name, rate in rates.items()
+        ),
+        "by_file": times("kirik, file by file", "Keras, file by file"),
+        "by_file_torch": times("kirik, file by file", "torch, file by file"),
+        "many_by_file": times("kirik, many", "Keras, file by file"),
+        "many": times("kirik, many", "Keras, batches"),
+        "many_torch": times("kirik, many", "torch, file by file"),
+        "overhead": rates["kirik, many"] / max(alone.values()),
+        "overhead_batches": rates["kirik, many"]
+        / rates["ONNX Runtime alone, ready tensors, in batches"],
+        "cold": said["cold_seconds"],
+        "keras_cold": f"; the Keras script: {keras_cold} s" if keras_cold else "",
+        "resident": said["resident_mebibytes"],
+        "folder_files": f"{said['folder_files']:,}",
+        "batch_memory": said["network_mebibytes"]["a batch of 16"],
+        "side_memory": said["network_mebibytes"]["side by side"],
+    }
+
+
+def of_engines(said: dict) -> dict:
+    rows, flop, peak = said["engines"], said["gflop_a_reading"], said["peak_gflops"]
+    best = {
+        name: max(row["batches_per_second"], row["singles_per_second"])
+        for name, row in rows.items()
+    }
+    gain = best[MIXED] / best["openvino"] - 1
+    roofs = {"onnxruntime": "f32", "openvino": "f32", "openvino, bfloat16": "bf16"}
+    return {
+        "engine_files": said["radiographs"],
+        "part": said["part"],
+        "engines": "\n".join(
+            f"| {name} | {row['batches_per_second']} | {row['singles_per_second']}"
+            f" | {row['auroc']:.4f} | {row['largest_move']:.3f} | {row['mean_move']:.4f}"
+            f" | {row['decisions_flipped']:.1%} | {row['out_of_scope']} |"
+            for name, row in rows.items()
+        ),
+        "mixed_gain": f"{gain:.0%}" if gain > 0.02 else "nothing",
+        "gflop": flop,
+        "peak": peak["f32"],
+        "peak_bf16": peak["bf16"],
+        "roofline": "\n".join(
+            f"| {name} | {best[name] * flop:.0f} | {best[name] * flop / peak[kind]:.0%} |"
+            for name, kind in roofs.items()
+        ),
+    }
+
+
+def of_reduced(said: dict) -> dict:
+    names = {"noise": "full size, ±1 level in 5 % of the pixels"}
+    return {
+        "reduced_files": said["radiographs"],
+        "reduced": "\n".join(
+            f"| {names.get(name, name)} | {row['pixels_changed']:.1%} | {row['mean_move']:.4f}"
+            f" | {row['largest_move']:.3f} | {row['moved_more_than_0.002']:.0%} |"
+            for name, row in said["ways"].items()
+        ),
+    }
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@
 Peers, with a network of the same family at the same input size and random weights (speed does not
 depend on them): timm in torch, eager, in a loop and behind a DataLoader; Keras' `load_img` and
 `predict`, file by file and in batches, where Keras is installed. The pipeline's overhead is held
-against ONNX Runtime alone on ready tensors. Each way reads the same files, after a warm-up, and the
-best of `rounds` counts.
+against the best of three ways to run ONNX Runtime alone on ready tensors. Each way reads the same
+files, after a warm-up, and the best of `rounds` counts.
 """
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -23,18 +24,22 @@ from pathlib import Path
 
 import cyclopts
 import numpy as np
+import onnxruntime
 from PIL import Image
 from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from pydicom.uid import generate_uid as uid
 
+from kirik.bundle import GRAPH
 from kirik.errors import SettingsError
 from kirik.files import find_files
 from kirik.reading.classifier import load_model
 from kirik.reading.cores import usable_cores
+from kirik.reading.engines import CPU
 from kirik.reading.reading import Reading
 
 BATCH = 16
+BESIDE = "side by side"
 FAMILIES = {
     "mobilenet": ("mobilenetv2_100", "MobileNetV2"),
     "mobilenetv2": ("mobilenetv2_100", "MobileNetV2"),
@@ -46,9 +51,10 @@ def main(
     radiographs: Path, *, model: Path, count: int = 400, rounds: int = 3, out: Path | None = None
 ):
     """Measure all ways, print a table, and write it as JSON."""
+    load = round(os.getloadavg()[0], 1)
     found = list(find_files([radiographs], lambda *_: None))
-    rng = np.random.default_rng(0)
-    files = [found[i] for i in sorted(rng.permutation(len(found))[:count])]
+    rng, total = np.random.default_rng(0), len(found)
+    files = [found[i] for i in sorted(rng.permutation(total)[:count])]
     classifier = load_model(model, gate=False)
     # What cannot be read stops the peers at once.
     files = [r.source for r in classifier.read_many(files) if isinstance(r, Reading)]
@@ -61,7 +67,9 @@ def main(
         "kirik, many": (kirik_many, model, "onnxruntime", files),
         "kirik, many, OpenVINO": (kirik_many, model, "openvino", files),
         "kirik, many, the same as DICOM": (kirik_many, model, "onnxruntime", films),
-        "ONNX Runtime alone, ready tensors": (ready_tensors, model, files),
+        "ONNX Runtime alone, ready tensors, in batches": (ready_tensors, model, BATCH, files),
+        "ONNX Runtime alone, ready tensors, one by one": (ready_tensors, model, 1, files),
+        "ONNX Runtime alone, ready tensors, side by side": (ready_tensors, model, None, files),
         "torch, file by file": (torch_loop, torch_name, size, files),
         "torch, DataLoader": (torch_loader, torch_name, size, files),
         "Keras, file by file": (keras_files, keras_name, size, files),
@@ -81,11 +89,17 @@ def main(
         "machine": {"cores": usable_cores(), "processor": processor()},
         "model": {"name": classifier.name, "size": size},
         "files": len(files),
+        "rounds": rounds,
+        "megapixels": round(float(np.mean([megapixels(path) for path in files])), 2),
+        "load_before": load,
         "readings_per_second": {name: round(value, 1) for name, value in rates.items()},
         "cold_seconds": round(cold(predicting(files[0], model)), 2),
         "keras_cold_seconds": keras_cold(keras_name, size, files[0]),
+        "network_mebibytes": {
+            name: network_memory(model, name) for name in ("a batch of 16", BESIDE)
+        },
+        "folder_files": total,
         "resident_mebibytes": round(resident(radiographs, model)),
-        "peak_gflops": round(matrix_rate(), 1),
     }
     print(json.dumps(result, indent=2))
     if out:
@@ -139,18 +153,24 @@ def as_dicom(path: Path, folder: Path) -> Path:
     return target
 
 
-def ready_tensors(model: Path, files: list[Path]) -> Callable:
-    """The network alone, in the batches that a reading uses."""
+def ready_tensors(model: Path, batch: int | None, files: list[Path]) -> Callable:
+    """The network alone: a session as ONNX Runtime opens it, in batches of this size; where None,
+    as kirik runs it, one radiograph a thread."""
     classifier = load_model(model, gate=False)
     prepared = [one for path in files for one in classifier.prepare(path)]
     [setting] = prepared[0].inputs
     tensors = np.stack([one.inputs[setting] for one in prepared])[:, None]
-    engine = classifier._model._engine
     names = list(classifier._model._outputs)
+    if batch is None:
+        engine = classifier._model._engine
+        return lambda: engine.run(names, tensors)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    session = onnxruntime.InferenceSession(classifier.bundle.read(GRAPH), options, [CPU])
 
     def run():
-        for start in range(0, len(tensors), BATCH):
-            engine.run(names, tensors[start : start + BATCH])
+        for start in range(0, len(tensors), batch):
+            session.run(names, {"radiograph": tensors[start : start + batch]})
 
     return run
 
@@ -249,6 +269,11 @@ def keras_batches(name: str, size: int, files: list[Path]) -> Callable | None:
     return run
 
 
+def megapixels(path: Path) -> float:
+    columns, rows = Image.open(path).size
+    return rows * columns / 1e6
+
+
 def predicting(path: Path, model: Path) -> list[str]:
     return [sys.executable, "-m", "kirik", "predict", str(path), "--model", str(model)]
 
@@ -289,6 +314,27 @@ def resident(folder: Path, model: Path) -> float:
         most = max(most, sum(_proportional(pid) for pid in [process.pid, *_children(process.pid)]))
         time.sleep(0.2)
     return most / 1024
+
+
+def network_memory(model: Path, how: str) -> int:
+    """MiB that a process holds more after it has run batches of 16."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return round(process.submit(_growth, model, how).result() / 1024)
+
+
+def _growth(model: Path, how: str) -> int:
+    classifier = load_model(model, gate=False)
+    names, engine = list(classifier._model._outputs), classifier._model._engine
+    size = classifier.manifest.preprocessing.size
+    session = onnxruntime.InferenceSession(classifier.bundle.read(GRAPH), providers=[CPU])
+    batch = np.zeros((BATCH, 1, size, size), np.uint8)
+    before = _proportional(os.getpid())
+    for _ in range(3):
+        if how == BESIDE:
+            engine.run(names, batch)
+        else:
+            session.run(names, {"radiograph": batch})
+    return _proportional(os.getpid()) - before
 
 
 def _children(pid: int) -> list[int]:

@@ -1,12 +1,13 @@
 """Damaged files without end: `python scripts/fuzz.py [--count N] [--seed S] [--workers W]`.
 
-Each file is one of the seeds (JPEG, PNG, TIFF, DICOM in several syntaxes, zips of them), damaged in
-one to eight places. All are decoded as a reading decodes them. What is allowed: a radiograph, or an
-error of a known reason that names the file. What ends the run with exit code 1, and leaves the file
-in FOUND: a decoder that dies or hangs, an error that nobody foresaw, a patient's name in an error,
-and memory that grows.
+Each file is one of the seeds (JPEG, PNG, TIFF, DICOM in ten transfer syntaxes, zips of them),
+damaged in one to eight places. All are decoded as a reading decodes them. What is allowed: a
+radiograph, or an error of a known reason that names the file. What ends the run with exit code 1,
+and leaves the file in FOUND: a decoder that dies or hangs, an error that nobody foresaw, a
+patient's name in an error, and memory that grows.
 """
 
+import base64
 import io
 import random
 import tempfile
@@ -17,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 import cyclopts
+import gdcm
 import numpy as np
 from PIL import Image
 from pydicom import Dataset
@@ -26,6 +28,7 @@ from pydicom.pixels import compress
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
@@ -160,6 +163,12 @@ def splice(content: bytearray, rng: random.Random, seeds: dict[str, bytes]) -> N
     content[rng.randrange(len(content)) :] = other[rng.randrange(len(other)) :]
 
 
+HTJ2K_STREAM = (
+    "|4;u>04YEK0000e0000U00000000000000e0000U0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY8"
+    "6Cj9?kdTm&kdTm&kdTmwh=~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000ZU6!QlfVEf0B`?8%K<_(0Kfne"
+    "fbjr_bO68r6994i0D^P?zyK9Mjyrbj_}AhKbpXHs7J$IOz`(%3z`*b7dU|n!cmTivEwDzT(P%UpjYgx<Xfzu9e}F<d"
+    "dU|?#dT|1N0RPz"
+)
 DAMAGES = (flip, overwrite, lie, lie, cut, drop, repeat, splice)
 
 
@@ -187,13 +196,47 @@ def make_seeds() -> dict[str, bytes]:
     seeds["rle.dcm"] = dicom(deep, RLELossless)
     seeds["jls.dcm"] = dicom(deep, JPEGLSLossless)
     seeds["jpeg.dcm"] = dicom(film, JPEGBaseline8Bit, picture(film, "a.jpg"))
+    seeds["rgb.dcm"] = dicom(np.stack([film] * 3, axis=2), ExplicitVRLittleEndian)
+    for name, syntax in (
+        ("lossless.dcm", "JPEGLosslessProcess14_1"),
+        ("twelve.dcm", "JPEGExtendedProcess2_4"),
+        ("j2k.dcm", "JPEG2000Lossless"),
+    ):
+        seeds[name] = by_gdcm(seeds["plain.dcm"], syntax)
+    # 30 × 40 pixels, written by OpenJPH; nothing that kirik installs writes HTJ2K.
+    seeds["htj2k.dcm"] = dicom(deep[:30, :40], HTJ2KLossless, base64.b85decode(HTJ2K_STREAM))
     for name in ("a.jpg", "plain.dcm"):
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(f"one/{name}", seeds[name])
-            archive.writestr("two/a.png", seeds["a.png"])
-        seeds[f"{Path(name).stem}.zip"] = packed.getvalue()
+        members = {f"one/{name}": seeds[name], "two/a.png": seeds["a.png"]}
+        seeds[f"{Path(name).stem}.zip"] = packed(members)
+    seeds["nested.zip"] = packed({"inner.zip": seeds["a.zip"], "a.jpg": seeds["a.jpg"]})
     return seeds
+
+
+def packed(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def by_gdcm(content: bytes, syntax: str) -> bytes:
+    """A DICOM file as GDCM writes it anew, in one of its transfer syntaxes."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.dcm", Path(folder) / "after.dcm"
+        before.write_bytes(content)
+        reader, writer = gdcm.ImageReader(), gdcm.ImageWriter()
+        change = gdcm.ImageChangeTransferSyntax()
+        reader.SetFileName(str(before))
+        reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        change.Change()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(after))
+        writer.Write()
+        return after.read_bytes()
 
 
 def picture(pixels: np.ndarray, name: str, **options) -> bytes:
@@ -209,13 +252,17 @@ def dicom(pixels: np.ndarray, syntax: str, stream: bytes | None = None) -> bytes
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", generate_uid()
     dataset.Modality, dataset.PatientName, dataset.PatientID = "CR", SECRET, SECRET
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    colors = pixels.ndim == 3 and pixels.shape[2] == 3
+    dataset.Rows, dataset.Columns = pixels.shape[:2] if colors else pixels.shape[-2:]
+    dataset.SamplesPerPixel = 3 if colors else 1
+    dataset.PhotometricInterpretation = "RGB" if colors else "MONOCHROME2"
+    if colors:
+        dataset.PlanarConfiguration = 0
     dataset.BitsAllocated = 8 * pixels.dtype.itemsize
     dataset.BitsStored = 12 if pixels.dtype == np.uint16 else 8
     dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
     dataset.WindowCenter, dataset.WindowWidth = 2048, 4096
-    if pixels.ndim == 3:
+    if pixels.ndim == 3 and not colors:
         dataset.NumberOfFrames = len(pixels)
     dataset.PixelData = pixels.tobytes()
     if stream:

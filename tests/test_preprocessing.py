@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from kirik.preprocessing import Preprocessing, darken_unexposed
+from kirik.preprocessing import Preprocessing, darken_unexposed, resize
 from kirik.radiograph import radiograph_from_array, read_radiograph
 
 REAL = Path(__file__).parents[2] / "shared" / "dicom" / "RG3_J2KR.dcm"
@@ -62,6 +63,25 @@ def test_the_input_has_black_margins_and_the_radiograph_keeps_its_own():
     assert radiograph.pixels[:, :20].min() > 0.99
     assert found[:, :20].max() == 0
     assert found[50, 10 + 42] == pytest.approx(0.7 * 255, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((2304, 2880), (282, 352)),
+        ((373, 454), (289, 352)),
+        ((100, 80), (352, 282)),  # larger
+        ((352, 352), (352, 352)),
+        ((353, 352), (352, 351)),
+        ((3, 1000), (1, 352)),
+        ((9001, 32), (352, 1)),
+        ((1, 1), (352, 352)),
+    ],
+)
+def test_resizing_is_pillows_to_a_rounding(shape, size):
+    pixels = np.random.default_rng(0).random(shape, np.float32)
+    expected = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
+    assert np.abs(resize(pixels, *size) - np.asarray(expected)).max() < 1e-6
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="no real DICOM file beside the checkout")

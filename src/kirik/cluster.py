@@ -36,8 +36,8 @@ _SHOWN = 20
 _OUTAGE = frozenset({"missing", "no_permission", "unreadable"})
 """Why a file cannot be opened: its own fault, or its machine's or store's."""
 
-Progress = Callable[[int, int], None]
-"""Called after each partition: files that are done, files in all."""
+Progress = Callable[[int, int, int], None]
+"""Called after each partition: files that are done, files in all, and how many of them failed."""
 
 
 def predict_on_cluster(
@@ -84,7 +84,7 @@ def predict_on_cluster(
             done += run.size(outcome["number"])
             _add(summary, outcome)
             if progress:
-                progress(done, run.files)
+                progress(done, run.files, summary.failed)
     if not summary.problems:
         kinds = {"read": summary.read, "failed": summary.failed, "decisions": summary.decisions}
         folder.write(SUCCESS, json.dumps(kinds).encode() + b"\n")

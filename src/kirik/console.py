@@ -58,9 +58,14 @@ class Console:
 
     @contextmanager
     def decoding(self, label: str, total: int | None = None) -> Iterator:
-        """A bar for `progress(done, total)` callbacks."""
+        """A bar for `progress(done, total)` callbacks, or `progress(done, total, failed)`."""
         with self._bar(label, total) as (progress, task):
-            yield lambda done, count: progress.update(task, completed=done, total=count)
+
+            def show(done: int, count: int | None, failed: int = 0) -> None:
+                note = f"{failed:,} failed" if failed else ""
+                progress.update(task, completed=done, total=count, note=note)
+
+            yield show
 
     def reading(self, total: int):
         """A bar over `total` radiographs being read."""

@@ -233,10 +233,10 @@ def _truncated(name: str, kind: str) -> RadiographError:
 
 
 def _levels(image: Image.Image) -> np.ndarray:
-    """A loaded image's luminance, float32 [rows, columns] in 0…1, not yet turned."""
+    """A loaded image's luminance [rows, columns], uint8 or float32 in 0…1, not yet turned."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _deep_levels(image)
-    return np.divide(np.asarray(_gray(image)), np.float32(255), dtype=np.float32)
+    return np.asarray(_gray(image))
 
 
 def _gray(image: Image.Image) -> Image.Image:
@@ -245,7 +245,9 @@ def _gray(image: Image.Image) -> Image.Image:
         return Image.alpha_composite(black, image.convert("RGBA")).convert("L")
     if image.mode == "LAB":
         return image.getchannel(0)
-    if image.mode in ("L", "1", "RGB"):
+    if image.mode == "L":
+        return image
+    if image.mode in ("1", "RGB"):
         return image.convert("L")
     return image.convert("RGB").convert("L")
 

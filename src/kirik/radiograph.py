@@ -8,6 +8,7 @@ becomes a radiograph with a gray band.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ TINY_RANGE = 1 / 8
 class Radiograph:
     """One radiograph, decoded.
 
-    pixels: float32 [rows, columns] in 0…1, bright bone on dark ground, EXIF orientation applied.
+    levels: [rows, columns], bright bone on dark ground, EXIF orientation applied: uint8 as an 8-bit
+        file has them, or float32 in 0…1.
     format: JPEG, PNG, TIFF, DICOM or array.
     mode: the stored colour mode (Pillow's name), or DICOM's photometric interpretation.
     stored_size: (rows, columns) of the file, before any turn.
@@ -55,7 +57,7 @@ class Radiograph:
     frame: its number, from 1, in a file of several frames or pages; else None.
     """
 
-    pixels: np.ndarray
+    levels: np.ndarray
     format: str
     mode: str
     stored_size: tuple[int, int]
@@ -63,15 +65,22 @@ class Radiograph:
     spacing: tuple[float, float] | None = None
     frame: int | None = None
 
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """The levels as float32 [rows, columns] in 0…1."""
+        if self.levels.dtype == np.uint8:
+            return np.divide(self.levels, np.float32(255), dtype=np.float32)
+        return self.levels
+
     def reduced(self, at_most: int) -> "Radiograph":
         """The same with at most so many pixels on its longer side; `stored_size` stays."""
-        rows, columns = self.pixels.shape
+        rows, columns = self.levels.shape
         scale = at_most / max(rows, columns)
         if scale >= 1:
             return self
         size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
         small = Image.fromarray(self.pixels).resize(size, Image.Resampling.BILINEAR)
-        return replace(self, pixels=np.asarray(small))
+        return replace(self, levels=np.asarray(small))
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,28 @@ def by_dcmtk(dataset: Dataset, folder: Path, tool: str, *options: str) -> bytes:
     return after.read_bytes()
 
 
+def by_gdcm(dataset: Dataset, folder: Path, syntax: str) -> bytes:
+    """The file as GDCM writes it, in one of `gdcm.TransferSyntax`'s; needs no tool beside."""
+    gdcm = pytest.importorskip("gdcm")
+    before, after = folder / "before.dcm", folder / "after.dcm"
+    before.write_bytes(content_of(dataset))
+    reader, change, writer = (
+        gdcm.ImageReader(),
+        gdcm.ImageChangeTransferSyntax(),
+        gdcm.ImageWriter(),
+    )
+    reader.SetFileName(str(before))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(after))
+    assert writer.Write()
+    return after.read_bytes()
+
+
 def told_as(content: bytes, syntax: str, other: str) -> bytes:
     """The same file, whose header tells another transfer syntax."""
     before = syntax.encode() + b"\0" * (len(syntax) % 2)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brightness import brightness_graph
+from brightness import SIZE, brightness_graph
+from convolutions import convolution_graph
+from kirik.bundle import GRAPH
 from kirik.cli import run
 from kirik.errors import BundleError, SettingsError
 from kirik.operating_points import decide
@@ -37,6 +39,23 @@ def test_an_engine_says_what_onnx_runtime_says(engine, make_bundle, save_radiogr
         assert found.probability == pytest.approx(wanted.probability, abs=ROOM[engine])
         assert found.decision == wanted.decision
         assert len(found.findings) == len(wanted.findings)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_neither_batch_nor_threads_change_a_bit(name, make_bundle):
+    if name != "onnxruntime":
+        pytest.importorskip(name)
+    graph = make_bundle(evidence=None, graph=convolution_graph()).read(GRAPH)
+    films = np.random.default_rng(0).integers(0, 256, (7, 1, SIZE, SIZE), dtype=np.uint8)
+    [alone] = open_engine(name, graph, 1, [CPU]).run(["logits"], films)
+    assert np.ptp(alone) > 1e-3
+    for threads in (2, 5):
+        engine = open_engine(name, graph, threads, [CPU])
+        assert np.array_equal(engine.run(["logits"], films)[0], alone)
+        # The first one alone takes one thread, those after it all.
+        for number in (0, 3, 6):
+            [found] = engine.run(["logits"], films[number : number + 1])
+            assert np.array_equal(found, alone[number : number + 1])
 
 
 def test_an_engine_serves_many_threads_without_mixing_their_radiographs(engine, make_bundle):

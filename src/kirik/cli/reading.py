@@ -87,13 +87,16 @@ def predict(
     from kirik.reading.reading import Failure
 
     classifier = load_model(model, threads=threads, engine=engine, decoders=decoders)
-    console, shown = Console(), []
+    console, shown, failed = Console(), [], 0
     with console.reading(len(paths)) as progress:
 
         def keep(result, done: int, total: int | None) -> None:
-            if len(shown) < SHOWN and not isinstance(result, Failure):
+            nonlocal failed
+            if isinstance(result, Failure):
+                failed += 1
+            elif len(shown) < SHOWN:
                 shown.append(result)
-            progress(done, total)
+            progress(done, total, failed)
 
         summary = read(
             [*map(Path, paths)],

@@ -1,6 +1,7 @@
 """The stored values of one frame: cut out of the pixel data, and decompressed."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
@@ -145,6 +146,9 @@ def _decoded_jpeg(
     """By the process that the stream names for itself: some files tell another syntax."""
     if stream is None or stream.process not in (0xC0, 0xC1, 0xC2, 0xC3):
         raise ValueError("no JPEG, or of a process that nothing decodes")
+    if not stream.is_lossless and stream.precision > 8:
+        # There is no other (ITU-T T.81, table B.2), but GDCM's own writer tells the container's 16.
+        stream = replace(stream, precision=12)
     if stream.is_lossless or stream.precision > 8:
         values = _by_gdcm(frame, stream, dataset, name)
         if dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
         except RadiographError as error:
             yield _refused(str(error), error.reason, radiograph.frame)
             continue
-        header = {"number": one.number, "frame": astuple(one.frame), "warnings": one.warnings}
+        header = {"number": one.number, "frame": one.frame.to_json(), "warnings": one.warnings}
         yield header, [one.inputs[setting] for setting in settings]
 
 

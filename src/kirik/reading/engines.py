@@ -4,8 +4,10 @@ An engine has `inputs` (name, element type, shape after the first axis), `output
 `run(names, radiographs)`.
 """
 
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -40,60 +42,156 @@ def open_engine(name: str, graph: bytes, threads: int, providers: Sequence[str])
     return OpenVino(graph, threads)
 
 
-class OnnxRuntime:
-    """The engine that every installation has."""
+class SideBySide:
+    """Runs radiographs one by one on single threads, as many at the same time as there are threads.
+
+    For a batch that is quicker than to run it as a whole, whose layers do not fit a processor's
+    cache, and takes a fraction of the memory (see `docs/performance.md`). What is computed for a
+    radiograph does not depend on the others, nor on the number of threads.
+    """
+
+    def __init__(self, threads: int):
+        self._threads, self._alone_before = threads, False
+
+    def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
+        if len(radiographs) == 1:
+            return self._run_alone(names, radiographs)
+        ones = [radiographs[i : i + 1] for i in range(len(radiographs))]
+        if self._threads == 1:
+            results = [self._run_one(names, one) for one in ones]
+        else:
+            with ThreadPoolExecutor(self._threads, thread_name_prefix="kirik-network") as pool:
+                results = list(pool.map(partial(self._run_one, names), ones))
+        return [np.concatenate(parts) for parts in zip(*results, strict=True)]
+
+    def _run_alone(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
+        # To get ready for all threads takes longer than they save for a first radiograph.
+        if self._threads == 1 or not self._alone_before:
+            self._alone_before = True
+            return self._run_one(names, radiograph)
+        return self._run_wide(names, radiograph)
+
+    def _run_one(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
+        """On one thread; called by several at the same time."""
+        raise NotImplementedError
+
+    def _run_wide(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
+        """On all threads."""
+        raise NotImplementedError
+
+
+class OnnxRuntime(SideBySide):
+    """The engine that every installation has. On other providers than the processor's a batch is
+    run as a whole."""
 
     def __init__(self, graph: bytes, threads: int, providers: Sequence[str]):
         _check_providers(providers)
+        super().__init__(threads)
+        self._graph, self._providers = graph, [*providers]
+        self._one = self._session(1 if providers[0] == CPU else threads)
+        if providers[0] not in self._one.get_providers():
+            raise SettingsError(f"{providers[0]} does not start on this machine; use {CPU}")
+        self.inputs = [(i.name, i.type, tuple(i.shape[1:])) for i in self._one.get_inputs()]
+        self.outputs = [output.name for output in self._one.get_outputs()]
+
+    def _session(self, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL  # what goes wrong is raised, and told once
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(graph, options, providers=[*providers])
-        if providers[0] not in self._session.get_providers():
-            raise SettingsError(f"{providers[0]} does not start on this machine; use {CPU}")
-        self.inputs = [(i.name, i.type, tuple(i.shape[1:])) for i in self._session.get_inputs()]
-        self.outputs = [output.name for output in self._session.get_outputs()]
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        return onnxruntime.InferenceSession(self._graph, options, providers=self._providers)
+
+    @cached_property
+    def _wide(self) -> onnxruntime.InferenceSession:
+        return self._session(self._threads)
 
     def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
-        return self._session.run(list(names), {"radiograph": radiographs})
+        if self._providers[0] != CPU:
+            return self._run_one(names, radiographs)
+        return super().run(names, radiographs)
+
+    def _run_one(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
+        return self._one.run(list(names), {"radiograph": radiograph})
+
+    def _run_wide(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
+        return self._wide.run(list(names), {"radiograph": radiograph})
 
 
-class OpenVino:
+@cache
+def _share_memory() -> None:
+    """One pool of memory for all sessions of this process: those of an average run in turn."""
+    facts = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(facts, None)
+
+
+class OpenVino(SideBySide):
     """Intel's engine, which computes on any x86-64 or Arm processor.
 
+    graph: ONNX, or the path of a model that OpenVINO reads.
     bfloat16: quicker, but the scope gate's distances lose their meaning in it: for benchmarks only,
         see `docs/performance.md`.
     """
 
-    def __init__(self, graph: bytes, threads: int, *, bfloat16: bool = False):
+    def __init__(self, graph: bytes | Path, threads: int, *, bfloat16: bool = False):
         try:
             import openvino
         except ImportError as error:
             message = "the engine OpenVINO is not installed: pip install 'kirik[openvino]'"
             raise SettingsError(message) from error
-        core = openvino.Core()
-        if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        super().__init__(threads)
+        self._core = openvino.Core()
+        if bfloat16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise SettingsError("this processor has no bfloat16; use the engine openvino")
-        settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self._model = core.compile_model(core.read_model(graph), "CPU", settings)
-        self._own = threading.local()  # a request serves one thread at a time
+        self._precision = "bf16" if bfloat16 else "f32"
+        self._graph = self._core.read_model(graph)
+        self._ones = self._compiled(threads)
         self.inputs = [
             (port.any_name, _type_name(port), tuple(d.get_length() for d in port.partial_shape[1:]))
-            for port in self._model.inputs
+            for port in self._ones.model.inputs
             if port.partial_shape.rank.is_static
         ]
-        self.outputs = [port.any_name for port in self._model.outputs]
+        self.outputs = [port.any_name for port in self._ones.model.outputs]
+
+    def _compiled(self, at_once: int) -> "_Requests":
+        """Ready for so many runs at the same time, which share the threads."""
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": at_once,
+        }
+        return _Requests(self._core.compile_model(self._graph, "CPU", settings))
+
+    @cached_property
+    def _wide(self) -> "_Requests":
+        return self._compiled(1)
+
+    def _run_one(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
+        return self._ones.run(names, radiograph)
+
+    def _run_wide(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
+        return self._wide.run(names, radiograph)
+
+
+class _Requests:
+    """A compiled model, and its requests that have nothing to do: each serves one run at a time."""
+
+    def __init__(self, model):
+        self.model, self._idle = model, []
 
     def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
-        if not hasattr(self._own, "request"):
-            self._own.request = self._model.create_infer_request()
-        found = self._own.request.infer({"radiograph": radiographs})
-        return [np.array(found[name]) for name in names]  # the request's own arrays are used again
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self.model.create_infer_request()
+        found = request.infer({"radiograph": radiographs})
+        # The request's own arrays are used again.
+        results = [np.array(found[name]) for name in names]
+        self._idle.append(request)
+        return results
 
 
 def _type_name(port) -> str:

@@ -36,13 +36,17 @@ class Frame:
         """The frame of a radiograph; one that was decoded smaller is measured at its full size."""
         stored, orientation = radiograph.stored_size, radiograph.orientation
         shape = upright_size(radiograph)
-        scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
-        scale *= max(radiograph.pixels.shape) / max(shape)
+        scale, top, left = preprocessing.placement(*radiograph.levels.shape)
+        scale *= max(radiograph.levels.shape) / max(shape)
         return cls(shape, stored, orientation, scale, top, left, stride, radiograph.spacing)
+
+    def to_json(self) -> list:
+        """Its fields, for `from_json`; `dataclasses.astuple` would copy each of them."""
+        return [getattr(self, name) for name in self.__dataclass_fields__]
 
     @classmethod
     def from_json(cls, values: Sequence) -> "Frame":
-        """A frame out of the list of its fields, as `dataclasses.astuple` gives it."""
+        """A frame out of the list of its fields."""
         shape, stored_size, *rest, spacing = values
         return cls(tuple(shape), tuple(stored_size), *rest, spacing and tuple(spacing))
 
@@ -117,11 +121,15 @@ def _boxes_at_peaks(
     by the evidence; one that overlaps a higher one is the same fracture."""
     rows, columns = frame.cells()
     on_film = np.pad(evidence[rows, columns], 1)
-    sides = _absolute(boxes, frame)[:, rows, columns]
-    sides = np.pad(sides, ((0, 0), (1, 1), (1, 1)))
     around = np.lib.stride_tricks.sliding_window_view(on_film, (3, 3))
     here = on_film[1:-1, 1:-1]
-    peaks = np.argwhere((here >= threshold) & (here >= around.max(axis=(2, 3))))
+    peaks = np.argwhere(here >= threshold)
+    places = tuple(peaks.T)
+    peaks = peaks[here[places] >= around[places].max(axis=(1, 2))]
+    if not len(peaks):
+        return
+    sides = _absolute(boxes, frame)[:, rows, columns]
+    sides = np.pad(sides, ((0, 0), (1, 1), (1, 1)))
     kept: list[np.ndarray] = []
     for row, column in peaks[np.argsort(-here[tuple(peaks.T)], kind="stable")]:
         weights = around[row, column]
