@@ -73,12 +73,14 @@ def main(
     pause: float = 2.0,
     count: int = 100,
     drain: float = 600,
+    remark: str = "",
     out: Path | None = None,
 ):
     """Measure, print the result as JSON, and write it.
 
     pause: seconds of a client between two uploads. count: different radiographs. drain: seconds to
-    wait at most, afterwards, until all that was accepted is read.
+    wait at most, afterwards, until all that was accepted is read. remark: what a reader of the
+    figures should know of this run.
     """
     found = list(find_files([radiographs], lambda *_: None))
     rng = np.random.default_rng(0)
@@ -113,6 +115,8 @@ def main(
         "reading_share": None if rate is None else round(rate / alone, 3),
         "processor_seconds": {name: round(used, 1) for name, used in load.processor.items()},
     }
+    if remark:
+        result["remark"] = remark
     print(json.dumps(result, indent=2))
     if out:
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

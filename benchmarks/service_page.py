@@ -34,6 +34,7 @@ def values(found: dict) -> dict:
         "upload_p95": thousandths(found["upload_seconds"]["p95"]),
         "share": f"{found['reading_share']:.0%}",
         "core_seconds": core_seconds,
+        "remark": f"\n{found['remark']}\n" if found.get("remark") else "",
         "processor_shares": shares(found["processor_seconds"]),
     }
 
