@@ -108,6 +108,15 @@ def test_what_cannot_be_unpacked_says_why(study, tmp_path):
     assert refusal(Member(str(tmp_path / "secret.zip"), "b/wrist.png")) == "unsupported"
 
 
+def test_a_member_without_a_name_costs_the_others_nothing(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("anonymous.png", b"x")
+        archive.writestr("b.png", b"x")
+    content = (tmp_path / "x.zip").read_bytes()
+    (tmp_path / "x.zip").write_bytes(content.replace(b"anonymous", b"\0nonymous"))
+    assert [member.name for member in list_archive(tmp_path / "x.zip", MOST)] == ["b.png"]
+
+
 @pytest.mark.parametrize("cut", [0, 10, 300, 700])
 def test_a_zip_that_is_cut_off_is_one_failure(study, make_bundle, tmp_path, cut):
     broken = tmp_path / "broken.zip"

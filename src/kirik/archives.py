@@ -104,7 +104,8 @@ def _zip_members(path: Path) -> Iterator[Member]:
         )
         raise RadiographError(message, reason="too_large")
     for info in sorted(infos, key=lambda info: info.filename):
-        if not info.is_dir() and _worth_a_look(archive, info):
+        # A name that begins with a zero byte is none, which `is_dir` does not expect.
+        if info.filename and not info.is_dir() and _worth_a_look(archive, info):
             yield Member(str(path), info.filename)
 
 
