@@ -31,7 +31,7 @@ def of_reading(said: dict) -> dict:
     alone = {name: rate for name, rate in rates.items() if name.startswith("ONNX Runtime alone")}
 
     def times(way: str, peer: str) -> str:
-        return f"{rates[way] / rates[peer]:.1f}" if peer in rates else "–"
+        return f"{rates[way] / rates[peer]:.2f}" if peer in rates else "–"
 
     keras_cold = said.get("keras_cold_seconds")
     return {

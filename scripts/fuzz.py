@@ -21,9 +21,9 @@ import cyclopts
 import gdcm
 import numpy as np
 from PIL import Image
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import compress
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -202,7 +202,7 @@ def make_seeds() -> dict[str, bytes]:
         ("twelve.dcm", "JPEGExtendedProcess2_4"),
         ("j2k.dcm", "JPEG2000Lossless"),
     ):
-        seeds[name] = by_gdcm(seeds["plain.dcm"], syntax)
+        seeds[name] = by_gdcm(deep, syntax)
     # 30 × 40 pixels, written by OpenJPH; nothing that kirik installs writes HTJ2K.
     seeds["htj2k.dcm"] = dicom(deep[:30, :40], HTJ2KLossless, base64.b85decode(HTJ2K_STREAM))
     for name in ("a.jpg", "plain.dcm"):
@@ -216,15 +216,16 @@ def packed(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            # Not by name alone, which would put the time into it.
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
-def by_gdcm(content: bytes, syntax: str) -> bytes:
-    """A DICOM file as GDCM writes it anew, in one of its transfer syntaxes."""
+def by_gdcm(pixels: np.ndarray, syntax: str) -> bytes:
+    """A DICOM file whose frame GDCM has compressed."""
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.dcm", Path(folder) / "after.dcm"
-        before.write_bytes(content)
+        before.write_bytes(dicom(pixels, ExplicitVRLittleEndian))
         reader, writer = gdcm.ImageReader(), gdcm.ImageWriter()
         change = gdcm.ImageChangeTransferSyntax()
         reader.SetFileName(str(before))
@@ -236,7 +237,10 @@ def by_gdcm(content: bytes, syntax: str) -> bytes:
         writer.SetImage(change.GetOutput())
         writer.SetFileName(str(after))
         writer.Write()
-        return after.read_bytes()
+        written = dcmread(after)
+    # Of what GDCM writes around it, the time would be another in each run.
+    stream = get_frame(written.PixelData, 0, number_of_frames=1)
+    return dicom(pixels, written.file_meta.TransferSyntaxUID, stream)
 
 
 def picture(pixels: np.ndarray, name: str, **options) -> bytes:
@@ -250,7 +254,8 @@ def dicom(pixels: np.ndarray, syntax: str, stream: bytes | None = None) -> bytes
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", generate_uid()
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["fuzz"])
     dataset.Modality, dataset.PatientName, dataset.PatientID = "CR", SECRET, SECRET
     colors = pixels.ndim == 3 and pixels.shape[2] == 3
     dataset.Rows, dataset.Columns = pixels.shape[:2] if colors else pixels.shape[-2:]
@@ -270,7 +275,7 @@ def dicom(pixels: np.ndarray, syntax: str, stream: bytes | None = None) -> bytes
         dataset["PixelData"].VR = "OB"
         dataset.file_meta.TransferSyntaxUID = syntax
     elif syntax in (RLELossless, JPEGLSLossless):
-        compress(dataset, syntax)
+        compress(dataset, syntax, generate_instance_uid=False)
     else:
         dataset.file_meta.TransferSyntaxUID = syntax
     buffer = io.BytesIO()
