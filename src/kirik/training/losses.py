@@ -57,12 +57,11 @@ def map_loss(evidence: torch.Tensor, masks: torch.Tensor, marked: torch.Tensor) 
 def box_loss(
     boxes: torch.Tensor, outlines: torch.Tensor, radiographs: torch.Tensor
 ) -> torch.Tensor:
-    """1 − generalized IoU: the mean over each fracture's cells, then over the fractures.
+    """1 − generalized IoU, mean over the cells whose centre lies in a fracture's box.
 
-    So that a small fracture counts as much as a large one; its cells are those whose centres lie in
-    its box, or the nearest where it holds none. Where boxes overlap a cell belongs to the smallest.
     boxes: [N, 4, h, w], input pixels from a cell's centre to its box's left, top, right and
     bottom side (FCOS: Tian et al. 2019, doi:10.1109/ICCV.2019.00972). outlines: [N, k, points, 2].
+    Where boxes overlap the smallest counts; one that holds no centre has its nearest cell.
     GIoU: Rezatofighi et al. 2019, doi:10.1109/CVPR.2019.00075.
     """
     stride = radiographs.shape[-1] / boxes.shape[-1]
@@ -72,10 +71,7 @@ def box_loss(
     target = distances.gather(1, index)[:, 0]
     counted = inside.any(dim=1)
     loss = 1 - _overlap(boxes, torch.where(counted[:, None], target, 1.0))
-    owner = functional.one_hot(smallest, outlines.shape[1]) * counted[..., None]
-    cells = owner.sum(dim=(1, 2))
-    each = (loss[..., None] * owner).sum(dim=(1, 2)) / cells.clamp(min=1)
-    return each.sum() / (cells > 0).sum().clamp(min=1)
+    return (loss * counted).sum() / counted.sum().clamp(min=1)
 
 
 def _sides(outlines: torch.Tensor, shape: torch.Size, stride: float):

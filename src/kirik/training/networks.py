@@ -4,7 +4,6 @@ One dict says how to build each network; any other timm name works as well.
 """
 
 import difflib
-import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -209,41 +208,37 @@ class FractureNetwork(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """An evidence map of cells of 4 pixels, or of the finest coarser ones that the backbone has,
+    """An evidence map of cells of 8 pixels, or of the finest coarser ones that the backbone has,
     and each cell's box.
-
-    What surrounds a cell is gathered on the maps of 8 pixels and more; the finest is joined last
-    and narrow, so that a small fracture's edges are seen at little cost.
 
     intermediates: feature maps of the backbone for a blank input; the last of each size counts.
     """
 
     def __init__(self, intermediates: list[torch.Tensor], size: int, width: int = 64):
         super().__init__()
-        sides = {f.shape[-1]: i for i, f in enumerate(intermediates)}
-        self.levels = [i for side, i in sides.items() if side <= size // 7]
-        fine = [(side, i) for side, i in sides.items() if size // 7 < side <= size // 3]
-        self.lateral = nn.ModuleList(
-            nn.Conv2d(intermediates[i].shape[1], width, 1) for i in self.levels
+        finest = size // 7
+        chosen = {f.shape[-1]: i for i, f in enumerate(intermediates) if f.shape[-1] <= finest}
+        self.levels = list(chosen.values())
+        channels = [intermediates[i].shape[1] for i in self.levels]
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.smooth = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
         )
-        self.smooth = nn.Sequential(*_separable(width), *_separable(width))
+        self.score = nn.Conv2d(width, 1, 1)
+        nn.init.constant_(self.score.bias, -4.0)  # A fracture covers about one cell in fifty.
+        self.sides = nn.Conv2d(width, 4, 1)
+        nn.init.constant_(self.sides.bias, 1.0)
         # A network of one scale (ViT) has coarse cells only, and others' do not divide the input.
         finest = intermediates[self.levels[0]].shape[-1]
-        self.middle = finest if size % finest == 0 and finest >= size // 12 else size // 8
-        self.side, self.fine = self.middle, None
-        if fine and size % fine[0][0] == 0:
-            self.side, self.fine = fine[0]
-            self.fine_lateral = nn.Conv2d(intermediates[self.fine].shape[1], width // 2, 1)
+        self.side = finest if size % finest == 0 and finest >= size // 12 else size // 8
         self.stride = size / self.side
-        narrow = width // 2
-        self.narrow = nn.Conv2d(width, narrow, 1)
-        self.refine = nn.Sequential(*_separable(narrow))
-        self.score = nn.Conv2d(narrow, 1, 1)
-        nn.init.constant_(self.score.bias, -4.0)  # A fracture covers about one cell in fifty.
-        # Its own layers, so that boxes need not bend what tells fractures apart.
-        self.sides = nn.Sequential(*_separable(narrow), nn.Conv2d(narrow, 4, 1))
-        # A fracture's box spans about a sixteenth of the input.
-        nn.init.constant_(self.sides[-1].bias, math.log(math.expm1(size / 32 / self.stride)))
 
     def forward(self, intermediates: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [N, 1, side, side] of the map, and boxes [N, 4, side, side] in input pixels."""
@@ -253,30 +248,14 @@ class FeaturePyramid(nn.Module):
             if features is not None:
                 here = here + functional.interpolate(features, size=here.shape[-2:], mode="nearest")
             features = here
-        if features.shape[-1] != self.middle:
+        if features.shape[-1] != self.side:
             features = functional.interpolate(
-                features, size=(self.middle, self.middle), mode="bilinear"
+                features, size=(self.side, self.side), mode="bilinear"
             )
-        features = self.narrow(self.smooth(features))
-        if self.fine is not None:
-            here = self.fine_lateral(intermediates[self.fine])
-            features = here + functional.interpolate(
-                features, size=here.shape[-2:], mode="bilinear"
-            )
-        features = self.refine(features)
+        features = self.smooth(features)
         # In float32: a difference of sides loses its last pixels in half precision.
         sides = functional.softplus(self.sides(features).float()) * self.stride
         return self.score(features).float(), sides
-
-
-def _separable(width: int) -> list[nn.Module]:
-    """A 3 × 3 convolution of each channel, one across channels, norm and rectifier."""
-    return [
-        nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
-        nn.Conv2d(width, width, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    ]
 
 
 def _layers_up_to(backbone: nn.Module, last: str) -> list[nn.Module]:
