@@ -85,9 +85,8 @@ def measure(folder: Path, *, model: list[str], out: Path | None = None):
             ]
             share = binomtest(sum(refused), len(refused))
             interval = share.proportion_ci(method="wilson")
-            row = {"n": share.n, "refused": share.statistic}
-            row |= {"low": interval.low, "high": interval.high}
-            found[name][kind.name] = {key: round(float(value), 4) for key, value in row.items()}
+            bounds = {"low": round(interval.low, 4), "high": round(interval.high, 4)}
+            found[name][kind.name] = {"n": share.n, "refused": share.k, **bounds}
             print(name, kind.name, found[name][kind.name], flush=True)
     if out:
         out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
