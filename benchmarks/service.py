@@ -218,7 +218,8 @@ def processor_of(server: int) -> dict[str, float]:
     return {
         "server": used(server),
         "worker": sum(map(used, below)),
-        "decoders": sum(map(used, decoders)),
+        # Those that were replaced meanwhile count, too: the worker has waited for their end.
+        "decoders": sum(map(used, decoders)) + sum(map(of_ended_children, below)),
         "clients": used(os.getpid()),
     }
 
@@ -233,6 +234,11 @@ def processor_name() -> str:
 def used(process: int) -> float:
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def of_ended_children(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 async def client(http, load: Load, contents, number: int, clients: int, end: float, pause: float):

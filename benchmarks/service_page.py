@@ -50,7 +50,9 @@ def shares(processor: dict[str, float]) -> str:
         "server": "the server",
         "clients": "the clients",
     }
-    return ", ".join(f"{name} {processor[key]:.0f}" for key, name in names.items())
+    return ", ".join(
+        f"{name} {processor[key]:.0f}" for key, name in names.items() if processor[key] > 0
+    )
 
 
 if __name__ == "__main__":
