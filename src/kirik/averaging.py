@@ -10,7 +10,7 @@ DIR/report, DIR/bundle as `kirik.crossval` writes them
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,9 @@ from kirik.crossval import (
     reading_rate,
     report_out_of_fold,
     rewrite,
+    shared_provenance,
     summary_of,
+    with_choices,
 )
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
@@ -127,35 +129,19 @@ def _average(
     with tempfile.TemporaryDirectory() as folder:
         members = []
         for model in models:
-            kept = ~np.isin(model.read.fold, folds) if apart else model.read.fold > 0
-            chosen = choose(model.read.select(kept))
+            read = model.read.select(~np.isin(model.read.fold, folds)) if apart else model.read
+            chosen = choose(read)
             for fold in folds:
                 members.append(Path(folder) / str(len(members)))
                 name = f"{model.folder.resolve().name}-fold{fold}"
                 rewrite(members[-1], model.bundle(fold), name, chosen, {}, model.examples)
-        return average_bundles(members, place, place.name, provenance=_provenance(models, folds))
-
-
-def _provenance(models: Sequence[_Model], folds: Sequence[int]) -> Mapping:
-    facts = models[0].bundle(folds[0]).manifest.provenance
-    return {key: value for key, value in facts.items() if key not in ("fold", "trained_on")}
+        facts = shared_provenance(models[0].bundle(folds[0]))
+        return average_bundles(members, place, place.name, provenance=facts)
 
 
 def _finish(place: Path, average: Bundle, chosen: Choices, summary: dict) -> None:
     """The average with what was chosen on its own out-of-fold readings."""
-    manifest = average.manifest
-    evidence = manifest.evidence
-    if evidence and chosen.shown_from is not None:
-        evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
-    manifest = manifest.model_copy(
-        update={
-            "temperature": chosen.temperature,
-            "operating_points": chosen.points,
-            "scope": chosen.scope,
-            "evidence": evidence,
-            "provenance": manifest.provenance | {"out_of_fold": summary},
-        }
-    )
+    manifest = with_choices(average.manifest, chosen, summary)
     card = {"card.md": model_card(manifest).encode()}
     write_bundle(place, manifest, average.files | card, replace=True)
 

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from kirik.bundle import GRAPH, Bundle, Scope, average_bundles, load_bundle, write_bundle
+from kirik.bundle import GRAPH, Bundle, Manifest, Scope, average_bundles, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -372,14 +372,12 @@ def _finish(
         members = [Path(folder) / str(number) for number in range(len(bundles))]
         for number, (place, bundle) in enumerate(zip(members, bundles, strict=True), 1):
             rewrite(place, bundle, f"{name}-fold{number}", chosen, summary, examples)
-        first = bundles[0].manifest.provenance
-        facts = {key: value for key, value in first.items() if key not in ("fold", "trained_on")}
         average = average_bundles(
             members,
             Path(folder) / "average",
             name,
             operating_points=chosen.points,
-            provenance=facts | {"out_of_fold": summary},
+            provenance=shared_provenance(bundles[0]) | {"out_of_fold": summary},
         )
         card = {"card.md": model_card(average.manifest).encode()}
         write_bundle(out, average.manifest, average.files | card, replace=True)
@@ -399,25 +397,35 @@ def rewrite(
     """
     from kirik.training.halve import halve_weights
 
-    evidence = bundle.manifest.evidence
-    if evidence and chosen.shown_from is not None:
-        evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
-    manifest = bundle.manifest.model_copy(
-        update={
-            "name": name,
-            "temperature": chosen.temperature,
-            "operating_points": chosen.points,
-            "scope": chosen.scope,
-            "evidence": evidence,
-            "provenance": bundle.manifest.provenance | {"out_of_fold": summary},
-        }
-    )
+    manifest = with_choices(bundle.manifest, chosen, summary).model_copy(update={"name": name})
     files = {n: p for n, p in bundle.files.items() if n != "card.md"}
     files |= {
         GRAPH: halve_weights(bundle.read(GRAPH), examples),
         "card.md": model_card(manifest).encode(),
     }
     write_bundle(place, manifest, files, replace=True)
+
+
+def with_choices(manifest: Manifest, chosen: Choices, summary: dict) -> Manifest:
+    """The manifest with what was chosen, and a summary of the figures."""
+    evidence = manifest.evidence
+    if evidence and chosen.shown_from is not None:
+        evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
+    return manifest.model_copy(
+        update={
+            "temperature": chosen.temperature,
+            "operating_points": chosen.points,
+            "scope": chosen.scope,
+            "evidence": evidence,
+            "provenance": manifest.provenance | {"out_of_fold": summary},
+        }
+    )
+
+
+def shared_provenance(bundle: Bundle) -> dict:
+    """What a fold's network has in common with the other folds'."""
+    facts = bundle.manifest.provenance
+    return {key: value for key, value in facts.items() if key not in ("fold", "trained_on")}
 
 
 def summary_of(metrics: Metrics) -> dict:

@@ -1,9 +1,15 @@
 """What tests hand in and have read."""
 
 import io
+import shutil
+import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from kirik.service import intake
@@ -40,3 +46,14 @@ def hand_in(core: Core, *contents: bytes, by: str = "ct", name: str = "film") ->
 def read_all(core: Core) -> int:
     """Have a worker read all that waits."""
     return Worker(core).run(threading.Event(), until_idle=True)
+
+
+@contextmanager
+def disk_of(place: Path, mebibytes: int) -> Iterator[Path]:
+    """A new folder on a disk of its own that is so large; skips where none may be mounted."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a disk takes root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)

@@ -3,8 +3,6 @@
 import errno
 import io
 import os
-import shutil
-import subprocess
 import zipfile
 
 import pytest
@@ -15,7 +13,7 @@ from kirik.service.core import open_core
 from kirik.service.refusals import StorageFull
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Entry, Study, Submission
-from service.helpers import hand_in, png, upload
+from service.helpers import disk_of, hand_in, png, upload
 
 
 def studies(core) -> list[Study]:
@@ -147,13 +145,8 @@ def test_a_full_disk_keeps_nothing_says_so_and_all_else_goes_on(core, monkeypatc
 @pytest.fixture
 def tiny_disk(tmp_path):
     """A folder on a disk of 4 MiB."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small disk takes root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with disk_of(tmp_path / "tiny", 4) as place:
+        yield place
 
 
 def test_a_disk_that_really_is_full_keeps_all_that_was_accepted_and_nothing_else(tiny_disk):

@@ -26,6 +26,7 @@ from kirik.client import Client
 from kirik.service.engine import Database
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Reading
+from service.helpers import disk_of
 
 ASKED = int(os.environ.get("KIRIK_CRASH_UPLOADS", "0"))
 pytestmark = [
@@ -152,13 +153,8 @@ def test_every_accepted_study_is_read_once_although_postgresql_stops_in_between(
 @pytest.fixture
 def disk(tmp_path) -> Path:
     """A disk of 400 MiB, of which nothing is taken in any more when 256 MiB are left."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a disk takes root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with disk_of(tmp_path / "disk", 400) as place:
+        yield place
 
 
 def test_every_accepted_study_is_read_once_although_the_disk_fills_up_in_between(served, disk):
