@@ -280,3 +280,45 @@ def test_what_was_not_cross_validated_on_the_split_is_not_averaged(made, tmp_pat
     shutil.copytree(out, tmp_path / "copy")
     assert kirik(*ask, tmp_path / "copy", "--split", other) == 2
     assert "average models of one split" in capsys.readouterr().err
+
+
+def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, capsys):
+    data, split, out, _ = made
+    words = ["crossval", data, "--split", split, *TINY, "--bootstrap", 20]
+    closer = [*words, "--overview", out, "--looks", 3]
+    for final in ("single", "average"):
+        assert kirik(*closer, "--out", tmp_path / "closer", "--final", final) == 0
+    single = load_bundle(tmp_path / "closer" / "all").manifest
+    assert (single.kind, single.looks, single.preprocessing.size) == ("cascade", 3, 256)
+    assert single.provenance["settings"]["overview"] == "tiny"
+    average = load_bundle(tmp_path / "closer" / "bundle")
+    assert [member.manifest.kind for member in average.members] == ["cascade"] * 3
+    assert average.manifest.scope.threshold == 1
+    metrics = json.loads((tmp_path / "closer" / "report" / "metrics.json").read_text())
+    assert {"map50", "found_at_0.25"} <= metrics["localization"].keys()
+    assert metrics["facts"]["cost"]["gflops"] > 0
+    table = read_predictions(tmp_path / "closer" / "report" / "predictions.csv")
+    assert sorted(table.ids) == sorted(read_predictions(out / "report" / "predictions.csv").ids)
+    reading = load_model(tmp_path / "closer").read(next(data.glob("images/*/*.jpg")))
+    assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
+    first = load_bundle(tmp_path / "closer" / "fold1")
+    assert first.members[0].read("model.onnx") == load_bundle(out / "fold1").read("model.onnx")
+    capsys.readouterr()
+
+
+def test_what_cannot_look_closer_is_told_before_anything_is_decoded(made, tmp_path, capsys):
+    data, split, out, _ = made
+    words = ["train", data, "--split", split, "--fold", 1, *TINY, "--out", tmp_path / "new"]
+    for flags, told in (
+        (["--overview", out], "needs --validation 0"),
+        (["--overview", out, "--validation", 0, "--no-masks"], "needs --masks"),
+        (["--overview", out / "fold2", "--validation", 0], "would leak it"),
+        (["--overview", tmp_path, "--validation", 0], "neither a training run"),
+    ):
+        assert kirik(*words, *flags) == 2
+        assert told in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+    blind = tmp_path / "blind"
+    assert kirik(*words[:-1], blind, "--no-masks", "--validation", 0) == 0
+    assert kirik(*words, "--overview", blind, "--validation", 0) == 2
+    assert "no evidence map" in capsys.readouterr().err

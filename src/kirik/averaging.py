@@ -20,34 +20,37 @@ from kirik.bundle import Bundle, average_bundles, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.crossval import (
-    Choices,
     Read,
     choose,
     concat,
-    examples_of,
     facts_of,
     read_fold,
     reading_rate,
     report_out_of_fold,
-    rewrite,
-    shared_provenance,
-    summary_of,
-    with_choices,
 )
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.errors import SettingsError
 from kirik.evaluation.metrics import Metrics
+from kirik.radiograph import Radiograph
+from kirik.shipping import (
+    Choices,
+    cost_of,
+    examples_of,
+    megabytes,
+    rewrite,
+    shared_provenance,
+    summary_of,
+    with_choices,
+)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A cross-validated model: its folder, its out-of-fold readings, and some radiographs as its
-    networks take them."""
+    """A cross-validated model: its folder, and its out-of-fold readings."""
 
     folder: Path
     read: Read
-    examples: np.ndarray
 
     def bundle(self, fold: int) -> Bundle:
         return load_bundle(self.folder / f"fold{fold}")
@@ -75,15 +78,17 @@ def average_cross_validated(
     models = []
     for run in runs:
         read = concat([read_fold(run / f"fold{f}", index, split, f, console) for f in split.folds])
-        first = load_bundle(run / f"fold{split.folds[0]}")
-        models.append(_Model(run, read, examples_of(first, index, split)))
+        models.append(_Model(run, read))
+    examples = examples_of(index, split)
     for fold in split.folds:
-        _average(models, [fold], directory / f"fold{fold}" / "bundle", apart=True)
+        place = directory / f"fold{fold}" / "bundle"
+        _average(models, [fold], place, examples, apart=True)
     parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
     read = concat(parts)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
-        whole = _average(models, split.folds, Path(folder) / directory.resolve().name)
-        cost = _cost(models, len(split.folds)) | reading_rate(whole, index, split)
+        whole = _average(models, split.folds, Path(folder) / directory.resolve().name, examples)
+        cost = cost_of(whole) | {"megabytes": megabytes(whole)}
+        cost |= reading_rate(whole, index, split)
         facts = facts_of(
             directory,
             index,
@@ -118,7 +123,12 @@ def _check(runs: Sequence[Path], split: Split) -> None:
 
 
 def _average(
-    models: Sequence[_Model], folds: Sequence[int], place: Path, *, apart: bool = False
+    models: Sequence[_Model],
+    folds: Sequence[int],
+    place: Path,
+    examples: Sequence[Radiograph],
+    *,
+    apart: bool = False,
 ) -> Bundle:
     """Write the average of the models' networks that never saw these folds, unless it is there.
 
@@ -134,7 +144,7 @@ def _average(
             for fold in folds:
                 members.append(Path(folder) / str(len(members)))
                 name = f"{model.folder.resolve().name}-fold{fold}"
-                rewrite(members[-1], model.bundle(fold), name, chosen, {}, model.examples)
+                rewrite(members[-1], model.bundle(fold), name, chosen, {}, examples)
         facts = shared_provenance(models[0].bundle(folds[0]))
         return average_bundles(members, place, place.name, provenance=facts)
 
@@ -144,17 +154,3 @@ def _finish(place: Path, average: Bundle, chosen: Choices, summary: dict) -> Non
     manifest = with_choices(average.manifest, chosen, summary)
     card = {"card.md": model_card(manifest).encode()}
     write_bundle(place, manifest, average.files | card, replace=True)
-
-
-def _cost(models: Sequence[_Model], folds: int) -> dict[str, float]:
-    """What all networks together cost: see `kirik.training.cost`."""
-    from kirik.training.cost import network_cost
-    from kirik.training.settings import TrainingSettings
-
-    costs = []
-    for model in models:
-        manifest = model.bundle(int(model.read.fold[0])).manifest
-        settings = TrainingSettings.parse(manifest.provenance["settings"], str(model.folder))
-        costs.append(network_cost(settings, evidence=manifest.evidence is not None))
-    total = {key: round(folds * sum(c[key] for c in costs), 3) for key in ("parameters", "gflops")}
-    return {"size": max(cost["size"] for cost in costs)} | total

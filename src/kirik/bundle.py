@@ -2,7 +2,7 @@
 
     bundle.json    the manifest: classes, preprocessing, calibration, operating points, provenance
     model.onnx     the graph (kind "network")
-    members/NAME/  one bundle for each member (kind "average")
+    members/NAME/  one bundle for each member (kinds "average" and "cascade")
     card.md, metrics.json, history.csv, …   for people, and for the report
     SHA256SUMS     the checksum of every file above, as `sha256sum` writes and checks it
 
@@ -49,6 +49,8 @@ from kirik.preprocessing import Preprocessing
 FORMAT = 1
 MANIFEST, SUMS, GRAPH = "bundle.json", "SHA256SUMS", "model.onnx"
 SHIPPED, DEFAULT = Path(__file__).parent / "models", "small"
+WIDE = 4
+"""Side of a cascade's input over that of a patch."""
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
@@ -89,7 +91,9 @@ class Manifest(BaseModel):
     temperature: of the calibration (Guo et al., ICML 2017, arXiv:1706.04599). In an average it
         is applied to the logarithm of the members' mean.
     operating_points: chosen on the validation part; with a negative class only.
-    members, weights: of an average; weights are relative, and equal where there are none.
+    members, weights: of an average; weights are relative, and equal where there are none. A
+        cascade's members are the network for the whole radiograph and the one for patches.
+    looks: of a cascade: how many patches of a radiograph its second network sees.
     scope: None where nothing is refused. An average's members' strangeness is divided by their own
         thresholds before it is averaged.
     attributes: what the graph tells beside the classes, such as `region:hand` or `hardware`.
@@ -102,7 +106,7 @@ class Manifest(BaseModel):
 
     format: Literal[1] = FORMAT
     name: _Text
-    kind: Literal["network", "average"] = "network"
+    kind: Literal["network", "average", "cascade"] = "network"
     version: _Text = "1"
     created: date = Field(default_factory=date.today)
     classes: tuple[_Text, ...] = Field(min_length=2)
@@ -115,6 +119,7 @@ class Manifest(BaseModel):
     attributes: tuple[_Text, ...] = ()
     members: tuple[_Folder, ...] = ()
     weights: tuple[_Positive, ...] = ()
+    looks: int | None = Field(default=None, ge=1, le=64)
     network: _Text
     provenance: dict[str, Any] = {}
 
@@ -126,8 +131,10 @@ class Manifest(BaseModel):
             raise ValueError("negative is not the index of a class")
         if (self.negative is None) != (self.operating_points is None):
             raise ValueError("operating_points and a negative class go together")
-        if (self.kind == "average") != bool(self.members):
-            raise ValueError('members belong to kind "average", and to that alone')
+        if (self.kind == "network") == bool(self.members):
+            raise ValueError('kinds "average" and "cascade" have members, "network" has none')
+        if (self.kind == "cascade") != (self.looks is not None):
+            raise ValueError('looks belong to kind "cascade", and to that alone')
         if len(set(self.members)) < len(self.members):
             raise ValueError("two members have the same name")
         if self.weights and len(self.weights) != len(self.members):
@@ -140,7 +147,7 @@ class Bundle:
     """A bundle whose files were all there, and unchanged, when it was loaded.
 
     checksums: SHA-256 in hex, by the file's name within the bundle.
-    members: the bundles of an average, in the manifest's order.
+    members: the bundles of an average or a cascade, in the manifest's order.
     """
 
     path: Path
@@ -291,6 +298,50 @@ def average_bundles(
     return write_bundle(directory, manifest, contents, replace=replace)
 
 
+def cascade_bundles(
+    overview: Bundle,
+    closer: Bundle,
+    directory: Path | str,
+    name: str,
+    *,
+    looks: int,
+    temperature: float = 1.0,
+    operating_points: OperatingPoints | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    files: Mapping[str, bytes | Path] | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """Write a bundle whose second network looks closer where the first sees most evidence; both
+    are copied.
+
+    Its input is `WIDE` times as wide as a patch. What it tells besides is
+    the first network's. Raises BundleError if the two cannot work together.
+    """
+    size = closer.manifest.preprocessing.size
+    manifest = _manifest(
+        f"cascade {name!r}",
+        name=name,
+        kind="cascade",
+        classes=overview.manifest.classes,
+        negative=overview.manifest.negative,
+        preprocessing=Preprocessing(size=WIDE * size),
+        temperature=temperature,
+        operating_points=operating_points or overview.manifest.operating_points,
+        evidence=closer.manifest.evidence,
+        scope=overview.manifest.scope,
+        attributes=overview.manifest.attributes,
+        members=("overview", "closer"),
+        looks=looks,
+        network=f"{overview.manifest.network} + {closer.manifest.network}",
+        provenance=dict(provenance or {}),
+    )
+    contents: dict[str, bytes | Path] = dict(files or {})
+    for member, bundle in zip(manifest.members, (overview, closer), strict=True):
+        inside = [*bundle.checksums, SUMS]
+        contents |= {f"members/{member}/{file}": bundle.path / file for file in inside}
+    return write_bundle(directory, manifest, contents, replace=replace)
+
+
 def _check_members(bundles: Sequence[Bundle]) -> None:
     if len(bundles) < 2:
         raise BundleError("an average needs two bundles or more")
@@ -352,13 +403,37 @@ def _open(folder: Path, checksums: Mapping[str, str]) -> Bundle:
         members.append(_open(inside, sums))
     if manifest.kind == "network" and GRAPH not in checksums:
         raise BundleError(f"{folder}: the bundle has no {GRAPH}; get it again")
+    if manifest.kind == "cascade":
+        _check_cascade(folder, manifest, members)
     _check_average(folder, manifest, members)
     return Bundle(folder, manifest, checksums, tuple(members))
 
 
+def _check_cascade(folder: Path, manifest: Manifest, members: Sequence[Bundle]) -> None:
+    """What `kirik.reading.models.Cascade` counts on."""
+    fits = len(members) == 2 and manifest.negative is not None
+    if fits:
+        overview, closer = (member.manifest for member in members)
+        size, evidence = closer.preprocessing.size, closer.evidence
+        fits = (
+            overview.evidence is not None
+            and evidence is not None
+            and evidence.boxes
+            and manifest.evidence is not None
+            and manifest.evidence.stride == evidence.stride
+            and size % evidence.stride == 0
+            and manifest.preprocessing.size == WIDE * size
+        )
+    if not fits:
+        raise BundleError(
+            f"{folder}: not a network with an evidence map and one for patches of a quarter of "
+            "the input's side; make the cascade again"
+        )
+
+
 def _check_average(folder: Path, manifest: Manifest, members: Sequence[Bundle]) -> None:
     if any(member.manifest.classes != manifest.classes for member in members):
-        raise BundleError(f"{folder}: its members' classes disagree; make the average again")
+        raise BundleError(f"{folder}: its members' classes disagree; make it again")
     said = [member.manifest for member in members]
     lacks_map = manifest.evidence and not any(m.evidence for m in said)
     lacks_boxes = (
@@ -371,7 +446,7 @@ def _check_average(folder: Path, manifest: Manifest, members: Sequence[Bundle]) 
     if members and (lacks_map or lacks_boxes or lacks_attributes or lacks_scope):
         raise BundleError(
             f"{folder}: none of its members gives the evidence, attributes or scope that it "
-            "promises; make the average again"
+            "promises; make it again"
         )
 
 

@@ -13,14 +13,14 @@ DIR/bundle             the model: one network trained on all of dev, or the aver
 import csv
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from kirik.bundle import GRAPH, Bundle, Manifest, Scope, average_bundles, load_bundle, write_bundle
+from kirik.bundle import Bundle, average_bundles, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -28,7 +28,7 @@ from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.dataset.tables import write_table
-from kirik.errors import RadiographError, SettingsError
+from kirik.errors import SettingsError
 from kirik.evaluation.calibration import apply_temperature, fit_temperature
 from kirik.evaluation.localization import (
     Localized,
@@ -39,10 +39,20 @@ from kirik.evaluation.localization import (
 from kirik.evaluation.metrics import Metrics, measure
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.report import write_report
-from kirik.operating_points import CrossFitted, OperatingPoints, choose_operating_points
-from kirik.radiograph import read_radiograph
+from kirik.operating_points import CrossFitted, choose_operating_points
+from kirik.radiograph import Radiograph
 from kirik.reading.classifier import Classifier
 from kirik.reading.cores import usable_cores
+from kirik.shipping import (
+    Choices,
+    cost_of,
+    examples_of,
+    halved,
+    megabytes,
+    rewrite,
+    shared_provenance,
+    summary_of,
+)
 from kirik.training.settings import TrainingSettings
 from kirik.workflow import choose_scope, predictions_of, read_all, resume, train
 
@@ -53,21 +63,6 @@ FINDINGS_FROM = 0.02
 
 TIMED = 200
 """Radiographs read for the rate that a study tells."""
-COMPARED = 32
-"""Radiographs on which half-precision weights must give the same probabilities."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What is chosen on readings of radiographs that a network did not train on.
-
-    shown_from: the score from which a finding is shown; None without an evidence map.
-    """
-
-    temperature: float
-    points: OperatingPoints | None
-    shown_from: float | None
-    scope: Scope
 
 
 @dataclass(frozen=True)
@@ -111,8 +106,6 @@ def cross_validate(
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if the split has no folds, else what training and reading raise.
     """
-    from kirik.training.cost import network_cost
-    from kirik.training.halve import halve_weights
     from kirik.training.run import replace_file, to_toml
     from kirik.training.runs import is_run
 
@@ -127,12 +120,14 @@ def cross_validate(
         _run(data, settings, run, split, fold, language, console)
         parts.append(read_fold(run, index, split, fold, console))
     read = concat(parts)
-    replace_file(directory / "settings.toml", to_toml(settings, without=("weights", "teacher")))
+    own = to_toml(settings, without=("weights", "teacher", "overview"))
+    replace_file(directory / "settings.toml", own)
     before = Path(settings.weights).expanduser()
-    first = load_bundle(directory / f"fold{split.folds[0]}")
-    examples = examples_of(first, index, split)
-    cost = network_cost(settings, evidence=read.localized is not None)
-    cost |= {"megabytes": round(len(halve_weights(first.read(GRAPH), examples)) / 1e6, 2)}
+    examples = examples_of(index, split)
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        first = load_bundle(directory / f"fold{split.folds[0]}")
+        small = halved(Path(folder) / "halved", first, first.manifest, examples)
+        cost = cost_of(small) | {"megabytes": megabytes(small)}
     cost |= reading_rate(first, index, split)
     metrics = report_out_of_fold(
         directory / "report",
@@ -144,6 +139,7 @@ def cross_validate(
             network=settings.network,
             seed=settings.seed,
             start=before.name if is_run(before) else None,
+            **({"overview": Path(settings.overview).name} if settings.overview else {}),
             cost=cost,
         ),
         bootstrap=bootstrap,
@@ -171,16 +167,6 @@ def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:
         "selected_on_this_part": False,
         **own,
     }
-
-
-def examples_of(bundle: Bundle, index: Index, split: Split) -> np.ndarray:
-    """Some readable radiographs as the network takes them, uint8 [n, 1, size, size]."""
-    found = []
-    for record in select(index, split, "dev")[:COMPARED]:
-        with suppress(RadiographError):
-            radiograph = read_radiograph(record.path)
-            found.append(bundle.manifest.preprocessing.apply(radiograph))
-    return np.stack(found)[:, None]
 
 
 def reading_rate(bundle: Bundle, index: Index, split: Split) -> dict:
@@ -360,7 +346,7 @@ def _finish(
     bundles: list[Bundle],
     chosen: Choices,
     metrics: Metrics,
-    examples: np.ndarray,
+    examples: Sequence[Radiograph],
 ) -> Path:
     """The bundle of the model: networks as they were trained, their weights stored in half
     precision, with what the folds chose."""
@@ -382,63 +368,3 @@ def _finish(
         card = {"card.md": model_card(average.manifest).encode()}
         write_bundle(out, average.manifest, average.files | card, replace=True)
     return out
-
-
-def rewrite(
-    place: Path,
-    bundle: Bundle,
-    name: str,
-    chosen: Choices,
-    summary: dict,
-    examples: np.ndarray,
-) -> None:
-    """Write a network's bundle with what was chosen and a summary of the figures, its weights in
-    half precision; examples: uint8 [n, 1, size, size], radiographs on which that changes nothing.
-    """
-    from kirik.training.halve import halve_weights
-
-    manifest = with_choices(bundle.manifest, chosen, summary).model_copy(update={"name": name})
-    files = {n: p for n, p in bundle.files.items() if n != "card.md"}
-    files |= {
-        GRAPH: halve_weights(bundle.read(GRAPH), examples),
-        "card.md": model_card(manifest).encode(),
-    }
-    write_bundle(place, manifest, files, replace=True)
-
-
-def with_choices(manifest: Manifest, chosen: Choices, summary: dict) -> Manifest:
-    """The manifest with what was chosen, and a summary of the figures."""
-    evidence = manifest.evidence
-    if evidence and chosen.shown_from is not None:
-        evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
-    return manifest.model_copy(
-        update={
-            "temperature": chosen.temperature,
-            "operating_points": chosen.points,
-            "scope": chosen.scope,
-            "evidence": evidence,
-            "provenance": manifest.provenance | {"out_of_fold": summary},
-        }
-    )
-
-
-def shared_provenance(bundle: Bundle) -> dict:
-    """What a fold's network has in common with the other folds'."""
-    facts = bundle.manifest.provenance
-    return {key: value for key, value in facts.items() if key not in ("fold", "trained_on")}
-
-
-def summary_of(metrics: Metrics) -> dict:
-    """The out-of-fold figures that a model card names, as [value, low, high]."""
-    figures = dict(metrics["fracture"] or metrics["by_class"]) | metrics.get("localization", {})
-    return {
-        name: [None if v is None else round(v, 4) for v in figures[name].values()]
-        for name in _SUMMED
-        if isinstance(figures.get(name), dict)
-    }
-
-
-_SUMMED = (
-    *("auroc", "auprc", "macro_auroc", "sensitivity_at_specificity_90", "ece", "brier"),
-    *("peak_on_fracture", "map50", "fractures_found", "false_per_normal"),
-)

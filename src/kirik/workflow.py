@@ -6,6 +6,7 @@ become `train`, `evaluate`, `audit` and `split`, as the command line and a scrip
 
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,15 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from kirik.bundle import Evidence, Manifest, Scope, find_bundle, load_bundle, write_bundle
+from kirik.bundle import (
+    Evidence,
+    Manifest,
+    Scope,
+    cascade_bundles,
+    find_bundle,
+    load_bundle,
+    write_bundle,
+)
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import absent, check_split, select
@@ -118,7 +127,8 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
     graph = export_onnx(trained.network, trained.radiographs, chosen["temperature"])
     settings = trained.provenance["settings"]
     # Where weights and teacher lie is this machine's own affair; what they are called is not.
-    for name in ("weights", "teacher"):
+    overview = settings.get("overview")
+    for name in ("weights", "teacher", "overview"):
         if settings.get(name):
             settings = settings | {name: Path(settings[name]).name}
     manifest = Manifest(
@@ -136,8 +146,34 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
         "card.md": model_card(manifest).encode(),
         "history.csv": directory / "history.csv",
     }
-    write_bundle(directory / "bundle", manifest, files)
+    if not overview:
+        write_bundle(directory / "bundle", manifest, files)
+    else:
+        _join(Path(overview), manifest, files, directory)
     return directory / "bundle"
+
+
+def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> None:
+    """The run's bundle: the network that it built on, and its own for patches."""
+    from kirik.training.runs import find_run
+
+    facts = closer.provenance
+    first = load_bundle(find_run(overview.expanduser(), facts["fold"], "--overview"))
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        own = closer.model_copy(update={"name": f"{closer.name}-closer"[:100], "scope": None})
+        second = write_bundle(Path(folder) / "closer", own, files)
+        joined = cascade_bundles(
+            first,
+            second,
+            Path(folder) / "cascade",
+            closer.name,
+            looks=facts["settings"]["looks"],
+            operating_points=closer.operating_points,
+            provenance=facts,
+        )
+        card = {"card.md": model_card(joined.manifest).encode()}
+        history = {"history.csv": files["history.csv"]}
+        write_bundle(directory / "bundle", joined.manifest, joined.files | card | history)
 
 
 def _choices(trained, index: Index) -> dict:

@@ -53,8 +53,8 @@ def test_without_a_fracture_in_sight_there_is_no_box_loss():
 
 def test_boxes_learn_by_gradient():
     truth, raw = outline((10, 18, 40, 50)), torch.zeros(1, 4, 8, 8, requires_grad=True)
-    optimizer = torch.optim.Adam([raw], lr=0.2)
-    for _ in range(150):
+    optimizer = torch.optim.Adam([raw], lr=0.05)
+    for _ in range(400):
         loss = box_loss(torch.nn.functional.softplus(raw) * 8, truth, RADIOGRAPHS)
         optimizer.zero_grad()
         loss.backward()

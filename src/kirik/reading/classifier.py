@@ -16,7 +16,8 @@ from kirik.reading import evidence as maps
 from kirik.reading.batch import read_in_order
 from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.engines import CPU
-from kirik.reading.network import Scores, open_model
+from kirik.reading.models import open_model
+from kirik.reading.network import Scores
 from kirik.reading.prepare import Prepared, Wanted, prepare
 from kirik.reading.reading import Failure, Reading
 from kirik.stores import Remote

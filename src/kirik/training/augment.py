@@ -80,8 +80,15 @@ TURNED = 0.15
 """Share of a batch's radiographs that are turned by one, two or three quarters: they come so."""
 
 
-def augment_batch(radiographs: torch.Tensor, masks: torch.Tensor, outlines: torch.Tensor):
+def augment_batch(
+    radiographs: torch.Tensor,
+    masks: torch.Tensor,
+    outlines: torch.Tensor,
+    size: int | None = None,
+):
     """The augmentation that every radiograph of a training batch gets, on its device.
+
+    size: side of what is shown of them, their middle; all where None.
 
     radiographs: uint8 [N, 1, size, size]; masks: uint8 [N, 1, s, s]; outlines: float
     [N, k, points, 2], (x, y) in the radiographs' pixels, NaN where there is none.
@@ -89,9 +96,12 @@ def augment_batch(radiographs: torch.Tensor, masks: torch.Tensor, outlines: torc
     turned by up to 15°, scaled by up to 15 %, moved by up to 6 %, with brightness, contrast and
     gamma changed by up to a fifth, and some of them blurred, sharpened or noisy.
     """
-    matrix = _random_geometry(len(radiographs), radiographs.device)
-    moved, marked = (_warp(x.float(), matrix) for x in (radiographs, masks))
-    outlines = _move_points(outlines, matrix, radiographs.shape[-1])
+    whole = radiographs.shape[-1]
+    size = size or whole
+    matrix = _random_geometry(len(radiographs), radiographs.device) * (size / whole)
+    of_masks = size * masks.shape[-1] // whole
+    moved, marked = _warp(radiographs.float(), matrix, size), _warp(masks.float(), matrix, of_masks)
+    outlines = _move_points(outlines, matrix, whole, size)
     return _vary_levels(_vary_sharpness(moved / 255)) * 255, marked, outlines
 
 
@@ -113,15 +123,17 @@ def _random_geometry(count: int, device) -> torch.Tensor:
     return torch.stack([across, down], dim=1)
 
 
-def _warp(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+def _warp(images: torch.Tensor, matrix: torch.Tensor, size: int) -> torch.Tensor:
+    grid = functional.affine_grid(matrix, [*images.shape[:2], size, size], align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 
-def _move_points(outlines: torch.Tensor, matrix: torch.Tensor, size: int) -> torch.Tensor:
-    """Where points of the input come to lie in the output of `_warp`."""
+def _move_points(
+    outlines: torch.Tensor, matrix: torch.Tensor, whole: int, size: int
+) -> torch.Tensor:
+    """Where points of the input, `whole` pixels wide, come to lie in the output of `_warp`."""
     inverse = torch.linalg.inv(matrix[:, :, :2])[:, None, None]
-    centred = outlines * (2 / size) - 1 - matrix[:, None, None, :, 2]
+    centred = outlines * (2 / whole) - 1 - matrix[:, None, None, :, 2]
     return ((inverse @ centred[..., None])[..., 0] + 1) * (size / 2)
 
 

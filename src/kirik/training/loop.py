@@ -27,6 +27,7 @@ from kirik.training.distil import Teacher
 from kirik.training.losses import training_loss
 from kirik.training.machine import Machine
 from kirik.training.networks import FractureNetwork
+from kirik.training.patches import PatchPart, relabelled
 from kirik.training.settings import TrainingSettings
 
 StepReport = Callable[[int, int, int, float], None]
@@ -93,7 +94,7 @@ class Trainer:
         classes = network.prior_shift.shape[0]
         network.set_priors(
             torch.from_numpy(trained_shares(train.labels, classes, settings.balance)),
-            torch.from_numpy(real_shares(train.labels, classes)),
+            torch.from_numpy(_real_shares(train, classes)),
         )
         self.network = network.to(machine.device, memory_format=torch.channels_last)
         self.weights = torch.tensor(
@@ -202,9 +203,13 @@ class Trainer:
     def _step(self, model, batch, number: int) -> tuple[float, int]:
         self.schedule.step_update(number)
         batch = Batch(*(x.to(self.machine.device, non_blocking=True) for x in batch))
-        images, masks, outlines = augment_batch(batch.radiographs, batch.masks, batch.outlines)
+        images, masks, outlines = augment_batch(
+            batch.radiographs, batch.masks, batch.outlines, self.network.size
+        )
         images = images.contiguous(memory_format=torch.channels_last)
         batch = batch._replace(radiographs=images, masks=masks, outlines=outlines)
+        if isinstance(self.train_part, PatchPart):
+            batch = relabelled(batch, self.network.negative)
         with self.machine.autocast():
             output = model(images)
         loss = training_loss(
@@ -256,6 +261,10 @@ def predict_logits(network: FractureNetwork, part: Part, machine: Machine) -> to
         for images, _ in evaluation_batches(part, 64):
             rows.append(network(images.to(machine.device)).logits.float().cpu())
     return torch.cat(rows)
+
+
+def _real_shares(part: Part, classes: int) -> np.ndarray:
+    return part.real if isinstance(part, PatchPart) else real_shares(part.labels, classes)
 
 
 def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:

@@ -221,20 +221,12 @@ class FeaturePyramid(nn.Module):
         self.levels = list(chosen.values())
         channels = [intermediates[i].shape[1] for i in self.levels]
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.smooth = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
-            nn.Conv2d(width, width, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
-            nn.Conv2d(width, width, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
+        self.smooth = _tower(width)
         self.score = nn.Conv2d(width, 1, 1)
         nn.init.constant_(self.score.bias, -4.0)  # A fracture covers about one cell in fifty.
-        self.sides = nn.Conv2d(width, 4, 1)
-        nn.init.constant_(self.sides.bias, 1.0)
+        self.sides = nn.Sequential(*_tower(width), nn.Conv2d(width, 4, 1))
+        nn.init.normal_(self.sides[-1].weight, std=0.01)
+        nn.init.constant_(self.sides[-1].bias, 0.5)
         # A network of one scale (ViT) has coarse cells only, and others' do not divide the input.
         finest = intermediates[self.levels[0]].shape[-1]
         self.side = finest if size % finest == 0 and finest >= size // 12 else size // 8
@@ -254,8 +246,21 @@ class FeaturePyramid(nn.Module):
             )
         features = self.smooth(features)
         # In float32: a difference of sides loses its last pixels in half precision.
-        sides = functional.softplus(self.sides(features).float()) * self.stride
+        sides = self.sides(features).float().clamp(-4, 4).exp() * self.stride
         return self.score(features).float(), sides
+
+
+def _tower(width: int) -> nn.Sequential:
+    """Two layers of convolutions, each separable."""
+    layers = []
+    for _ in range(2):
+        layers += [
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
 
 
 def _layers_up_to(backbone: nn.Module, last: str) -> list[nn.Module]:

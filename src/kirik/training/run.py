@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kirik.bundle import WIDE, load_bundle
 from kirik.dataset.cache import Cache, Progress, data_hash, open_cache
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split, write_split
@@ -31,6 +32,7 @@ from kirik.training.distil import Teacher
 from kirik.training.loop import State, StepReport, Trainer, predict_logits
 from kirik.training.machine import Machine, find_machine
 from kirik.training.networks import FractureNetwork, find_network
+from kirik.training.patches import STRIDE, PatchPart, evidence_maps, patch_part
 from kirik.training.runs import find_run, is_run
 from kirik.training.scope import fit_scope
 from kirik.training.settings import TrainingSettings
@@ -112,17 +114,25 @@ def train_network(
     resuming = resume and (checkpoints / "last.safetensors").is_file()
     # Before anything is decoded, so that wrong weights are refused at once. A resumed run's are
     # in its checkpoint: the starting ones may be gone by then.
-    attributes = attribute_names(records)
+    attributes = () if settings.overview else attribute_names(records)
+    _check_overview(index, settings)
     network = _network(index, records, settings, len(attributes), fold, load=not resuming)
-    cache = _shared_cache(index.records, Preprocessing(size=settings.size), machine, decoding)
+    wide = WIDE if settings.overview else 1
+    cache = _shared_cache(
+        index.records, Preprocessing(size=wide * settings.size), machine, decoding
+    )
     part = _part(index, records, split, cache, attributes)
+    facts = _facts(index, cache, part, split, fold, settings)
+    facts["trained_on"] = len(part)
+    if settings.overview:
+        part = _patches(part, index, settings, fold, machine)
     train, validation = part, None
     if settings.validation:
         train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
     unreadable = {r.id: cache.failures[r.id] for r in records if r.id in cache.failures}
-    facts = _facts(index, cache, part, split, fold, settings)
     chosen_on = len(validation) if validation else 0
-    facts |= {"trained_on": len(train), "chosen_on": chosen_on, "unreadable": len(unreadable)}
+    facts["trained_on"] -= chosen_on
+    facts |= {"chosen_on": chosen_on, "unreadable": len(unreadable)}
     teacher = None
     if settings.teacher:
         teacher = Teacher(
@@ -146,6 +156,38 @@ def train_network(
     if not machine.first:
         return None, machine
     return _trained(trainer, part, attributes, facts, unreadable), machine
+
+
+def _check_overview(index: Index, settings: TrainingSettings) -> None:
+    if not settings.overview:
+        return
+    if index.negative is None or len(index.classes) != 2:
+        raise SettingsError("--overview needs two classes, one of which means no fracture")
+    if settings.validation:
+        raise SettingsError(
+            "--overview needs --validation 0, as kirik crossval has it: what is chosen for the "
+            "model is chosen on whole radiographs that neither network saw"
+        )
+    if not settings.masks:
+        raise SettingsError("--overview needs --masks: patches lie around outlined fractures")
+
+
+def _patches(
+    part: Part, index: Index, settings: TrainingSettings, fold: int | None, machine: Machine
+) -> PatchPart:
+    """The patches that the network learns from, around fractures and where the overview looks."""
+    run = find_run(Path(settings.overview).expanduser(), fold, "--overview")
+    overview = load_bundle(run)
+    if overview.manifest.evidence is None or overview.manifest.classes != index.classes:
+        raise SettingsError(
+            f"{run}: its network has no evidence map, or other classes; name another --overview"
+        )
+    cache = _shared_cache(index.records, overview.manifest.preprocessing, machine, None)
+    maps = evidence_maps(overview, cache, part, WIDE * settings.size // STRIDE)
+    patches = patch_part(part, maps, settings.size, index.negative, settings.seed)
+    if len(np.unique(patches.labels)) < 2:
+        raise DataSetError(f"{index.root}: no outlined fracture to look closer at")
+    return patches
 
 
 def _network(
@@ -327,7 +369,10 @@ def _trained(
     unreadable: dict[str, str],
 ) -> TrainedNetwork:
     network, state, held_out = trainer.averaged, trainer.state, trainer.validation
-    fit_scope(network, trainer.train_part, trainer.machine, trainer.settings.seed)
+    trained_on = trainer.train_part
+    if isinstance(trained_on, PatchPart):
+        part = trained_on = trained_on.plain()
+    fit_scope(network, trained_on, trainer.machine, trainer.settings.seed)
     some = (held_out or part).rows[:32]
     return TrainedNetwork(
         network,

@@ -61,6 +61,14 @@ class TrainingSettings(BaseModel):
     teacher: str | None = None
     """Finished run, or cross-validated folder, of a larger network to learn from, too."""
 
+    overview: str | None = None
+    """Finished run, or cross-validated folder, whose network sees the whole radiograph: this one
+    learns to look closer where that sees most evidence, and the model is both. --size is then that
+    of a patch, a quarter of the input's side."""
+
+    looks: int = Field(default=4, ge=1, le=64)
+    """With --overview, how many patches of a radiograph are looked at."""
+
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
 

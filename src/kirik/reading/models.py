@@ -1,0 +1,149 @@
+"""A bundle of any kind, ready to run: one network, or several that speak together.
+
+A `Network` runs a graph, an `Average` and a `Cascade` run their members; each has `wants` (the
+preprocessings whose inputs it needs) and `run`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kirik.bundle import Bundle
+from kirik.preprocessing import Preprocessing
+from kirik.reading.network import Inputs, Network, Scores, map_side, softmax
+from kirik.reading.patches import looked_at, pasted, resampled
+
+
+class Average:
+    """A bundle of kind "average": the mean of its members' calibrated probabilities and maps."""
+
+    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
+        self.manifest = bundle.manifest
+        self._members = [
+            open_model(member, threads, providers, engine) for member in bundle.members
+        ]
+        self.wants = frozenset().union(*(member.wants for member in self._members))
+        weights = np.array(self.manifest.weights or [1.0] * len(self._members))
+        self._weights = weights / weights.sum()
+
+    def run(self, inputs: Inputs) -> Scores:
+        """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
+        scores = [member.run(inputs) for member in self._members]
+        pairs = list(zip(self._weights, scores, strict=True))
+        mean = sum(weight * score.probabilities for weight, score in pairs)
+        if self.manifest.temperature != 1:
+            # Pool, then calibrate (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792).
+            mean = softmax(np.log(np.maximum(mean, 1e-12)) / self.manifest.temperature)
+        evidence, boxes = self._maps(pairs)
+        return Scores(mean, evidence, boxes, self._attributes(pairs), self._strangeness(pairs))
+
+    def _strangeness(self, pairs) -> np.ndarray | None:
+        if not self.manifest.scope:
+            return None
+        told = [
+            (weight, score.strangeness / member.manifest.scope.threshold)
+            for (weight, score), member in zip(pairs, self._members, strict=True)
+            if score.strangeness is not None
+        ]
+        return sum(w * strange for w, strange in told) / sum(w for w, _ in told)
+
+    def _maps(self, pairs) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Mean map and mean boxes on the manifest's grid; a box counts by its cell's evidence."""
+        said = self.manifest.evidence
+        with_map = [
+            (weight, score, member.manifest)
+            for (weight, score), member in zip(pairs, self._members, strict=True)
+            if score.evidence is not None
+        ]
+        if not (said and with_map):
+            return None, None
+        side = map_side(self.manifest)
+        maps = [(weight, resampled(score.evidence, side)) for weight, score, _ in with_map]
+        mean = sum(weight * cells for weight, cells in maps) / sum(weight for weight, _ in maps)
+        if not said.boxes:
+            return mean.astype(np.float32), None
+        total = share = 0.0
+        for (weight, score, manifest), (_, cells) in zip(with_map, maps, strict=True):
+            if score.boxes is not None:
+                # Distances on one input are other distances on a larger one.
+                scale = self.manifest.preprocessing.size / manifest.preprocessing.size
+                part = weight * (cells + 1e-6)[:, None]
+                flat = score.boxes.reshape(-1, *score.boxes.shape[2:])
+                total = total + part * scale * resampled(flat, side).reshape(-1, 4, side, side)
+                share = share + part
+        return mean.astype(np.float32), (total / share).astype(np.float32)
+
+    def _attributes(self, pairs) -> np.ndarray:
+        """Mean over the members that tell an attribute."""
+        columns = []
+        for name in self.manifest.attributes:
+            told = [
+                (weight, score.attributes[:, member.manifest.attributes.index(name)])
+                for (weight, score), member in zip(pairs, self._members, strict=True)
+                if name in member.manifest.attributes
+            ]
+            columns.append(sum(w * said for w, said in told) / sum(w for w, _ in told))
+        return np.stack(columns, axis=1) if columns else np.zeros((len(pairs[0][1].attributes), 0))
+
+
+class Cascade:
+    """A bundle of kind "cascade": a network for the whole radiograph, and one that looks closer
+    where the first sees most evidence.
+
+    The probability joins what the first says of the radiograph with what the second says of the
+    most suspicious patch: the product of both, brought to a sum of 1 (a logarithmic opinion pool:
+    Heskes, NIPS 1997), then calibrated. Attributes and strangeness are the first's.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
+        self.manifest = bundle.manifest
+        self._overview, self._closer = (
+            open_model(member, threads, providers, engine) for member in bundle.members
+        )
+        self._patch: Preprocessing = self._closer.manifest.preprocessing
+        self.wants = self._overview.wants | {bundle.manifest.preprocessing}
+
+    def run(self, inputs: Inputs) -> Scores:
+        """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
+        whole = self._overview.run(inputs)
+        images, side = inputs[self.manifest.preprocessing], self._patch.size
+        maps = resampled(whole.evidence, map_side(self.manifest))
+        stride = self.manifest.evidence.stride
+        corners = np.stack([looked_at(one, side // stride, self.manifest.looks) for one in maps])
+        patches = np.stack(
+            [
+                image[top : top + side, left : left + side]
+                for image, own in zip(images, corners * stride, strict=True)
+                for top, left in own
+            ]
+        )
+        closer = self._closer.run({self._patch: patches})
+        shape = corners.shape[:2]
+        said = closer.probabilities.reshape(*shape, -1)
+        suspected = 1 - said[..., self.manifest.negative]
+        most = said[np.arange(shape[0]), suspected.argmax(axis=1)]
+        logs = np.log(np.maximum(whole.probabilities, 1e-12)) + np.log(np.maximum(most, 1e-12))
+        evidence, boxes = pasted(
+            maps,
+            corners,
+            suspected,
+            closer.evidence.reshape(*shape, *closer.evidence.shape[1:]),
+            closer.boxes.reshape(*shape, *closer.boxes.shape[1:]),
+        )
+        return Scores(
+            softmax(logs / self.manifest.temperature),
+            evidence,
+            boxes,
+            whole.attributes,
+            whole.strangeness,
+        )
+
+
+def open_model(
+    bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str
+) -> Network | Average | Cascade:
+    """A bundle of any kind, ready to run. Raises BundleError or SettingsError."""
+    return _KINDS[bundle.manifest.kind](bundle, threads, providers, engine)
+
+
+_KINDS = {"network": Network, "average": Average, "cascade": Cascade}

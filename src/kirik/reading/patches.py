@@ -1,0 +1,67 @@
+"""Where a cascade looks closer, and how what it sees there goes back into one map.
+
+A cascade sends its second network to the places where the first one's evidence map is highest
+(Viola and Jones 2001, doi:10.1109/CVPR.2001.990517; proposals of regions: Ren et al. 2015,
+arXiv:1506.01497). Patches lie on the map's grid, so that what is seen in them is put back cell by
+cell.
+"""
+
+import numpy as np
+from PIL import Image
+
+LOOKS = 4
+"""Patches of a radiograph, unless a model says otherwise."""
+
+
+def looked_at(evidence: np.ndarray, cells: int, looks: int) -> np.ndarray:
+    """Top and left cell, int [looks, 2], of the patches around a map's highest places.
+
+    evidence: float32 [rows, columns] in 0…1. cells: side of a patch. Places nearer to a higher one
+    than a quarter of a patch are passed over.
+    """
+    left, side, apart = evidence.copy(), np.array(evidence.shape), cells // 4
+    corners = np.empty((looks, 2), int)
+    for number in range(looks):
+        place = np.array(np.unravel_index(int(left.argmax()), left.shape))
+        corners[number] = np.clip(place - cells // 2, 0, side - cells)
+        top, start = np.maximum(place - apart, 0)
+        bottom, end = place + apart + 1
+        left[top:bottom, start:end] = -1
+    return corners
+
+
+def pasted(
+    maps: np.ndarray,
+    corners: np.ndarray,
+    suspected: np.ndarray,
+    evidence: np.ndarray,
+    boxes: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence float32 [n, rows, columns] and boxes float32 [n, 4, rows, columns] of radiographs.
+
+    maps: the first network's evidence [n, rows, columns]. corners: int [n, looks, 2]. suspected:
+    probability of a fracture in each patch [n, looks]; evidence, boxes: the second network's
+    [n, looks, cells, cells] and [n, looks, 4, cells, cells].
+    A cell's evidence is the geometric mean of what both networks see there and of the patch's
+    probability, the highest where patches overlap; where nobody looked closer it is 0.
+    """
+    found = np.zeros(maps.shape, np.float32)
+    sides = np.ones((len(maps), 4, *maps.shape[1:]), np.float32)
+    cells = evidence.shape[-1]
+    for row, patch in np.ndindex(corners.shape[:2]):
+        top, left = corners[row, patch]
+        place = (slice(top, top + cells), slice(left, left + cells))
+        first = maps[row][place].max()
+        here = np.cbrt(evidence[row, patch] * suspected[row, patch] * first).astype(np.float32)
+        higher = here > found[row][place]
+        found[row][place][higher] = here[higher]
+        sides[row][:, *place][:, higher] = boxes[row, patch][:, higher]
+    return found, sides
+
+
+def resampled(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps float32 [n, any, any] on a grid of `side` × `side` cells."""
+    if maps.shape[1:] == (side, side):
+        return maps
+    images = [Image.fromarray(one).resize((side, side), Image.Resampling.BILINEAR) for one in maps]
+    return np.stack([np.asarray(image) for image in images])

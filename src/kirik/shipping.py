@@ -1,0 +1,148 @@
+"""From finished runs to the bundle of a model: what was chosen is entered, weights are halved."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kirik.bundle import GRAPH, WIDE, Bundle, Manifest, Scope, cascade_bundles, write_bundle
+from kirik.card import model_card
+from kirik.dataset.check import select
+from kirik.dataset.index import Index
+from kirik.dataset.split import Split
+from kirik.errors import RadiographError
+from kirik.evaluation.metrics import Metrics
+from kirik.operating_points import OperatingPoints
+from kirik.preprocessing import Preprocessing
+from kirik.radiograph import Radiograph, read_radiograph
+
+COMPARED = 32
+"""Radiographs on which half-precision weights must give the same probabilities."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen on readings of radiographs that a network did not train on.
+
+    shown_from: the score from which a finding is shown; None without an evidence map.
+    """
+
+    temperature: float
+    points: OperatingPoints | None
+    shown_from: float | None
+    scope: Scope
+
+
+def examples_of(index: Index, split: Split) -> list[Radiograph]:
+    """Some readable radiographs of the development part."""
+    found = []
+    for record in select(index, split, "dev")[:COMPARED]:
+        with suppress(RadiographError):
+            found.append(read_radiograph(record.path))
+    return found
+
+
+def rewrite(
+    place: Path,
+    bundle: Bundle,
+    name: str,
+    chosen: Choices,
+    summary: dict,
+    examples: Sequence[Radiograph],
+) -> Bundle:
+    """Write a network's or a cascade's bundle with what was chosen and a summary of the figures,
+    its weights in half precision. examples: radiographs on which that changes nothing."""
+    manifest = with_choices(bundle.manifest, chosen, summary).model_copy(update={"name": name})
+    return halved(place, bundle, manifest, examples)
+
+
+def halved(
+    place: Path, bundle: Bundle, manifest: Manifest, examples: Sequence[Radiograph], wide: int = 1
+) -> Bundle:
+    """Write a bundle under a manifest, its networks' weights in half precision.
+
+    wide: side of the examples, over that of what the network sees, which is their middle.
+    """
+    from kirik.training.halve import halve_weights
+
+    files = {n: p for n, p in bundle.files.items() if n != "card.md" and "/" not in n}
+    files["card.md"] = model_card(manifest).encode()
+    if bundle.manifest.kind == "network":
+        size = manifest.preprocessing.size
+        inputs = np.stack([Preprocessing(size=wide * size).apply(one) for one in examples])
+        middle = slice((wide - 1) * size // 2, (wide + 1) * size // 2)
+        files[GRAPH] = halve_weights(bundle.read(GRAPH), inputs[:, None, middle, middle])
+        return write_bundle(place, manifest, files, replace=True)
+    with tempfile.TemporaryDirectory(dir=place.absolute().parent) as folder:
+        members = [
+            halved(Path(folder) / member.path.name, member, member.manifest, examples, wide)
+            for member, wide in zip(bundle.members, (1, WIDE), strict=True)
+        ]
+        whole = cascade_bundles(
+            *members, Path(folder) / "cascade", manifest.name, looks=manifest.looks
+        )
+        return write_bundle(place, manifest, whole.files | files, replace=True)
+
+
+def cost_of(bundle: Bundle) -> dict[str, float]:
+    """What a bundle's networks cost together: see `kirik.training.cost`."""
+    from kirik.training.cost import network_cost
+    from kirik.training.settings import TrainingSettings
+
+    manifest = bundle.manifest
+    size = manifest.preprocessing.size
+    if manifest.kind == "network":
+        settings = TrainingSettings.parse(manifest.provenance["settings"], str(bundle.path))
+        return network_cost(settings, evidence=manifest.evidence is not None)
+    costs = [cost_of(member) for member in bundle.members]
+    times = (1, manifest.looks) if manifest.kind == "cascade" else (1,) * len(costs)
+    gflops = sum(n * cost["gflops"] for n, cost in zip(times, costs, strict=True))
+    parameters = sum(cost["parameters"] for cost in costs)
+    return {"size": size, "parameters": round(parameters, 3), "gflops": round(gflops, 3)}
+
+
+def megabytes(bundle: Bundle) -> float:
+    """Of its graphs, members' included."""
+    graphs = [path for name, path in bundle.files.items() if Path(name).name == GRAPH]
+    return round(sum(path.stat().st_size for path in graphs) / 1e6, 2)
+
+
+def with_choices(manifest: Manifest, chosen: Choices, summary: dict) -> Manifest:
+    """The manifest with what was chosen, and a summary of the figures."""
+    evidence = manifest.evidence
+    if evidence and chosen.shown_from is not None:
+        evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
+    return manifest.model_copy(
+        update={
+            "temperature": chosen.temperature,
+            "operating_points": chosen.points,
+            "scope": chosen.scope,
+            "evidence": evidence,
+            "provenance": manifest.provenance | {"out_of_fold": summary},
+        }
+    )
+
+
+def shared_provenance(bundle: Bundle) -> dict:
+    """What a fold's network has in common with the other folds'."""
+    facts = bundle.manifest.provenance
+    return {key: value for key, value in facts.items() if key not in ("fold", "trained_on")}
+
+
+def summary_of(metrics: Metrics) -> dict:
+    """The out-of-fold figures that a model card names, as [value, low, high]."""
+    figures = dict(metrics["fracture"] or metrics["by_class"]) | metrics.get("localization", {})
+    return {
+        name: [None if v is None else round(v, 4) for v in figures[name].values()]
+        for name in _SUMMED
+        if isinstance(figures.get(name), dict)
+    }
+
+
+_SUMMED = (
+    *("auroc", "auprc", "macro_auroc", "sensitivity_at_specificity_90", "ece", "brier"),
+    *("peak_on_fracture", "map50", "fractures_found", "false_per_normal"),
+)

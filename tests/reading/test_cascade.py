@@ -1,0 +1,136 @@
+"""A cascade: what its two networks say, computed by hand, and where it looks."""
+
+import numpy as np
+import pytest
+
+from brightness import GAIN
+from kirik.bundle import Evidence, Manifest, average_bundles, cascade_bundles, load_bundle
+from kirik.errors import BundleError
+from kirik.preprocessing import Preprocessing
+from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.patches import looked_at, pasted
+
+PATCH = 32
+"""Side of a patch; the cascade's input is four times as wide, its map has 16 × 16 cells."""
+
+
+@pytest.fixture
+def closer(make_bundle):
+    return make_bundle(
+        "closer",
+        preprocessing=Preprocessing(size=PATCH),
+        evidence=Evidence(stride=8, threshold=0.5, boxes=True),
+    )
+
+
+@pytest.fixture
+def cascade(make_bundle, closer, tmp_path):
+    overview = make_bundle("overview", attributes=("hardware",))
+    return cascade_bundles(overview, closer, tmp_path / "cascade", "both", looks=3)
+
+
+def spot(row: int, column: int, size: int = 512) -> np.ndarray:
+    """A dark film, uint8, with a bright square of an eighth of its side, centred there."""
+    pixels = np.full((size, size), 40, np.uint8)
+    half = size // 16
+    pixels[row - half : row + half, column - half : column + half] = 250
+    return pixels
+
+
+def test_the_probability_pools_the_whole_radiograph_and_its_most_suspicious_patch(cascade):
+    pixels = spot(160, 352)
+    reading = load_model(cascade.path).read(pixels)
+    whole = pixels.mean() / 255 - 0.5
+    # A patch is a quarter of the side, and the bright square, half as wide, lies whole within it.
+    patch = (0.25 * 250 + 0.75 * 40) / 255 - 0.5
+    expected = 1 / (1 + np.exp(-GAIN * (whole + patch)))
+    assert reading.probability == pytest.approx(expected, rel=0.06)
+    assert reading.model == "both"
+    assert reading.attributes["hardware"] == pytest.approx(pixels.mean() / 255, abs=0.01)
+
+
+def test_a_calibrated_cascade_is_less_sure(cascade, tmp_path):
+    softer = cascade_bundles(
+        *cascade.members, tmp_path / "softer", "softer", looks=3, temperature=2.5
+    )
+    plain, soft = (load_model(b.path).read(spot(256, 256)).probability for b in (cascade, softer))
+    odds = [np.log(p / (1 - p)) for p in (plain, soft)]
+    assert odds[0] / odds[1] == pytest.approx(2.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("place", [(160, 352), (40, 40), (470, 256)])
+def test_the_finding_lies_where_the_second_network_saw_it(cascade, place):
+    reading = Classifier(cascade, findings_from=0.3).read(spot(*place))
+    best = reading.findings[0]
+    assert best.x <= place[1] <= best.x + best.width
+    assert best.y <= place[0] <= best.y + best.height
+    # Each cell's box reaches 16 pixels of the 128 wide input: 64 of the film's.
+    assert (best.width, best.height) == pytest.approx((128, 128), abs=64)
+    assert abs(reading.peak.x - place[1]) <= 48
+    assert abs(reading.peak.y - place[0]) <= 48
+
+
+def test_one_or_many_any_workers_and_an_average_of_one_kind_say_the_same(
+    cascade, make_bundle, closer, tmp_path, save_radiograph
+):
+    films = [save_radiograph(f"{i}.png", spot(100 + 60 * i, 300)) for i in range(5)]
+    classifier = load_model(cascade.path)
+    alone = [classifier.read(film).probability for film in films]
+    for batch, workers in ((5, 1), (2, 3)):
+        many = classifier.read_many(films, batch_size=batch, workers=workers)
+        assert [reading.probability for reading in many] == alone
+    other = make_bundle("other", attributes=("hardware",))
+    twin = cascade_bundles(other, closer, tmp_path / "twin", "twin", looks=3)
+    both = average_bundles([cascade.path, twin.path], tmp_path / "average", "average")
+    mean = load_model(both.path).read(films[0])
+    assert mean.probability == pytest.approx(alone[0], abs=1e-6)
+    assert np.array_equal(mean.evidence, classifier.read(films[0]).evidence)
+
+
+def test_patches_lie_around_the_highest_places_apart_from_each_other_and_inside():
+    evidence = np.zeros((64, 64), np.float32)
+    evidence[1, 60], evidence[30, 30], evidence[31, 33], evidence[50, 20] = 0.9, 0.8, 0.7, 0.6
+    corners = looked_at(evidence, 16, 3)
+    assert corners.tolist() == [[0, 48], [22, 22], [42, 12]]
+
+
+def test_where_patches_overlap_the_higher_evidence_and_its_box_count():
+    maps = np.full((1, 8, 8), 0.5, np.float32)
+    corners = np.array([[[0, 0], [2, 2]]])
+    evidence = np.stack([np.full((4, 4), 0.25), np.full((4, 4), 0.5)])[None].astype(np.float32)
+    boxes = np.stack([np.full((4, 4, 4), 3.0), np.full((4, 4, 4), 7.0)])[None].astype(np.float32)
+    found, sides = pasted(maps, corners, np.array([[1.0, 0.5]]), evidence, boxes)
+    assert found[0, 0, 0] == pytest.approx(np.cbrt(0.25 * 0.5))
+    assert found[0, 3, 3] == pytest.approx(np.cbrt(0.25 * 0.5))
+    assert found[0, 5, 5] == pytest.approx(np.cbrt(0.5 * 0.5 * 0.5))
+    assert (found[0, 7, 7], sides[0, :, 5, 5].tolist()) == (0, [7, 7, 7, 7])
+    assert sides[0, :, 0, 0].tolist() == [3, 3, 3, 3]
+
+
+def test_networks_that_do_not_fit_are_refused(make_bundle, closer, tmp_path):
+    boxes = Evidence(stride=8, threshold=0.5, boxes=True)
+    overview = make_bundle("overview")
+    blind = make_bundle("blind", evidence=None)
+    boxless = make_bundle("boxless", preprocessing=Preprocessing(size=PATCH))
+    coarse = make_bundle(
+        "coarse",
+        preprocessing=Preprocessing(size=48),
+        evidence=boxes.model_copy(update={"stride": 12}),
+    )
+    for first, second in ((blind, closer), (overview, boxless), (overview, blind)):
+        with pytest.raises(BundleError, match=r"evidence|patches"):
+            cascade_bundles(first, second, tmp_path / "wrong", "wrong", looks=2)
+    assert not (tmp_path / "wrong").exists()
+    fine = cascade_bundles(overview, coarse, tmp_path / "coarse", "coarse", looks=2)
+    assert load_bundle(fine.path).manifest.preprocessing.size == 192
+    kinds = make_bundle("kinds", classes=("none", "wrist"))
+    with pytest.raises(BundleError, match="classes disagree"):
+        cascade_bundles(kinds, closer, tmp_path / "wrong", "wrong", looks=2)
+
+
+def test_looks_belong_to_a_cascade_alone(cascade):
+    said = cascade.manifest.model_dump()
+    with pytest.raises(ValueError, match="looks belong to kind"):
+        Manifest(**(said | {"looks": None}))
+    with pytest.raises(ValueError, match="looks belong to kind"):
+        Manifest(**(said | {"kind": "average"}))

@@ -1,0 +1,111 @@
+"""Patches: cut where they should be, told by what they show."""
+
+import numpy as np
+import pytest
+import torch
+
+from kirik.training.augment import augment_batch
+from kirik.training.data import Batch, Part
+from kirik.training.patches import AROUND, Cut, fractures_in_sight, patch_part, relabelled
+
+SIZE = 64
+"""Side of a patch, of images four times as wide."""
+LOOKS = 4
+
+
+@pytest.fixture
+def radiographs() -> Part:
+    """Six radiographs of 256 pixels; the first three are fractured, the third not outlined."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(1, 60, (6, 256, 256), dtype=np.uint8)
+    masks = np.zeros((6, 64, 64), np.uint8)
+    outlines = np.full((6, 8, 24, 2), np.nan, np.float32)
+    for row, (top, left) in enumerate([(8, 200), (120, 100)]):
+        images[row, top : top + 16, left : left + 24] = 255
+        masks[row, top // 4 : top // 4 + 4, left // 4 : left // 4 + 6] = 255
+        corners = [(left, top), (left + 24, top), (left + 24, top + 16), (left, top + 16)]
+        outlines[row, 0] = np.resize(corners, (24, 2))
+    labels = np.array([1, 1, 1, 0, 0, 0])
+    groups = np.array([f"g{i}" for i in range(6)])
+    marked = np.array([1, 1, 0, 1, 1, 1], bool)
+    attributes = np.zeros((6, 0), np.float32)
+    return Part(images, masks, outlines, np.arange(6), labels, groups, marked, attributes)
+
+
+@pytest.fixture
+def patches(radiographs):
+    maps = np.random.default_rng(2).random((6, 32, 32)).astype(np.float32)
+    return patch_part(radiographs, maps, SIZE, negative=0, seed=0)
+
+
+def test_what_is_cut_is_what_lies_there_and_black_beyond_the_edge():
+    source = np.arange(2 * 40 * 40, dtype=np.uint16).reshape(2, 40, 40).astype(np.uint8)
+    cut = Cut(source, np.array([1, 0, 1]), np.array([[8, 16], [0, 0], [24, 24]]), 16, 8)
+    padded = np.pad(source, ((0, 0), (8, 8), (8, 8)))
+    assert np.array_equal(cut[0], padded[1, 8:40, 16:48])
+    assert np.array_equal(cut[1], padded[0, 0:32, 0:32])
+    assert np.array_equal(cut[np.array([2, 0])], np.stack([padded[1, 24:56, 24:56], cut[0]]))
+
+
+def test_every_outlined_fracture_has_its_patches_and_every_radiograph_those_of_its_map(
+    radiographs, patches
+):
+    counts = np.bincount(patches.images.rows, minlength=6)
+    assert counts.tolist() == [AROUND + LOOKS, AROUND + LOOKS, 0, LOOKS, LOOKS, LOOKS]
+    assert patches.labels[patches.images.rows >= 3].sum() == 0
+    around = np.flatnonzero(patches.images.rows == 1)[LOOKS:]
+    assert patches.labels[around].all()
+    assert patches.real.tolist() == [0.5, 0.5]
+    assert set(patches.groups) == {"g0", "g1", "g3", "g4", "g5"}
+    again = patch_part(radiographs, np.zeros((6, 32, 32), np.float32), SIZE, negative=0, seed=0)
+    assert len(again) == len(patches)
+
+
+def test_a_patch_its_mask_and_its_outline_show_the_same_place(patches):
+    shown = 0
+    for part in (patches, patches.plain()):
+        side = part.images[0].shape[-1]
+        for row in np.flatnonzero(part.labels):
+            corners = part.outlines[row][0]
+            left, top = corners.min(axis=0).astype(int)
+            right, bottom = corners.max(axis=0).astype(int)
+            if min(left, top) < 0 or max(right, bottom) > side:
+                continue
+            assert (part.images[row][top:bottom, left:right] == 255).all()
+            assert (part.masks[row][top // 4 : bottom // 4, left // 4 : right // 4] == 255).all()
+            shown += 1
+    assert shown > 10
+    assert patches.images[0].shape == (96, 96)
+    assert patches.plain().images[0].shape == (SIZE, SIZE)
+
+
+def batch_of(part, rows) -> Batch:
+    tables = (part.images[rows][:, None], part.masks[rows][:, None], part.outlines[rows])
+    labels = torch.from_numpy(part.labels[rows])
+    marked = torch.ones(len(rows), dtype=torch.bool)
+    return Batch(*map(torch.from_numpy, tables), labels, marked, torch.zeros(len(rows), 0))
+
+
+def test_an_augmented_patch_is_judged_by_what_it_shows_now(patches):
+    rows = np.repeat(np.arange(len(patches)), 20)
+    batch = batch_of(patches, rows)
+    torch.manual_seed(0)
+    moved = augment_batch(batch.radiographs, batch.masks, batch.outlines, SIZE)
+    assert moved[0].shape[-2:] == (SIZE, SIZE)
+    assert moved[1].shape[-2:] == (SIZE // 4, SIZE // 4)
+    names = ("radiographs", "masks", "outlines")
+    told = relabelled(batch._replace(**dict(zip(names, moved, strict=True))), negative=0)
+    bright = (moved[0] > 150).flatten(1).sum(dim=1)
+    assert (bright[told.labels == 1] > 60).all()
+    assert (bright[told.labels == 0] < 260).all()  # at most a part of a fracture at the edge
+    assert 0 < (told.labels != batch.labels).sum() < len(rows) / 4
+    has_box = told.outlines.isfinite().all(dim=3).any(dim=2).any(dim=1)
+    assert torch.equal(has_box, told.labels == 1)
+
+
+def test_a_fracture_is_in_sight_where_its_centre_is():
+    outlines = torch.full((1, 4, 4, 2), torch.nan)
+    for number, (left, top) in enumerate([(-8, 10), (-12, 10), (60, 60)]):
+        square = [(left, top), (left + 20, top), (left + 20, top + 20), (left, top + 20)]
+        outlines[0, number] = torch.tensor(square, dtype=torch.float32)
+    assert fractures_in_sight(outlines, 64).tolist() == [[True, False, False, False]]
