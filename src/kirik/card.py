@@ -18,7 +18,7 @@ def model_card(manifest: Manifest) -> str:
     lines += [f"- {line}" for line in _decisions(manifest)]
     if facts.get("out_of_fold"):
         lines += ["", "## Figures", "", *_figures(facts)]
-        if manifest.members:
+        if manifest.kind == "average":
             lines += ["", _OF_ONE]
     lines += ["", "## Limits", ""]
     lines += [f"- {line}" for line in _limits(manifest)]
@@ -27,8 +27,12 @@ def model_card(manifest: Manifest) -> str:
 
 def _purpose(manifest: Manifest) -> list[str]:
     classes = ", ".join(manifest.classes)
-    count = len(manifest.members)
-    what = f"An average of {count} networks" if count else f"A {manifest.network} network"
+    what = {
+        "network": f"A {manifest.network} network",
+        "average": f"An average of {len(manifest.members)} models",
+        "cascade": f"A cascade of two networks ({manifest.network}), one for the whole radiograph "
+        f"and one that looks closer at {manifest.looks} places of it,",
+    }[manifest.kind]
     return [
         f"{what} that tells {classes} apart on plain radiographs. It is for "
         "research and decision support by trained people. It is not a medical device, and a "
@@ -46,9 +50,10 @@ def _training(manifest: Manifest) -> list[str]:
         if facts.get("chosen_on")
         else f"none held out, for {facts.get('epochs')} epochs"
     )
-    if manifest.members:
-        fold = f"each of the {len(manifest.members)} networks without another fold"
-    trained = "" if manifest.members else f"{facts.get('trained_on')} radiographs trained, "
+    average = manifest.kind == "average"
+    if average:
+        fold = f"each of the {len(manifest.members)} models without another fold"
+    trained = "" if average else f"{facts.get('trained_on')} radiographs trained, "
     found = [
         f"split {facts.get('split')}, {fold}; seed {settings.get('seed')}",
         f"{trained}{chosen}",
@@ -98,8 +103,8 @@ _NAMES = {
 
 
 _OF_ONE = (
-    "The figures are those of its networks, each alone on the fold left out. The average has none "
-    "of its own on these radiographs, as its networks were trained on each other's folds; to "
+    "The figures are those of its models, each alone on the fold left out. The average has none "
+    "of its own on these radiographs, as its models were trained on each other's folds; to "
     "measure it takes radiographs that none of them saw."
 )
 

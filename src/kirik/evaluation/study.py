@@ -100,7 +100,7 @@ def add_ablation(folder: Path, topic: str, name: str, run: Path) -> None:
         shutil.copyfile(run / "report" / file, place / file)
     own = (run / SETTINGS).read_text(encoding="utf-8").splitlines(keepends=True)
     # Where the starting weights lie is this machine's own affair.
-    kept = [line for line in own if not line.startswith(("weights =", "teacher ="))]
+    kept = [line for line in own if not line.startswith(("weights =", "teacher =", "overview ="))]
     (place / SETTINGS).write_text("".join(kept), encoding="utf-8")
 
 
@@ -157,22 +157,27 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         *_ablations(folder / ABLATIONS, replicates, seed),
         "## Commands",
         "",
-        "FOLDER holds the starting weights (`--weights hub` takes timm's). One that goes on from "
+        "FOLDER holds the starting weights (`--weights hub` takes timm's). One that builds on "
         "another's runs needs these first.",
         "",
-        *(
-            f"- `kirik crossval FracAtlas --split {one.facts.get('split')} --out runs/{one.name} "
-            f"--weights {_weights(one)} --settings {folder / one.name / SETTINGS}`"
-            for one in studied
-        ),
+        *(f"- `{_command(one, folder)}`" for one in studied),
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _weights(one: Studied) -> str:
-    start = one.facts.get("start")
-    return f"runs/{start}" if start else "FOLDER"
+def _command(one: Studied, folder: Path) -> str:
+    """What trains a model again."""
+    said = one.facts
+    where = f"--split {said.get('split')} --out runs/{one.name}"
+    if said.get("averages"):
+        runs = " ".join(f"runs/{name}" for name in said["averages"])
+        return f"kirik ensemble {runs} --data FracAtlas {where}"
+    start, overview = (said.get(key) for key in ("start", "overview"))
+    weights = f"runs/{start}" if start else "FOLDER"
+    built = f"--overview runs/{overview} " if overview else ""
+    settings = folder / one.name / SETTINGS
+    return f"kirik crossval FracAtlas {where} --weights {weights} {built}--settings {settings}"
 
 
 def _load(folder: Path) -> list[Studied]:
