@@ -66,6 +66,8 @@ def _speaking(session: Session, rows: Iterable[Study]) -> dict[str, tuple]:
     """By study: the frame that speaks for it, the first of those with its decision and probability,
     and the operating points of that frame's reading."""
     told = {row.id: (row.model, row.decision, row.probability) for row in rows if row.decision}
+    if not told:
+        return {}
     same = (Reading.model, Reading.decision, Reading.probability)
     asked = select(Reading.study_id, Reading.frame, Reading.low, Reading.high, *same)
     found = session.execute(asked.where(Reading.study_id.in_(told)).order_by(Reading.frame.desc()))
