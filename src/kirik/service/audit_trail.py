@@ -24,9 +24,7 @@ START = "0" * 64
 _PENDING = "trail lines"
 _FIELDS = ("number", "at", "who", "action", "subject", "details")
 _ADD = insert(Entry.__table__)
-_NOTE_HEAD = (
-    update(Counter.__table__).where(Counter.name == "trail").values(text=bindparam("head"))
-)
+_NOTE_HEAD = update(Counter.__table__).where(Counter.name == "trail").values(text=bindparam("head"))
 
 
 @dataclass(frozen=True)

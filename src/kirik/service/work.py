@@ -98,7 +98,8 @@ def finish(core: Core, done: Sequence[tuple[Claim, list[Result]]], model: str) -
     """
     results = {claim_.study_id: of_frames for claim_, of_frames in done}
     with core.database.writing() as session:
-        ours, moment, rows, settling = _ours(session, [one for one, _ in done]), now_of(session), [], []
+        ours, moment = _ours(session, [one for one, _ in done]), now_of(session)
+        rows, settling = [], []
         for study_id in ours:
             frames = [row_of(study_id, model, result) for result in results[study_id]]
             rows += [{"at": moment} | row for row in frames]
