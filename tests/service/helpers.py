@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import event
 
 from kirik.service import intake
 from kirik.service.core import Core
@@ -46,6 +47,19 @@ def hand_in(core: Core, *contents: bytes, by: str = "ct", name: str = "film") ->
 def read_all(core: Core) -> int:
     """Have a worker read all that waits."""
     return Worker(core).run(threading.Event(), until_idle=True)
+
+
+@contextmanager
+def statements_of(core: Core) -> Iterator[list[str]]:
+    """What is asked of the database meanwhile, from "BEGIN" on."""
+    asked: list[str] = []
+
+    def note(_connection, _cursor, statement: str, *_) -> None:
+        asked.append(statement)
+
+    event.listen(core.database.engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(core.database.engine, "before_cursor_execute", note)
 
 
 @contextmanager

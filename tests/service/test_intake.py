@@ -13,7 +13,7 @@ from kirik.service.core import open_core
 from kirik.service.refusals import StorageFull
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Entry, Study, Submission
-from service.helpers import disk_of, hand_in, png, upload
+from service.helpers import disk_of, hand_in, png, statements_of, upload
 
 
 def studies(core) -> list[Study]:
@@ -254,3 +254,16 @@ def with_limits(core, **limits):
     settings = core.settings.model_copy(update=limits)
     sizes = Limits(file_bytes=settings.most_file_bytes)
     return replace(core, settings=settings, decoders=Decoders(DecodingLimits(sizes=sizes)))
+
+
+def test_an_upload_is_one_transaction_of_few_statements(sqlite_core):
+    hand_in(sqlite_core, png(0.2))
+    with statements_of(sqlite_core) as asked:
+        hand_in(sqlite_core, png(0.5))
+    # Study, who handed it in, the change and its number, the trail's line, number and head.
+    assert len(asked) == 8, "\n".join(asked)
+    assert [one for one in asked if one.startswith("BEGIN")] == ["BEGIN IMMEDIATE"]
+    with statements_of(sqlite_core) as asked:
+        hand_in(sqlite_core, *(png(0.7, tag) for tag in range(8)))
+    # Of each file the two rows of its own; the rest is once for all.
+    assert len(asked) == 6 + 2 * 8, "\n".join(asked)

@@ -19,13 +19,14 @@ from sqlalchemy import func, select, update
 from kirik.errors import RadiographError
 from kirik.reading.classifier import load_model
 from kirik.service import audit_trail, intake, work
+from kirik.service import worker as worker_module
 from kirik.service.engine import now_of
 from kirik.service.refusals import Unavailable
 from kirik.service.results import Result, as_reading
 from kirik.service.tables import Entry, Reading, Study
 from kirik.service.tables import Worker as WorkerRow
 from kirik.service.worker import Worker
-from service.helpers import hand_in, png, read_all, upload
+from service.helpers import hand_in, png, read_all, statements_of, upload
 
 FAILED = [Result(1, RadiographError("broken", reason="damaged"))]
 
@@ -325,3 +326,36 @@ def test_the_numbers_of_changes_come_in_the_order_of_commits(core):
     over.set()
     watcher.join()
     assert seen == list(range(1, 51)), missed
+
+
+def test_many_studies_are_claimed_and_finished_in_as_many_statements_as_few(sqlite_core):
+    counts = []
+    for many in (2, 16):
+        hand_in(sqlite_core, *(png(0.4, 100 * many + tag) for tag in range(many)))
+        with statements_of(sqlite_core) as asked:
+            done = [(claim, FAILED) for claim in work.claim(sqlite_core, many)]
+            assert len(work.finish(sqlite_core, done, "model")) == many
+        counts.append(len(asked))
+    assert counts[0] == counts[1] <= 16
+
+
+def test_no_more_batches_compute_at_a_time_than_there_are_lanes(sqlite_core, monkeypatch):
+    at_once, most, lock = [0], [0], threading.Lock()
+    worker = Worker(sqlite_core)  # of one thread, and so of one lane
+    judged = worker_module._judged
+
+    def watched(*asked):
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.05)
+        try:
+            return judged(*asked)
+        finally:
+            with lock:
+                at_once[0] -= 1
+
+    monkeypatch.setattr(worker_module, "_judged", watched)
+    ids = hand_in(sqlite_core, *(png(0.4, tag) for tag in range(64)))
+    assert worker.run(threading.Event(), until_idle=True) == len(ids)
+    assert most == [1]

@@ -31,9 +31,12 @@ LOCAL = Principal("local", "administrator", patients=True, own=False, kind="loca
 """Whoever sits at this machine, as long as there is no account."""
 
 
+_ANYONE = select(exists().where(Account.number.is_not(None)))
+
+
 def anyone(session: Session) -> bool:
     """Whether there is an account, and so everyone must sign in."""
-    return bool(session.scalar(select(exists().where(Account.number.is_not(None)))))
+    return bool(session.connection().scalar(_ANYONE))
 
 
 def allows(principal: Principal, role: str) -> bool:

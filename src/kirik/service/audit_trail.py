@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from kirik.service.engine import counted
@@ -23,6 +23,8 @@ START = "0" * 64
 
 _PENDING = "trail lines"
 _FIELDS = ("number", "at", "who", "action", "subject", "details")
+_ADD = insert(Entry.__table__)
+_NOTE_HEAD = update(Counter.__table__).where(Counter.name == "trail").values(text=bindparam("head"))
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,11 @@ def write(session: Session) -> None:
         return
     last, previous = counted(session, "trail", len(lines))
     for number, line in enumerate(lines, last - len(lines) + 1):
-        entry = Entry(number=number, previous=previous, hash="", **line)
-        entry.hash = previous = _hash(entry)
-        session.add(entry)
-    session.get(Counter, "trail", populate_existing=True).text = previous
-    session.flush()
+        line |= {"number": number, "previous": previous}
+        line["hash"] = previous = _hash(line, previous)
+    connection = session.connection()
+    connection.execute(_ADD, lines)
+    connection.execute(_NOTE_HEAD, {"head": previous})
 
 
 def entries(session: Session, before: int | None = None, limit: int = 50) -> list[Entry]:
@@ -107,10 +109,11 @@ def _problem(entry: Entry, number: int, previous: str) -> str | None:
         return f"a line is missing before number {entry.number}"
     if entry.previous != previous:
         return "it does not follow the line before it"
-    return None if entry.hash == _hash(entry) else "it was changed"
-
-
-def _hash(entry: Entry) -> str:
     said = {name: getattr(entry, name) for name in _FIELDS}
+    return None if entry.hash == _hash(said, previous) else "it was changed"
+
+
+def _hash(line: dict, previous: str) -> str:
+    said = {name: line[name] for name in _FIELDS}
     canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(f"{entry.previous}\n{canonical}".encode()).hexdigest()
+    return hashlib.sha256(f"{previous}\n{canonical}".encode()).hexdigest()

@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, func, select, update
+from sqlalchemy import Engine, bindparam, create_engine, event, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -26,6 +27,16 @@ from kirik.service.tables import Change, Counter, now
 
 _BUSY_SECONDS = 30
 _CHANGED = "changed studies"
+
+# Made once and run on the connection itself: to make a statement anew, or to have the session look
+# after its rows, takes several times as long as the statement. Every upload and reading has these.
+_RAISE = (
+    update(Counter.__table__)
+    .where(Counter.name == bindparam("counter"))
+    .values(value=Counter.value + bindparam("raised"))
+    .returning(Counter.value, Counter.text)
+)
+_TELL = insert(Change.__table__)
 
 
 class Database:
@@ -93,21 +104,16 @@ def finish(session: Session) -> None:
     ids = list(session.info.pop(_CHANGED, ()))
     if ids:
         last, _ = counted(session, "changes", len(ids))
-        first = last - len(ids) + 1
-        session.add_all(Change(number=first + i, study_id=one) for i, one in enumerate(ids))
-        session.flush()
+        first, moment = last - len(ids) + 1, now()
+        rows = [{"number": first + i, "study_id": one, "at": moment} for i, one in enumerate(ids)]
+        session.connection().execute(_TELL, rows)
     audit_trail.write(session)
 
 
 def counted(session: Session, name: str, by: int) -> tuple[int, str]:
     """Raise a counter and lock it until the transaction's end; its new value and its text."""
-    raised = (
-        update(Counter)
-        .where(Counter.name == name)
-        .values(value=Counter.value + by)
-        .returning(Counter.value, Counter.text)
-    )
-    value, text = session.execute(raised, execution_options={"synchronize_session": False}).one()
+    raised = session.connection().execute(_RAISE, {"counter": name, "raised": by})
+    value, text = raised.one()
     return value, text
 
 
@@ -116,20 +122,29 @@ def insert_once(session: Session, table: type, **values) -> bool:
 
     On PostgreSQL it waits for another transaction that is inserting the same one.
     """
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    asked = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    inserted = session.execute(asked.returning(*table.__table__.primary_key.columns))
-    return inserted.first() is not None
+    session.flush()  # what the row may refer to
+    connection = session.connection()
+    return connection.execute(_once(table, connection.dialect.name), values).first() is not None
 
 
 def insert_all_once(session: Session, table: type, rows: Iterable[dict]) -> None:
     """Insert rows unless others with the same key are there; few statements for many."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    session.flush()
+    connection = session.connection()
+    asked = _once(table, connection.dialect.name, told=False)
     alike: dict[tuple, list[dict]] = {}
     for row in rows:
         alike.setdefault(tuple(sorted(row)), []).append(row)
     for some in alike.values():
-        session.execute(dialect.insert(table).on_conflict_do_nothing(), some)
+        connection.execute(asked, some)
+
+
+@cache
+def _once(table: type, kind: str, *, told: bool = True):
+    """The statement that inserts where nothing is in the way; told: whether it says so."""
+    dialect = postgresql if kind == "postgresql" else sqlite
+    asked = dialect.insert(table.__table__).on_conflict_do_nothing()
+    return asked.returning(*table.__table__.primary_key.columns) if told else asked
 
 
 def lock_blobs(session: Session, blobs: Iterable[str]) -> None:

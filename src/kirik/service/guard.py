@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +34,10 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+_CSP, _CACHE = b"content-security-policy", b"cache-control"
+_COMMON = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+_OURS = {_CSP, *(name for name, _ in _COMMON)}
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
 SMALL_BODY = 2**20
 """Bytes of a request that brings no files."""
 
@@ -132,7 +135,7 @@ class Guard:
     def _most(self, request: Request) -> int:
         if request.method != "POST":
             return SMALL_BODY
-        return self._most_body.get(request.url.path, SMALL_BODY)
+        return self._most_body.get(request.scope["path"], SMALL_BODY)
 
     def _note(self, request: Request, status: int, seconds: float) -> None:
         place = _declared(request)
@@ -161,22 +164,24 @@ def _declared(request: Request) -> str:
     """The path as it was declared, without ids and names, which stand in no log and no metric."""
     if "endpoint" not in request.scope:
         return "other"
-    if request.url.path.startswith("/static/"):
+    path = request.scope["path"]
+    if path.startswith("/static/"):
         return "/static"
     names = {str(value): f"{{{name}}}" for name, value in request.path_params.items()}
-    return "/".join(names.get(part, part) for part in request.url.path.split("/"))
+    return "/".join(names.get(part, part) for part in path.split("/"))
 
 
 def _dress(request: Request, message: Message) -> None:
     """The headers of every answer."""
-    headers = MutableHeaders(scope=message)
-    is_page = headers.get("content-type", "").startswith("text/html")
-    headers["Content-Security-Policy"] = _PAGES if is_page else _NOTHING
-    for name, value in _HEADERS.items():
-        headers[name] = value
-    headers.setdefault("Cache-Control", "no-store")
-    if request.url.scheme == "https":
-        headers["Strict-Transport-Security"] = "max-age=31536000"
+    given = [one for one in message.get("headers", ()) if one[0].lower() not in _OURS]
+    names = {name.lower(): value for name, value in given}
+    is_page = names.get(b"content-type", b"").startswith(b"text/html")
+    headers = [*given, *_COMMON, (_CSP, (_PAGES if is_page else _NOTHING).encode())]
+    if _CACHE not in names:
+        headers.append((_CACHE, b"no-store"))
+    if request.scope["scheme"] == "https":
+        headers.append(_HSTS)
+    message["headers"] = headers
 
 
 def _limited(receive: Receive, most: int) -> Receive:

@@ -12,6 +12,7 @@ import hmac
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
@@ -119,7 +120,11 @@ class _Intake:
     def __init__(self, core: Core, by: str, exam: str | None):
         self.core, self.by, self.exam = core, by, exam
         self.settings, self.blobs = core.settings, core.blobs
-        self.key = exam_key(core)
+
+    @cached_property
+    def key(self) -> bytes:
+        """See `exam_key`; most files need none."""
+        return exam_key(self.core)
 
     def ready(self, uploads: Iterable[Upload], taken: TakenIn) -> Iterator[_Ready]:
         """The files, a zip's members among them, that can be kept; the others are refused."""

@@ -11,7 +11,7 @@ from kirik.operating_points import OperatingPoints
 from kirik.reading.evidence import Frame
 from kirik.reading.reading import Finding, Peak, Reading
 from kirik.service import tables
-from kirik.service.tables import FAILED, READ, URGENCY, Study
+from kirik.service.tables import FAILED, READ, URGENCY
 
 _REGION = "region:"
 
@@ -108,18 +108,24 @@ def unpack_evidence(packed: bytes) -> np.ndarray:
     return cells.astype(np.float32) / np.float32(255)
 
 
-def settle(study: Study, rows: list[dict]) -> None:
-    """Tell a study what its frames' rows say: its most urgent frame speaks for it."""
-    study.frames = len(rows)
+def settled(rows: list[dict]) -> dict:
+    """A study's columns when its frames' rows are known: its most urgent frame speaks for it."""
     first = min(rows, key=_order)
-    study.decision = first.get("decision")
-    study.probability = first.get("probability")
-    study.region = first.get("region") or next((r["region"] for r in rows if r.get("region")), None)
-    study.warnings = sorted({word for row in rows for word in row.get("warnings", ())})
-    study.error, study.reason = first.get("error"), first.get("reason")
-    study.state = FAILED if study.decision is None else READ
-    study.urgency, study.unlikeliness = _order(first)[:2]
-    study.model = first["model"]
+    urgency, unlikeliness, _ = _order(first)
+    decision = first.get("decision")
+    return {
+        "frames": len(rows),
+        "decision": decision,
+        "probability": first.get("probability"),
+        "region": first.get("region") or next((r["region"] for r in rows if r.get("region")), None),
+        "warnings": sorted({word for row in rows for word in row.get("warnings", ())}),
+        "error": first.get("error"),
+        "reason": first.get("reason"),
+        "state": FAILED if decision is None else READ,
+        "urgency": urgency,
+        "unlikeliness": unlikeliness,
+        "model": first["model"],
+    }
 
 
 def _order(row: dict) -> tuple[int, float, int]:

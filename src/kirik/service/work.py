@@ -14,14 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import exists, or_, select, text, update
+from sqlalchemy import Row, bindparam, exists, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from kirik.service import audit_trail, tables
 from kirik.service.core import Core
 from kirik.service.engine import changed, insert_all_once, now_of
 from kirik.service.refusals import NotFound
-from kirik.service.results import Result, row_of, settle
+from kirik.service.results import Result, row_of, settled
 from kirik.service.tables import FAILED, READ, READING, URGENCY, WAITING, Study
 
 ALONE_AFTER, GIVE_UP_AFTER = 2, 8
@@ -33,6 +33,11 @@ WORKER = "worker"
 
 # As in the index `ix_studies_open`, word for word, so that the databases use it.
 _OPEN = text("state IN ('waiting', 'reading')")
+
+# Straight to the table: rows that the session looks after cost several times as much.
+_STUDIES = Study.__table__
+_SETTLE = update(_STUDIES).where(Study.id == bindparam("study"))
+_NO_LEASE = {"lease": None, "lease_until": None}
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,22 @@ def claim(core: Core, most: int) -> list[Claim]:
     """Take up to `most` studies that wait, or whose worker gave no sign for too long, the oldest
     first."""
     with core.database.writing() as session:
-        asked = select(Study).where(_OPEN, _claimable(session)).order_by(Study.id).limit(most)
-        studies = list(session.scalars(asked.with_for_update(skip_locked=True)))
-        studies = _given_up(session, studies)
-        if studies and studies[0].attempts >= ALONE_AFTER:
-            studies = studies[:1]
-        studies = [s for s in studies if s.attempts < ALONE_AFTER] or studies
+        asked = select(Study.id, Study.blob, Study.state, Study.attempts)
+        asked = asked.where(_OPEN, _claimable(session)).order_by(Study.id).limit(most)
+        rows = session.connection().execute(asked.with_for_update(skip_locked=True)).all()
+        rows = _given_up(session, rows)
+        if rows and rows[0].attempts >= ALONE_AFTER:
+            rows = rows[:1]
+        rows = [row for row in rows if row.attempts < ALONE_AFTER] or rows
         lease = secrets.token_hex(16)
         until = now_of(session) + timedelta(seconds=core.settings.lease_seconds)
-        for study in studies:
-            if study.state != READING:
-                changed(session, study.id)
-            study.state, study.lease, study.lease_until = READING, lease, until
-            study.attempts += 1
-        return [Claim(s.id, lease, s.blob, s.attempts) for s in studies]
+        for row in rows:
+            if row.state != READING:
+                changed(session, row.id)
+        taken = {"state": READING, "lease": lease, "lease_until": until}
+        taken["attempts"] = Study.attempts + 1
+        _update(session, [row.id for row in rows], taken)
+        return [Claim(row.id, lease, row.blob, row.attempts + 1) for row in rows]
 
 
 def heartbeat(core: Core, leases: Iterable[str]) -> int:
@@ -80,8 +87,7 @@ def heartbeat(core: Core, leases: Iterable[str]) -> int:
         ours = select(Study.id).where(Study.lease.in_(held), Study.state == READING)
         # Locked in the order in which all others lock them, so that no two wait for each other.
         ids = list(session.scalars(ours.order_by(Study.id).with_for_update()))
-        renew = update(Study).where(Study.id.in_(ids)).values(lease_until=until)
-        session.execute(renew, execution_options={"synchronize_session": False})
+        _update(session, ids, {"lease_until": until})
         return len(ids)
 
 
@@ -92,16 +98,19 @@ def finish(core: Core, done: Sequence[tuple[Claim, list[Result]]], model: str) -
     """
     results = {claim_.study_id: of_frames for claim_, of_frames in done}
     with core.database.writing() as session:
-        studies, moment, rows = _ours(session, (one for one, _ in done)), now_of(session), []
-        for study in studies:
-            frames = [row_of(study.id, model, result) for result in results[study.id]]
+        ours, moment = _ours(session, [one for one, _ in done]), now_of(session)
+        rows, settling = [], []
+        for study_id in ours:
+            frames = [row_of(study_id, model, result) for result in results[study_id]]
             rows += [{"at": moment} | row for row in frames]
-            settle(study, frames)
-            study.read_at, study.lease, study.lease_until = moment, None, None
-            changed(session, study.id)
-            audit_trail.record(session, WORKER, f"study.{study.state}", study.id, model=model)
+            study = settled(frames)
+            settling.append({"study": study_id, "read_at": moment} | study | _NO_LEASE)
+            changed(session, study_id)
+            audit_trail.record(session, WORKER, f"study.{study['state']}", study_id, model=model)
+        if settling:
+            session.connection().execute(_SETTLE, settling)
         insert_all_once(session, tables.Reading, rows)
-        return {study.id for study in studies}
+        return set(ours)
 
 
 def release(
@@ -112,11 +121,14 @@ def release(
     tried: whether it counts as an attempt.
     """
     with core.database.writing() as session:
-        for study in _ours(session, claims):
-            study.state, study.lease = WAITING, None
-            study.lease_until = now_of(session) + timedelta(seconds=seconds) if seconds else None
-            study.attempts -= 0 if tried else 1
-            changed(session, study.id)
+        ours = _ours(session, list(claims))
+        until = now_of(session) + timedelta(seconds=seconds) if seconds else None
+        back = {"state": WAITING, "lease": None, "lease_until": until}
+        if not tried:
+            back["attempts"] = Study.attempts - 1
+        _update(session, ours, back)
+        for study_id in ours:
+            changed(session, study_id)
 
 
 def read_again(session: Session, study_id: str, *, by: str) -> None:
@@ -145,21 +157,26 @@ def _claimable(session: Session):
     return or_(Study.state == WAITING, Study.state == READING) & free
 
 
-def _ours(session: Session, claims: Iterable[Claim]) -> list[Study]:
+def _ours(session: Session, claims: Sequence[Claim]) -> list[str]:
     """The studies of those claims whose lease still holds, locked in the order of all others."""
     leases = {one.study_id: one.lease for one in claims}
-    asked = select(Study).where(Study.id.in_(leases), Study.state == READING)
-    found = session.scalars(asked.order_by(Study.id).with_for_update())
-    return [study for study in found if study.lease == leases[study.id]]
+    asked = select(Study.id, Study.lease).where(Study.id.in_(leases), Study.state == READING)
+    found = session.connection().execute(asked.order_by(Study.id).with_for_update())
+    return [study_id for study_id, lease in found if lease == leases[study_id]]
 
 
-def _given_up(session: Session, studies: list[Study]) -> list[Study]:
+def _given_up(session: Session, rows: Sequence[Row]) -> list[Row]:
     """The studies without those that ended their workers too often, which have failed."""
-    for study in studies:
-        if study.attempts >= GIVE_UP_AFTER:
-            study.state, study.urgency, study.lease = FAILED, URGENCY["failed"], None
-            study.error, study.reason = "reading it broke off too often; read it by eye", "gave_up"
-            study.read_at = now_of(session)
-            changed(session, study.id)
-            audit_trail.record(session, WORKER, "study.failed", study.id, reason="gave_up")
-    return [study for study in studies if study.state != FAILED]
+    over = [row.id for row in rows if row.attempts >= GIVE_UP_AFTER]
+    said = {"error": "reading it broke off too often; read it by eye", "reason": "gave_up"}
+    failed = {"state": FAILED, "urgency": URGENCY["failed"], "lease": None}
+    _update(session, over, failed | said | {"read_at": now_of(session)})
+    for study_id in over:
+        changed(session, study_id)
+        audit_trail.record(session, WORKER, "study.failed", study_id, reason="gave_up")
+    return [row for row in rows if row.id not in over]
+
+
+def _update(session: Session, ids: Sequence[str], values: dict) -> None:
+    if ids:
+        session.connection().execute(update(_STUDIES).where(Study.id.in_(ids)).values(values))

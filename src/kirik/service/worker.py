@@ -75,6 +75,7 @@ class Worker:
         threads = core.settings.threads or usable_cores()
         self._lanes = min(threads, _LANES)
         self._threads = max(1, threads // self._lanes)
+        self._computing = threading.BoundedSemaphore(self._lanes)
         self._leases: dict[str, int] = {}
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -210,7 +211,8 @@ class Worker:
         """Judge the batch's frames and have their results kept."""
         later = [one.claim for one in batch if self._is_away(one)]
         there = [one for one in batch if one.claim not in later]
-        results = _judged(there, self.core)
+        with self._computing:
+            results = _judged(there, self.core)
         done = [(one.claim, results[one.claim]) for one in there]
         keeper.submit(self._keep, batch[0].classifier.name, later, done, stop).result()
 

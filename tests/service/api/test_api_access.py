@@ -249,6 +249,8 @@ def test_every_answer_carries_strict_headers(room):
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert "access-control-allow-origin" not in answer.headers
         assert "server" not in answer.headers
+        once = [name for name in answer.headers if name != "set-cookie"]
+        assert all(len(answer.headers.get_list(name)) == 1 for name in once)
     page = httpx.get(room.url, headers={"Accept": "text/html"}).headers["content-security-policy"]
     assert "script-src 'self'" in page
     assert "style-src 'self'" in page

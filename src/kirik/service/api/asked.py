@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
 
 from kirik.service import access, sessions, tokens
 from kirik.service.access import LOCAL, Principal
@@ -71,7 +72,7 @@ def is_open(request: Request) -> bool:
     return here and named and not any(name in request.headers for name in _PROXIED)
 
 
-def refuse_forged(request: Request) -> None:
+async def refuse_forged(request: Request) -> None:
     """Refuse a change that another site's page may have made the browser ask for.
 
     A token is shown by no browser by itself. All else must come with a header that a foreign page
@@ -80,9 +81,9 @@ def refuse_forged(request: Request) -> None:
     """
     if request.method in ("GET", "HEAD", "OPTIONS") or bearer_of(request):
         return
-    secret, begins = request.cookies.get(SESSION), request.url.path.endswith("/session")
+    secret, begins = request.cookies.get(SESSION), request.scope["path"].endswith("/session")
     if not secret and not begins:
-        who(request)  # nobody at all is told to sign in
+        await _who(request)  # nobody at all is told to sign in
     origin, host = request.headers.get("origin"), request.headers.get("host", "")
     foreign = origin is not None and origin.partition("://")[2] != host
     if foreign or request.headers.get("sec-fetch-site", "same-origin") not in _OWN_SITES:
@@ -102,18 +103,31 @@ def _proved(request: Request, secret: str) -> bool:
     return sessions.verify_csrf(secret, request.headers.get(CSRF_HEADER, ""))
 
 
+# FastAPI gives each dependency that is a plain function a turn on a thread, which takes longer than
+# most of them do: only the question to the database gets one, and is asked once for each request.
+
+
+async def _core(request: Request) -> Core:
+    return core_of(request)
+
+
+async def _who(request: Request) -> Principal:
+    known = getattr(request.state, "principal", None)
+    return known or await run_in_threadpool(who, request)
+
+
 def role(least: str):
     """A dependency: who asks, of that role at least."""
 
-    def check(principal: "Who") -> Principal:
+    async def check(principal: "Who") -> Principal:
         access.require(principal, least)
         return principal
 
     return check
 
 
-Room = Annotated[Core, Depends(core_of)]
-Who = Annotated[Principal, Depends(who)]
+Room = Annotated[Core, Depends(_core)]
+Who = Annotated[Principal, Depends(_who)]
 Reviewer = Annotated[Principal, Depends(role("reviewer"))]
 Administrator = Annotated[Principal, Depends(role("administrator"))]
 StudyId = Annotated[str, Path(pattern=STUDY_ID, description="A study's id")]

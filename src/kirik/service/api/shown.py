@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from kirik.service import access
@@ -17,7 +17,9 @@ _PLAIN = (
 )
 
 
-def studies(session: Session, principal: Principal, rows: Sequence[Study]) -> list[schemas.Study]:
+def studies(
+    session: Session, principal: Principal, rows: Sequence[Study | Row]
+) -> list[schemas.Study]:
     """Studies of the work list."""
     speaking = _speaking(session, rows)
     return [schemas.Study(**_study(row, principal, speaking.get(row.id))) for row in rows]
@@ -54,7 +56,7 @@ def review(row: Review) -> schemas.Review:
     return schemas.Review(id=row.number, **{name: getattr(row, name) for name in names})
 
 
-def _study(row: Study, principal: Principal, speaking: tuple | None) -> dict:
+def _study(row: Study | Row, principal: Principal, speaking: tuple | None) -> dict:
     frame, points = speaking or (1, None)
     said = {name: getattr(row, name) for name in _PLAIN} | {"frame": frame, "points": points}
     if access.sees_patients(principal) and (row.patient_name or row.patient_id):
@@ -62,10 +64,12 @@ def _study(row: Study, principal: Principal, speaking: tuple | None) -> dict:
     return said
 
 
-def _speaking(session: Session, rows: Iterable[Study]) -> dict[str, tuple]:
+def _speaking(session: Session, rows: Iterable[Study | Row]) -> dict[str, tuple]:
     """By study: the frame that speaks for it, the first of those with its decision and probability,
     and the operating points of that frame's reading."""
     told = {row.id: (row.model, row.decision, row.probability) for row in rows if row.decision}
+    if not told:
+        return {}
     same = (Reading.model, Reading.decision, Reading.probability)
     asked = select(Reading.study_id, Reading.frame, Reading.low, Reading.high, *same)
     found = session.execute(asked.where(Reading.study_id.in_(told)).order_by(Reading.frame.desc()))

@@ -84,9 +84,9 @@ async def received(
             async for chunk in _patient(request):
                 parser.write(chunk)
                 if parts.pending > _IN_MEMORY // 4:
-                    await run_in_threadpool(parts.write)
+                    await parts.written()
             parser.finalize()
-            await run_in_threadpool(parts.write)
+            await parts.written()
         except FormParserError as error:
             raise Problem(400, "not a whole multipart body; send it again") from error
         except OSError as error:
@@ -169,8 +169,14 @@ class _Parts:
         """Bytes that are not in the spool yet."""
         return len(self._waiting)
 
-    def write(self) -> None:
+    async def written(self) -> None:
         """Put what waits into the spool. Raises OSError where the disk refuses."""
+        if self._end <= _IN_MEMORY:  # it never comes to the disk: not worth a thread's turn
+            self._write()
+        else:
+            await run_in_threadpool(self._write)
+
+    def _write(self) -> None:
         self._spool.write(self._waiting)
         self._waiting = bytearray()
 
