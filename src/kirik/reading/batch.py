@@ -22,6 +22,9 @@ Source = Path | str | Member | Remote | Failure
 
 _MOST_WORKERS = 8
 """More decoders than this only hold more full-size radiographs in memory."""
+_AT_ONCE = 2
+"""Batches that are judged at the same time, so that the next one's radiographs follow at once where
+the last of the one before keeps only some of the cores busy."""
 
 
 def read_in_order(
@@ -44,11 +47,18 @@ def _read(
     classifier: "Classifier", sources: Iterator[Source], batch_size: int, workers: int
 ) -> Iterator[Reading | Failure]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="kirik-decode")
+    judges = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kirik-judge")
+    judged: deque[Future] = deque()
     try:
-        ahead = _prepared_ahead(pool, classifier, sources, 2 * batch_size)
+        ahead = _prepared_ahead(pool, classifier, sources, batch_size)
         while batch := list(islice(ahead, batch_size)):
-            yield from _judge(classifier, batch)
+            judged.append(judges.submit(_judge, classifier, batch))
+            if len(judged) >= _AT_ONCE:
+                yield from judged.popleft().result()
+        while judged:
+            yield from judged.popleft().result()
     finally:
+        judges.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
 
 
@@ -79,15 +89,13 @@ def _prepare(classifier: "Classifier", source: Source) -> "list[Prepared | Failu
     return [failure_of(source, one) if isinstance(one, KirikError) else one for one in found]
 
 
-def _judge(
-    classifier: "Classifier", batch: list["Prepared | Failure"]
-) -> Iterator[Reading | Failure]:
+def _judge(classifier: "Classifier", batch: list["Prepared | Failure"]) -> list[Reading | Failure]:
     """The batch's results in its order, its failures passed through."""
     good = [one for one in batch if not isinstance(one, Failure)]
     judged = iter(classifier.judge(good) if good else ())
+    results = []
     for one in batch:
-        if isinstance(one, Failure):
-            yield one
-            continue
-        result = next(judged)
-        yield failure_of(one.path, result) if isinstance(result, KirikError) else result
+        result = one if isinstance(one, Failure) else next(judged)
+        failed = isinstance(result, KirikError)
+        results.append(failure_of(one.path, result) if failed else result)
+    return results

@@ -92,8 +92,8 @@ class Classifier:
         """Read files, giving one Reading or Failure for each of their frames, in order, as they
         are done.
 
-        Files are decoded in `workers` processes while the network runs, and only two batches are
-        held ahead. Neither their number nor the batch's size changes what is read.
+        Files are decoded in `workers` processes while the network runs, and only three batches are
+        held at a time. Neither their number nor the batch's size changes what is read.
         """
         return read_in_order(self, sources, batch_size=batch_size, workers=workers)
 

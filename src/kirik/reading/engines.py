@@ -4,6 +4,7 @@ An engine has `inputs` (name, element type, shape after the first axis), `output
 `run(names, radiographs)`.
 """
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property, partial
@@ -60,8 +61,7 @@ class SideBySide:
         if self._threads == 1:
             results = [self._run_one(names, one) for one in ones]
         else:
-            with ThreadPoolExecutor(self._threads, thread_name_prefix="kirik-network") as pool:
-                results = list(pool.map(partial(self._run_one, names), ones))
+            results = list(_pool(self._threads).map(partial(self._run_one, names), ones))
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
     def _run_alone(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
@@ -78,6 +78,18 @@ class SideBySide:
     def _run_wide(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
         """On all threads."""
         raise NotImplementedError
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """The threads on which all networks of this process run side by side: batches that are run at
+    the same time queue there, so that no thread waits for the end of a batch."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="kirik-network")
+
+
+# A forked process has its parent's pools without their threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 class OnnxRuntime(SideBySide):

@@ -51,8 +51,8 @@ def pasted(
     for row, patch in np.ndindex(corners.shape[:2]):
         top, left = corners[row, patch]
         place = (slice(top, top + cells), slice(left, left + cells))
-        first = maps[row][place].max()
-        here = np.cbrt(evidence[row, patch] * suspected[row, patch] * first).astype(np.float32)
+        both = evidence[row, patch] * suspected[row, patch] * maps[row][place]
+        here = np.cbrt(both).astype(np.float32)
         higher = here > found[row][place]
         found[row][place][higher] = here[higher]
         sides[row][:, *place][:, higher] = boxes[row, patch][:, higher]
