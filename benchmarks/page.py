@@ -52,6 +52,8 @@ def of_reading(said: dict) -> dict:
         "many": times("kirik, many", "Keras, batches"),
         "many_torch": times("kirik, many", "torch, file by file"),
         "overhead": rates["kirik, many"] / max(alone.values()),
+        "overhead_one": rates["kirik, many"]
+        / rates["ONNX Runtime alone, ready tensors, one by one"],
         "overhead_batches": rates["kirik, many"]
         / rates["ONNX Runtime alone, ready tensors, in batches"],
         "cold": said["cold_seconds"],

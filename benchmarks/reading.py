@@ -5,8 +5,9 @@
 Peers, with a network of the same family at the same input size and random weights (speed does not
 depend on them): timm in torch, eager, in a loop and behind a DataLoader; Keras' `load_img` and
 `predict`, file by file and in batches, where Keras is installed. The pipeline's overhead is held
-against the best of three ways to run ONNX Runtime alone on ready tensors. Each way reads the same
-files, after a warm-up, and the best of `rounds` counts.
+against three ways to run ONNX Runtime alone on ready tensors. Each way reads the same files in a
+process of its own, after a warm-up; the ways take turns, round for round, so that a machine that is
+slower for a while is so for all, and the median of the rounds counts.
 """
 
 import json
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -48,7 +50,7 @@ FAMILIES = {
 
 
 def main(
-    radiographs: Path, *, model: Path, count: int = 400, rounds: int = 3, out: Path | None = None
+    radiographs: Path, *, model: Path, count: int = 400, rounds: int = 7, out: Path | None = None
 ):
     """Measure all ways, print a table, and write it as JSON."""
     load = round(os.getloadavg()[0], 1)
@@ -75,16 +77,7 @@ def main(
         "Keras, file by file": (keras_files, keras_name, size, files),
         "Keras, batches": (keras_batches, keras_name, size, files),
     }
-    rates = {}
-    for name, job in jobs.items():
-        # Each in a process of its own: libraries of several makers share no threads well.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            found = process.submit(measured, rounds, len(files), *job).result()
-        if found is None:
-            print(f"{name}: not installed")
-            continue
-        rates[name] = found
-        print(f"{name}: {found:.1f}/s", flush=True)
+    rates = {name: len(files) / taken for name, taken in in_turns(jobs, rounds).items()}
     result = {
         "machine": {"cores": usable_cores(), "processor": processor()},
         "model": {"name": classifier.name, "size": size},
@@ -106,21 +99,44 @@ def main(
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def rate(job: Callable, count: int, rounds: int) -> float:
-    """Radiographs per second: the best of some rounds, after one that warms up."""
-    job()
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.perf_counter()
-        job()
-        best = min(best, time.perf_counter() - start)
-    return count / best
+def in_turns(jobs: dict[str, tuple], rounds: int) -> dict[str, float]:
+    """Seconds of each way that is installed: the median of its rounds."""
+    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    with ExitStack() as stack:
+        # Each in a process of its own: libraries of several makers share no threads well.
+        processes = {
+            name: stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+            for name in jobs
+        }
+        for name, job in jobs.items():
+            if not processes[name].submit(prepared, *job).result():
+                print(f"{name}: not installed")
+                del taken[name]
+        for number in range(rounds):
+            for name, seconds in taken.items():
+                seconds.append(processes[name].submit(once).result())
+            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return {name: float(np.median(seconds)) for name, seconds in taken.items()}
 
 
-def measured(rounds: int, count: int, make: Callable, *arguments) -> float | None:
-    """The rate of what `make` makes; None where it is not installed."""
+_ready: list[Callable] = []
+
+
+def prepared(make: Callable, *arguments) -> bool:
+    """In a way's own process: make its job and let it run once; False where it is not installed."""
     job = make(*arguments)
-    return None if job is None else rate(job, count, rounds)
+    if job is None:
+        return False
+    job()
+    _ready.append(job)
+    return True
+
+
+def once() -> float:
+    """Seconds of the process's job."""
+    start = time.perf_counter()
+    _ready[0]()
+    return time.perf_counter() - start
 
 
 def kirik_files(model: Path, files: list[Path]) -> Callable:
