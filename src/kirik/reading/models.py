@@ -11,7 +11,7 @@ import numpy as np
 from kirik.bundle import Bundle
 from kirik.preprocessing import Preprocessing
 from kirik.reading.network import Inputs, Network, Scores, map_side, softmax
-from kirik.reading.patches import looked_at, pasted, resampled
+from kirik.reading.patches import cut, looked_at, pasted, resampled
 
 
 class Average:
@@ -110,33 +110,20 @@ class Cascade:
         maps = resampled(whole.evidence, map_side(self.manifest))
         stride = self.manifest.evidence.stride
         corners = np.stack([looked_at(one, side // stride, self.manifest.looks) for one in maps])
-        patches = np.stack(
-            [
-                image[top : top + side, left : left + side]
-                for image, own in zip(images, corners * stride, strict=True)
-                for top, left in own
-            ]
+        closer = self._closer.run({self._patch: cut(images, corners * stride, side)})
+        said, seen, sides = (
+            values.reshape(*corners.shape[:2], *values.shape[1:])
+            for values in (closer.probabilities, closer.evidence, closer.boxes)
         )
-        closer = self._closer.run({self._patch: patches})
-        shape = corners.shape[:2]
-        said = closer.probabilities.reshape(*shape, -1)
         suspected = 1 - said[..., self.manifest.negative]
-        most = said[np.arange(shape[0]), suspected.argmax(axis=1)]
-        logs = np.log(np.maximum(whole.probabilities, 1e-12)) + np.log(np.maximum(most, 1e-12))
-        evidence, boxes = pasted(
-            maps,
-            corners,
-            suspected,
-            closer.evidence.reshape(*shape, *closer.evidence.shape[1:]),
-            closer.boxes.reshape(*shape, *closer.boxes.shape[1:]),
-        )
-        return Scores(
-            softmax(logs / self.manifest.temperature),
-            evidence,
-            boxes,
-            whole.attributes,
-            whole.strangeness,
-        )
+        most = said[np.arange(len(said)), suspected.argmax(axis=1)]
+        evidence, boxes = pasted(maps, corners, suspected, seen, sides)
+        probabilities = self._pooled(whole.probabilities, most)
+        return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
+
+    def _pooled(self, whole: np.ndarray, patch: np.ndarray) -> np.ndarray:
+        logs = np.log(np.maximum(whole, 1e-12)) + np.log(np.maximum(patch, 1e-12))
+        return softmax(logs / self.manifest.temperature)
 
 
 def open_model(

@@ -30,6 +30,18 @@ def looked_at(evidence: np.ndarray, cells: int, looks: int) -> np.ndarray:
     return corners
 
 
+def cut(images: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
+    """The patches, uint8 [n · looks, side, side], whose top and left pixel are `corners`, int
+    [n, looks, 2], of images uint8 [n, rows, columns]."""
+    return np.stack(
+        [
+            image[top : top + side, left : left + side]
+            for image, own in zip(images, corners, strict=True)
+            for top, left in own
+        ]
+    )
+
+
 def pasted(
     maps: np.ndarray,
     corners: np.ndarray,
