@@ -109,7 +109,7 @@ def in_turns(jobs: dict[str, tuple], rounds: int) -> dict[str, float]:
             for name in jobs
         }
         for name, job in jobs.items():
-            if not processes[name].submit(prepared, *job).result():
+            if not processes[name].submit(made_ready, *job).result():
                 print(f"{name}: not installed")
                 del taken[name]
         for number in range(rounds):
@@ -122,7 +122,7 @@ def in_turns(jobs: dict[str, tuple], rounds: int) -> dict[str, float]:
 _ready: list[Callable] = []
 
 
-def prepared(make: Callable, *arguments) -> bool:
+def made_ready(make: Callable, *arguments) -> bool:
     """In a way's own process: make its job and let it run once; False where it is not installed."""
     job = make(*arguments)
     if job is None:

@@ -232,13 +232,17 @@ def processor_name() -> str:
 
 
 def used(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return _seconds(process, 11)
 
 
 def of_ended_children(process: int) -> float:
+    return _seconds(process, 13)
+
+
+def _seconds(process: int, first: int) -> float:
+    """Of two fields of its `stat`, counted from the process's state on: user's and system's."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[first]) + int(fields[first + 1])) / os.sysconf("SC_CLK_TCK")
 
 
 async def client(http, load: Load, contents, number: int, clients: int, end: float, pause: float):

@@ -291,10 +291,7 @@ def average_bundles(
         network="average",
         provenance=dict(provenance or {}),
     )
-    contents: dict[str, bytes | Path] = dict(files or {})
-    for member, bundle in zip(names, bundles, strict=True):
-        inside = [*bundle.checksums, SUMS]
-        contents |= {f"members/{member}/{file}": bundle.path / file for file in inside}
+    contents = member_files(manifest, bundles) | (files or {})
     return write_bundle(directory, manifest, contents, replace=replace)
 
 
@@ -308,14 +305,12 @@ def cascade_bundles(
     temperature: float = 1.0,
     operating_points: OperatingPoints | None = None,
     provenance: Mapping[str, Any] | None = None,
-    files: Mapping[str, bytes | Path] | None = None,
-    replace: bool = False,
 ) -> Bundle:
     """Write a bundle whose second network looks closer where the first sees most evidence; both
     are copied.
 
-    Its input is `WIDE` times as wide as a patch. What it tells besides is
-    the first network's. Raises BundleError if the two cannot work together.
+    Its input is `WIDE` times as wide as a patch. What it tells besides is the first network's.
+    Raises BundleError if the two cannot work together.
     """
     size = closer.manifest.preprocessing.size
     manifest = _manifest(
@@ -335,11 +330,16 @@ def cascade_bundles(
         network=f"{overview.manifest.network} + {closer.manifest.network}",
         provenance=dict(provenance or {}),
     )
-    contents: dict[str, bytes | Path] = dict(files or {})
-    for member, bundle in zip(manifest.members, (overview, closer), strict=True):
-        inside = [*bundle.checksums, SUMS]
-        contents |= {f"members/{member}/{file}": bundle.path / file for file in inside}
-    return write_bundle(directory, manifest, contents, replace=replace)
+    return write_bundle(directory, manifest, member_files(manifest, (overview, closer)))
+
+
+def member_files(manifest: Manifest, bundles: Sequence[Bundle]) -> dict[str, bytes | Path]:
+    """All files of a manifest's members, as `write_bundle` takes them to copy them."""
+    return {
+        f"members/{member}/{file}": bundle.path / file
+        for member, bundle in zip(manifest.members, bundles, strict=True)
+        for file in (*bundle.checksums, SUMS)
+    }
 
 
 def _check_members(bundles: Sequence[Bundle]) -> None:

@@ -53,7 +53,7 @@ from kirik.shipping import (
     shared_provenance,
     summary_of,
 )
-from kirik.training.settings import TrainingSettings
+from kirik.training.settings import PLACES, TrainingSettings
 from kirik.workflow import choose_scope, predictions_of, read_all, resume, train
 
 Final = Literal["single", "average", "none"]
@@ -120,8 +120,7 @@ def cross_validate(
         _run(data, settings, run, split, fold, language, console)
         parts.append(read_fold(run, index, split, fold, console))
     read = concat(parts)
-    own = to_toml(settings, without=("weights", "teacher", "overview"))
-    replace_file(directory / "settings.toml", own)
+    replace_file(directory / "settings.toml", to_toml(settings, without=PLACES))
     before = Path(settings.weights).expanduser()
     examples = examples_of(index, split)
     with tempfile.TemporaryDirectory(dir=directory) as folder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kirik.bundle import GRAPH, WIDE, Bundle, Manifest, Scope, cascade_bundles, write_bundle
+from kirik.bundle import GRAPH, WIDE, Bundle, Manifest, Scope, member_files, write_bundle
 from kirik.card import model_card
 from kirik.dataset.check import select
 from kirik.dataset.index import Index
@@ -62,7 +62,7 @@ def rewrite(
 def halved(
     place: Path, bundle: Bundle, manifest: Manifest, examples: Sequence[Radiograph], wide: int = 1
 ) -> Bundle:
-    """Write a bundle under a manifest, its networks' weights in half precision.
+    """Write a network's or a cascade's bundle under a manifest, its weights in half precision.
 
     wide: side of the examples, over that of what the network sees, which is their middle.
     """
@@ -78,13 +78,10 @@ def halved(
         return write_bundle(place, manifest, files, replace=True)
     with tempfile.TemporaryDirectory(dir=place.absolute().parent) as folder:
         members = [
-            halved(Path(folder) / member.path.name, member, member.manifest, examples, wide)
-            for member, wide in zip(bundle.members, (1, WIDE), strict=True)
+            halved(Path(folder) / member.path.name, member, member.manifest, examples, over)
+            for member, over in zip(bundle.members, (1, WIDE), strict=True)
         ]
-        whole = cascade_bundles(
-            *members, Path(folder) / "cascade", manifest.name, looks=manifest.looks
-        )
-        return write_bundle(place, manifest, whole.files | files, replace=True)
+        return write_bundle(place, manifest, member_files(manifest, members) | files, replace=True)
 
 
 def cost_of(bundle: Bundle) -> dict[str, float]:

@@ -46,7 +46,7 @@ from kirik.radiograph import read_radiograph
 from kirik.reading.classifier import Classifier
 from kirik.reading.network import softmax
 from kirik.reading.reading import Failure, Reading
-from kirik.training.settings import TrainingSettings
+from kirik.training.settings import PLACES, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,8 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
     chosen = _choices(trained, index)
     graph = export_onnx(trained.network, trained.radiographs, chosen["temperature"])
     settings = trained.provenance["settings"]
-    # Where weights and teacher lie is this machine's own affair; what they are called is not.
     overview = settings.get("overview")
-    for name in ("weights", "teacher", "overview"):
+    for name in PLACES:  # what lies there is worth knowing, by its name
         if settings.get(name):
             settings = settings | {name: Path(settings[name]).name}
     manifest = Manifest(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bars import with_fractures
 from kirik.training.data import Part
 from kirik.training.settings import TrainingSettings
 
@@ -12,21 +13,17 @@ def part() -> Part:
     """48 squares of noise; the fractured third has a bright bar, and a mask that says where."""
     rng = np.random.default_rng(0)
     images = rng.integers(40, 90, (48, 64, 64), dtype=np.uint8)
-    masks = np.zeros((48, 16, 16), np.uint8)
-    outlines = np.full((48, 8, 24, 2), np.nan, np.float32)
     labels = np.arange(48) % 3 == 0
-    for row in np.flatnonzero(labels):
-        top = int(rng.integers(8, 48))
-        images[row, top : top + 8, 16:48] = 230
-        masks[row, top // 4 : top // 4 + 2, 4:12] = 255
-        outlines[row, 0] = np.resize([(16, top), (48, top), (48, top + 8), (16, top + 8)], (24, 2))
+    tops = {row: int(rng.integers(8, 48)) for row in np.flatnonzero(labels)}
+    boxes = {row: (16, top, 48, top + 8) for row, top in tops.items()}
+    shown = with_fractures(images, boxes, 230)
     groups = np.array([f"g{i // 2}" for i in range(48)])
     rows = np.arange(48)
     attributes = np.stack([labels, np.arange(48) % 2], axis=1).astype(np.float32)
     attributes[5] = np.nan
     marked = np.ones(48, bool)
     labels = labels.astype(int)
-    return Part(images, masks, outlines, rows, labels, groups, marked, attributes)
+    return Part(*shown, rows, labels, groups, marked, attributes)
 
 
 @pytest.fixture

@@ -4,32 +4,25 @@ import numpy as np
 import pytest
 import torch
 
+from bars import with_fractures
 from kirik.training.augment import augment_batch
 from kirik.training.data import Batch, Part
-from kirik.training.patches import AROUND, Cut, fractures_in_sight, patch_part, relabelled
+from kirik.training.patches import AROUND, LOOKS, Cut, fracture_centres, in_sight, patch_part
 
 SIZE = 64
 """Side of a patch, of images four times as wide."""
-LOOKS = 4
 
 
 @pytest.fixture
 def radiographs() -> Part:
     """Six radiographs of 256 pixels; the first three are fractured, the third not outlined."""
-    rng = np.random.default_rng(1)
-    images = rng.integers(1, 60, (6, 256, 256), dtype=np.uint8)
-    masks = np.zeros((6, 64, 64), np.uint8)
-    outlines = np.full((6, 8, 24, 2), np.nan, np.float32)
-    for row, (top, left) in enumerate([(8, 200), (120, 100)]):
-        images[row, top : top + 16, left : left + 24] = 255
-        masks[row, top // 4 : top // 4 + 4, left // 4 : left // 4 + 6] = 255
-        corners = [(left, top), (left + 24, top), (left + 24, top + 16), (left, top + 16)]
-        outlines[row, 0] = np.resize(corners, (24, 2))
+    images = np.random.default_rng(1).integers(1, 60, (6, 256, 256), dtype=np.uint8)
+    shown = with_fractures(images, {0: (200, 8, 224, 24), 1: (100, 120, 124, 136)}, 255)
     labels = np.array([1, 1, 1, 0, 0, 0])
     groups = np.array([f"g{i}" for i in range(6)])
     marked = np.array([1, 1, 0, 1, 1, 1], bool)
     attributes = np.zeros((6, 0), np.float32)
-    return Part(images, masks, outlines, np.arange(6), labels, groups, marked, attributes)
+    return Part(*shown, np.arange(6), labels, groups, marked, attributes)
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def patches(radiographs):
 
 def test_what_is_cut_is_what_lies_there_and_black_beyond_the_edge():
     source = np.arange(2 * 40 * 40, dtype=np.uint16).reshape(2, 40, 40).astype(np.uint8)
-    cut = Cut(source, np.array([1, 0, 1]), np.array([[8, 16], [0, 0], [24, 24]]), 16, 8)
+    cut = Cut(source, np.array([1, 0, 1]), np.array([[8, 16], [0, 0], [24, 24]]), 8, 16)
     padded = np.pad(source, ((0, 0), (8, 8), (8, 8)))
     assert np.array_equal(cut[0], padded[1, 8:40, 16:48])
     assert np.array_equal(cut[1], padded[0, 0:32, 0:32])
@@ -55,7 +48,7 @@ def test_every_outlined_fracture_has_its_patches_and_every_radiograph_those_of_i
     assert patches.labels[patches.images.rows >= 3].sum() == 0
     around = np.flatnonzero(patches.images.rows == 1)[LOOKS:]
     assert patches.labels[around].all()
-    assert patches.real.tolist() == [0.5, 0.5]
+    assert patches.real_shares(2).tolist() == [0.5, 0.5]
     assert set(patches.groups) == {"g0", "g1", "g3", "g4", "g5"}
     again = patch_part(radiographs, np.zeros((6, 32, 32), np.float32), SIZE, negative=0, seed=0)
     assert len(again) == len(patches)
@@ -94,7 +87,7 @@ def test_an_augmented_patch_is_judged_by_what_it_shows_now(patches):
     assert moved[0].shape[-2:] == (SIZE, SIZE)
     assert moved[1].shape[-2:] == (SIZE // 4, SIZE // 4)
     names = ("radiographs", "masks", "outlines")
-    told = relabelled(batch._replace(**dict(zip(names, moved, strict=True))), negative=0)
+    told = patches.as_shown(batch._replace(**dict(zip(names, moved, strict=True))), negative=0)
     bright = (moved[0] > 150).flatten(1).sum(dim=1)
     assert (bright[told.labels == 1] > 60).all()
     assert (bright[told.labels == 0] < 260).all()  # at most a part of a fracture at the edge
@@ -108,4 +101,4 @@ def test_a_fracture_is_in_sight_where_its_centre_is():
     for number, (left, top) in enumerate([(-8, 10), (-12, 10), (60, 60)]):
         square = [(left, top), (left + 20, top), (left + 20, top + 20), (left, top + 20)]
         outlines[0, number] = torch.tensor(square, dtype=torch.float32)
-    assert fractures_in_sight(outlines, 64).tolist() == [[True, False, False, False]]
+    assert in_sight(fracture_centres(outlines), 64).tolist() == [[True, False, False, False]]

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kirik.cli.options import DEFAULTS, Count, Language, Probability, Settings
 from kirik.errors import SettingsError
-from kirik.training.settings import TrainingSettings
+from kirik.training.settings import PLACES, TrainingSettings
 
 
 def train(
@@ -346,7 +346,7 @@ def study(
         topic, _, name = where.partition("/")
         if not (topic and name and run):
             raise SettingsError(f"--ablation {one}: give TOPIC/NAME=RUN")
-        add_ablation(folder, topic, name, Path(run))
+        add_ablation(folder, topic, name, Path(run), without=PLACES)
     out = out or folder.with_suffix(".md")
     write_study(folder, out, replicates=bootstrap, seed=seed)
     print(f"study: {out}")

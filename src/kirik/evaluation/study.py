@@ -86,11 +86,13 @@ def add_runs(folder: Path, runs: Sequence[Path]) -> None:
         shutil.copyfile(run / SETTINGS, place / SETTINGS)
 
 
-def add_ablation(folder: Path, topic: str, name: str, run: Path) -> None:
+def add_ablation(
+    folder: Path, topic: str, name: str, run: Path, *, without: Sequence[str] = ()
+) -> None:
     """Copy what a study needs of a run on one fold, as a row of a topic's table.
 
-    Rows stand in the order of their names, whose leading digits are not shown. Raises DataSetError
-    if the run has no report.
+    without: settings of the run that are left out. Rows stand in the order of their names, whose
+    leading digits are not shown. Raises DataSetError if the run has no report.
     """
     if not all((run / "report" / file).is_file() for file in FILES):
         raise DataSetError(f"{run}: no report in it; a run on a fold has one")
@@ -99,8 +101,7 @@ def add_ablation(folder: Path, topic: str, name: str, run: Path) -> None:
     for file in FILES:
         shutil.copyfile(run / "report" / file, place / file)
     own = (run / SETTINGS).read_text(encoding="utf-8").splitlines(keepends=True)
-    # Where the starting weights lie is this machine's own affair.
-    kept = [line for line in own if not line.startswith(("weights =", "teacher =", "overview ="))]
+    kept = [line for line in own if line.partition(" =")[0] not in without]
     (place / SETTINGS).write_text("".join(kept), encoding="utf-8")
 
 

@@ -9,9 +9,6 @@ cell.
 import numpy as np
 from PIL import Image
 
-LOOKS = 4
-"""Patches of a radiograph, unless a model says otherwise."""
-
 
 def looked_at(evidence: np.ndarray, cells: int, looks: int) -> np.ndarray:
     """Top and left cell, int [looks, 2], of the patches around a map's highest places.

@@ -88,10 +88,9 @@ def augment_batch(
 ):
     """The augmentation that every radiograph of a training batch gets, on its device.
 
-    size: side of what is shown of them, their middle; all where None.
-
-    radiographs: uint8 [N, 1, size, size]; masks: uint8 [N, 1, s, s]; outlines: float
+    radiographs: uint8 [N, 1, side, side]; masks: uint8 [N, 1, s, s]; outlines: float
     [N, k, points, 2], (x, y) in the radiographs' pixels, NaN where there is none.
+    size: side of what is shown of them, their middle; all where None.
     Returns the first two as float 0…255, and the outlines: mirrored, some turned by quarters, all
     turned by up to 15°, scaled by up to 15 %, moved by up to 6 %, with brightness, contrast and
     gamma changed by up to a fifth, and some of them blurred, sharpened or noisy.

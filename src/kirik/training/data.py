@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kirik.errors import DataSetError
 from kirik.training.augment import RadiographAutoAugment
-from kirik.training.balance import EpochPlan
+from kirik.training.balance import EpochPlan, real_shares
 from kirik.training.machine import Machine
 
 
@@ -38,6 +38,18 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def real_shares(self, classes: int) -> np.ndarray:
+        """float [classes]: each class's share of the radiographs."""
+        return real_shares(self.labels, classes)
+
+    def as_shown(self, batch: "Batch", negative: int | None) -> "Batch":
+        """An augmented batch as the network learns from it. negative: the class of no fracture."""
+        return batch
+
+    def plain(self) -> "Part":
+        """The same as a reading sees it."""
+        return self
 
     def select(self, chosen: np.ndarray) -> "Part":
         """The radiographs at these positions."""

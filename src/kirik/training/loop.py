@@ -20,14 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from kirik.errors import TrainingError
 from kirik.evaluation.calibration import fit_temperature
 from kirik.training.augment import augment_batch
-from kirik.training.balance import class_weights, plan_epoch, real_shares, trained_shares
+from kirik.training.balance import class_weights, plan_epoch, trained_shares
 from kirik.training.checkpoint import load_checkpoint, save_checkpoint
 from kirik.training.data import Batch, Epoch, Part, batches, evaluation_batches, step_seed
 from kirik.training.distil import Teacher
 from kirik.training.losses import training_loss
 from kirik.training.machine import Machine
 from kirik.training.networks import FractureNetwork
-from kirik.training.patches import PatchPart, relabelled
 from kirik.training.settings import TrainingSettings
 
 StepReport = Callable[[int, int, int, float], None]
@@ -94,7 +93,7 @@ class Trainer:
         classes = network.prior_shift.shape[0]
         network.set_priors(
             torch.from_numpy(trained_shares(train.labels, classes, settings.balance)),
-            torch.from_numpy(_real_shares(train, classes)),
+            torch.from_numpy(train.real_shares(classes)),
         )
         self.network = network.to(machine.device, memory_format=torch.channels_last)
         self.weights = torch.tensor(
@@ -208,8 +207,7 @@ class Trainer:
         )
         images = images.contiguous(memory_format=torch.channels_last)
         batch = batch._replace(radiographs=images, masks=masks, outlines=outlines)
-        if isinstance(self.train_part, PatchPart):
-            batch = relabelled(batch, self.network.negative)
+        batch = self.train_part.as_shown(batch, self.network.negative)
         with self.machine.autocast():
             output = model(images)
         loss = training_loss(
@@ -261,10 +259,6 @@ def predict_logits(network: FractureNetwork, part: Part, machine: Machine) -> to
         for images, _ in evaluation_batches(part, 64):
             rows.append(network(images.to(machine.device)).logits.float().cpu())
     return torch.cat(rows)
-
-
-def _real_shares(part: Part, classes: int) -> np.ndarray:
-    return part.real if isinstance(part, PatchPart) else real_shares(part.labels, classes)
 
 
 def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:

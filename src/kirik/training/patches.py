@@ -14,74 +14,92 @@ from kirik.bundle import WIDE, Bundle
 from kirik.dataset.cache import MASK_STRIDE, Cache
 from kirik.reading.engines import CPU
 from kirik.reading.models import open_model
-from kirik.reading.patches import LOOKS, looked_at, resampled
+from kirik.reading.patches import looked_at, resampled
+from kirik.training.balance import real_shares
 from kirik.training.data import Batch, Part
 
 STRIDE = 8
 """Input pixels a cell of the map, on whose grid patches lie."""
 MARGIN = 1.5
 """Side of what is cut out for an augmentation, over the patch's."""
+LOOKS = 4
+"""Patches of every radiograph, around the places of most evidence."""
 AROUND, JITTER = 6, 0.3
 """Patches for each fracture, and how far they are off it at most, as a part of their side."""
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Patches of a cache's arrays, cut when they are indexed, as an array of them would be.
+class _Patches:
+    """What a cache's array holds of patches, taken out of it when it is indexed, as an array of
+    them would be.
 
-    source: uint8 [n, side, side]. rows: int [m], of which; corners: int [m, 2], top and left.
-    size: side of a patch, and margin: what is cut around it, in the source's pixels.
+    source: [n, …]. rows: int [m], of which; corners: int [m, 2], top and left of each patch.
+    margin: what is taken around it. Both in the source's pixels.
     """
 
     source: np.ndarray
     rows: np.ndarray
     corners: np.ndarray
-    size: int
     margin: int
 
     def __getitem__(self, which) -> np.ndarray:
         if np.ndim(which):
             return np.stack([self[int(one)] for one in which])
+        return self._of(self.rows[which], *(self.corners[which] - self.margin))
+
+    def _of(self, row: int, top: int, left: int) -> np.ndarray:
+        """What the source's row holds of the patch that, margin and all, begins there."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Cut(_Patches):
+    """Patches of images, uint8 [n, side, side]; black beyond their edges.
+
+    size: side of a patch without its margin.
+    """
+
+    size: int
+
+    def _of(self, row: int, top: int, left: int) -> np.ndarray:
         side = self.size + 2 * self.margin
         cut = np.zeros((side, side), self.source.dtype)
-        top, left = self.corners[which] - self.margin
         height, width = self.source.shape[1:]
         rows = slice(max(top, 0), min(top + side, height))
         columns = slice(max(left, 0), min(left + side, width))
-        inside = self.source[self.rows[which], rows, columns]
+        inside = self.source[row, rows, columns]
         cut[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inside
         return cut
 
 
-@dataclass(frozen=True)
-class Outlines:
-    """Outlines in the pixels of patches with their margin; see `Cut`."""
+class Outlines(_Patches):
+    """Outlines, float32 [n, k, points, 2], in the pixels of patches with their margin."""
 
-    source: np.ndarray
-    rows: np.ndarray
-    corners: np.ndarray
-    margin: int
-
-    def __getitem__(self, which) -> np.ndarray:
-        if np.ndim(which):
-            return np.stack([self[int(one)] for one in which])
-        left_top = self.corners[which][::-1] - self.margin
-        return (self.source[self.rows[which]] - left_top).astype(np.float32)
+    def _of(self, row: int, top: int, left: int) -> np.ndarray:
+        return (self.source[row] - (left, top)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class PatchPart(Part):
     """Patches that are trained on; a patch is fractured where it shows a fracture's centre.
 
-    size: side of the patches that the network sees. real: float [classes], share of each class
-        among the radiographs.
+    shares: float [classes], of each class among the radiographs.
     """
 
-    size: int
-    real: np.ndarray
+    shares: np.ndarray
+
+    def real_shares(self, classes: int) -> np.ndarray:
+        return self.shares
+
+    def as_shown(self, batch: Batch, negative: int) -> Batch:
+        """What it shows now tells the labels, and a fracture whose centre went out of sight has no
+        box."""
+        seen = in_sight(fracture_centres(batch.outlines), batch.radiographs.shape[-1])
+        labels = torch.where(seen.any(dim=1), 1 - negative, negative)
+        outlines = batch.outlines.masked_fill(~seen[..., None, None], torch.nan)
+        return batch._replace(labels=labels, outlines=outlines)
 
     def plain(self) -> "PatchPart":
-        """The same without margins, as a reading cuts them."""
         tables = {
             name: replace(getattr(self, name), margin=0) for name in ("images", "masks", "outlines")
         }
@@ -109,59 +127,43 @@ def patch_part(part: Part, maps: np.ndarray, size: int, negative: int, seed: int
     could be anywhere, so that such a radiograph has no patches.
     """
     rng = np.random.default_rng(seed)
+    centres = fracture_centres(torch.from_numpy(part.outlines[part.rows])).flip(2).numpy()
     positions, corners = [], []
     for position in np.flatnonzero(part.marked):
         found = [*(looked_at(maps[position], size // STRIDE, LOOKS) * STRIDE)]
-        for centre in _centres(part.outlines[part.rows[position]]):
+        for centre in centres[position][np.isfinite(centres[position, :, 0])]:
             off = rng.uniform(-JITTER, JITTER, (AROUND, 2)) * size
             found += [*_around(centre + off, size)]
         positions += [position] * len(found)
         corners += found
     chosen, corners = np.array(positions), np.array(corners)
     rows, margin = part.rows[chosen], int((MARGIN - 1) / 2 * size) // STRIDE * STRIDE
-    of_masks = (corners // MASK_STRIDE, size // MASK_STRIDE, margin // MASK_STRIDE)
-    outlines = Outlines(part.outlines, rows, corners, margin)
-    plain = replace(outlines, margin=0)[np.arange(len(rows))]
-    seen = fractures_in_sight(torch.from_numpy(plain), size)
+    of_masks = (corners // MASK_STRIDE, margin // MASK_STRIDE, size // MASK_STRIDE)
+    seen = in_sight(torch.from_numpy(centres[chosen] - corners[:, None]), size)
     return PatchPart(
-        images=Cut(part.images, rows, corners, size, margin),
+        images=Cut(part.images, rows, corners, margin, size),
         masks=Cut(part.masks, rows, *of_masks),
-        outlines=outlines,
+        outlines=Outlines(part.outlines, rows, corners, margin),
         rows=np.arange(len(rows)),
         labels=np.where(seen.any(dim=1).numpy(), 1 - negative, negative),
         groups=part.groups[chosen],
         marked=np.ones(len(rows), bool),
         attributes=np.zeros((len(rows), 0), np.float32),
-        size=size,
-        real=np.bincount(part.labels, minlength=2) / len(part),
+        shares=real_shares(part.labels, 2),
     )
 
 
-def relabelled(batch: Batch, negative: int) -> Batch:
-    """An augmented batch of patches: what it shows now tells the labels, and a fracture whose
-    centre went out of sight has no box."""
-    size = batch.radiographs.shape[-1]
-    seen = fractures_in_sight(batch.outlines, size)
-    labels = torch.where(seen.any(dim=1), 1 - negative, negative)
-    outlines = batch.outlines.masked_fill(~seen[..., None, None], torch.nan)
-    return batch._replace(labels=labels, outlines=outlines)
-
-
-def fractures_in_sight(outlines: torch.Tensor, size: int) -> torch.Tensor:
-    """bool [N, k]: whether a fracture's centre lies within 0…size, for outlines [N, k, points, 2],
-    (x, y), NaN where there is none."""
+def fracture_centres(outlines: torch.Tensor) -> torch.Tensor:
+    """Centres (x, y) [N, k, 2] of the boxes of outlines [N, k, points, 2]; NaN where there is none,
+    in the one as in the other."""
     low = outlines.nan_to_num(nan=torch.inf).amin(dim=2)
     high = outlines.nan_to_num(nan=-torch.inf).amax(dim=2)
-    centres = (low + high) / 2
+    return (low + high) / 2
+
+
+def in_sight(centres: torch.Tensor, size: int) -> torch.Tensor:
+    """bool [N, k]: which centres [N, k, 2] lie within 0…size."""
     return ((centres > 0) & (centres < size)).all(dim=2)
-
-
-def _centres(outlines: np.ndarray) -> np.ndarray:
-    """Of each outlined fracture's box: (row, column) [k, 2]."""
-    there = outlines[np.isfinite(outlines[:, 0, 0])]
-    if not len(there):
-        return np.zeros((0, 2))
-    return ((np.nanmin(there, axis=1) + np.nanmax(there, axis=1)) / 2)[:, ::-1]
 
 
 def _around(centres: np.ndarray, size: int) -> np.ndarray:

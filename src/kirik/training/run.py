@@ -155,7 +155,7 @@ def train_network(
     machine.leave()
     if not machine.first:
         return None, machine
-    return _trained(trainer, part, attributes, facts, unreadable), machine
+    return _trained(trainer, attributes, facts, unreadable), machine
 
 
 def _check_overview(index: Index, settings: TrainingSettings) -> None:
@@ -363,16 +363,13 @@ def replace_file(path: Path, text: str) -> None:
 
 def _trained(
     trainer: Trainer,
-    part: Part,
     attributes: tuple[str, ...],
     facts: dict,
     unreadable: dict[str, str],
 ) -> TrainedNetwork:
     network, state, held_out = trainer.averaged, trainer.state, trainer.validation
-    trained_on = trainer.train_part
-    if isinstance(trained_on, PatchPart):
-        part = trained_on = trained_on.plain()
-    fit_scope(network, trained_on, trainer.machine, trainer.settings.seed)
+    part = trainer.train_part.plain()
+    fit_scope(network, part, trainer.machine, trainer.settings.seed)
     some = (held_out or part).rows[:32]
     return TrainedNetwork(
         network,

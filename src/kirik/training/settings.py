@@ -11,6 +11,8 @@ from kirik.errors import SettingsError
 
 Balance = Literal["autoaugment", "weights", "sampler", "none"]
 Policy = Literal["imagenet", "cifar10", "svhn", "radiograph"]
+PLACES = ("weights", "teacher", "overview")
+"""Settings that say where something lies on this machine, which is its own affair."""
 Flag = Annotated[bool, Parameter(negative="--no-")]
 
 
