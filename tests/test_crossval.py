@@ -318,6 +318,10 @@ def test_what_cannot_look_closer_is_told_before_anything_is_decoded(made, tmp_pa
         assert kirik(*words, *flags) == 2
         assert told in capsys.readouterr().err
         assert not (tmp_path / "new").exists()
+    whole = ["crossval", data, "--split", split, *TINY, "--out", tmp_path / "new"]
+    assert kirik(*whole, "--overview", out / "fold1") == 2  # a run of one fold serves no other
+    assert "would leak it" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
     blind = tmp_path / "blind"
     assert kirik(*words[:-1], blind, "--no-masks", "--validation", 0) == 0
     assert kirik(*words, "--overview", blind, "--validation", 0) == 2

@@ -104,7 +104,8 @@ def cross_validate(
     settings: their `validation` is set to 0: the folds left out choose, so all the rest trains.
     final: `single` trains one more network on all of dev; `average` joins the folds' networks.
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
-    Raises SettingsError if the split has no folds, else what training and reading raise.
+    Raises SettingsError if the split has no folds, or a run that is built on has none for one of
+    them, else what training and reading raise.
     """
     from kirik.training.run import replace_file, to_toml
     from kirik.training.runs import is_run
@@ -113,6 +114,7 @@ def cross_validate(
     if not split.folds:
         raise SettingsError(f"split {split.name} has no folds; make one with kirik data split")
     settings = settings.model_copy(update={"validation": 0.0})
+    _check_built_on(settings, directory, split)
     index = load_index(data)
     parts = []
     for fold in split.folds:
@@ -152,6 +154,19 @@ def cross_validate(
         _run(data, settings, run, split, None, language, console)
         bundles = [load_bundle(run)]
     return metrics, _finish(directory, bundles, choose(read), metrics, examples)
+
+
+def _check_built_on(settings: TrainingSettings, directory: Path, split: Split) -> None:
+    """Before the first fold trains for an hour: that there is a run to build on for the last one,
+    too. A fold that was begun is left to its own."""
+    from kirik.training.runs import find_run, is_run
+
+    begun = {fold for fold in split.folds if (directory / f"fold{fold}" / "run.json").is_file()}
+    for name in PLACES:
+        place = getattr(settings, name)
+        if place and is_run(folder := Path(place).expanduser()):
+            for fold in sorted(set(split.folds) - begun):
+                find_run(folder, fold, f"--{name}")
 
 
 def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:
