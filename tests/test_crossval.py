@@ -255,7 +255,10 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     manifest = load_bundle(pooled / "fold2" / "bundle").manifest
     assert manifest.members == ("tiny-fold2", "other-fold2")
     bundle = load_bundle(pooled / "bundle")
-    assert len(bundle.members) == 6
+    assert bundle.manifest.members == ("tiny", "other")
+    made_of = [(m.manifest.kind, m.manifest.provenance.get("fold")) for m in bundle.members]
+    assert made_of == [("network", None), ("average", None)]
+    assert len(bundle.members[1].members) == 3
     metrics = json.loads((pooled / "report" / "metrics.json").read_text())
     assert metrics["fracture"]["cross_fitted"] is True
     assert metrics["facts"]["averages"] == ["tiny", "other"]
@@ -285,11 +288,12 @@ def test_what_was_not_cross_validated_on_the_split_is_not_averaged(made, tmp_pat
 def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, capsys):
     data, split, out, _ = made
     words = ["crossval", data, "--split", split, *TINY, "--bootstrap", 20]
-    closer = [*words, "--overview", out, "--looks", 3]
+    closer = [*words, "--overview", out, "--looks", 3, "--looks-from", 0.001]
     for final in ("single", "average"):
         assert kirik(*closer, "--out", tmp_path / "closer", "--final", final) == 0
     single = load_bundle(tmp_path / "closer" / "all").manifest
     assert (single.kind, single.looks, single.preprocessing.size) == ("cascade", 3, 256)
+    assert single.looks_from == 0.001
     assert single.provenance["settings"]["overview"] == "tiny"
     average = load_bundle(tmp_path / "closer" / "bundle")
     assert [member.manifest.kind for member in average.members] == ["cascade"] * 3

@@ -1,7 +1,7 @@
 """The average of several cross-validated models, measured as honestly as each of them.
 
 What reads a fold is the average of the networks that never saw it, one of each model, calibrated
-by what its own model chose on the other folds. The bundle joins all networks of all folds.
+by what its own model chose on the other folds. The bundle joins the models' own bundles.
 
 DIR/fold1/bundle …     the average that reads the fold
 DIR/fold1/read.csv …   what it said of the fold, before the average's own calibration
@@ -86,7 +86,7 @@ def average_cross_validated(
     parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
     read = concat(parts)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
-        whole = _average(models, split.folds, Path(folder) / directory.resolve().name, examples)
+        whole = _joined(models, split.folds, Path(folder) / directory.resolve().name, examples)
         cost = cost_of(whole) | {"megabytes": megabytes(whole)}
         cost |= reading_rate(whole, index, split)
         facts = facts_of(
@@ -120,6 +120,23 @@ def _check(runs: Sequence[Path], split: Split) -> None:
                     f"{run}: was made on the split {facts.get('split')}, not on {split.name}; "
                     "average models of one split"
                 )
+
+
+def _joined(
+    models: Sequence[_Model], folds: Sequence[int], place: Path, examples: Sequence[Radiograph]
+) -> Bundle:
+    """Write the average of the models as `kirik crossval` finished each: its bundle, or all its
+    folds' networks where it was to make none."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = []
+        for model in models:
+            finished = model.folder / "bundle"
+            if not finished.is_dir():
+                finished = Path(folder) / model.folder.resolve().name
+                _average([model], folds, finished, examples)
+            own.append(finished)
+        facts = shared_provenance(load_bundle(own[0]))
+        return average_bundles(own, place, place.name, provenance=facts)
 
 
 def _average(

@@ -94,6 +94,8 @@ class Manifest(BaseModel):
     members, weights: of an average; weights are relative, and equal where there are none. A
         cascade's members are the network for the whole radiograph and the one for patches.
     looks: of a cascade: how many patches of a radiograph its second network sees.
+    looks_from: of a cascade: the probability of a fracture, by its first network, from which the
+        second one looks; 0 where it always does.
     scope: None where nothing is refused. An average's members' strangeness is divided by their own
         thresholds before it is averaged.
     attributes: what the graph tells beside the classes, such as `region:hand` or `hardware`.
@@ -120,6 +122,7 @@ class Manifest(BaseModel):
     members: tuple[_Folder, ...] = ()
     weights: tuple[_Positive, ...] = ()
     looks: int | None = Field(default=None, ge=1, le=64)
+    looks_from: float = Field(default=0, ge=0, lt=0.5)
     network: _Text
     provenance: dict[str, Any] = {}
 
@@ -133,7 +136,9 @@ class Manifest(BaseModel):
             raise ValueError("operating_points and a negative class go together")
         if (self.kind == "network") == bool(self.members):
             raise ValueError('kinds "average" and "cascade" have members, "network" has none')
-        if (self.kind == "cascade") != (self.looks is not None):
+        if (self.kind == "cascade") != (self.looks is not None) or (
+            self.looks_from and self.looks is None
+        ):
             raise ValueError('looks belong to kind "cascade", and to that alone')
         if len(set(self.members)) < len(self.members):
             raise ValueError("two members have the same name")
@@ -302,6 +307,7 @@ def cascade_bundles(
     name: str,
     *,
     looks: int,
+    looks_from: float = 0,
     temperature: float = 1.0,
     operating_points: OperatingPoints | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -327,6 +333,7 @@ def cascade_bundles(
         attributes=overview.manifest.attributes,
         members=("overview", "closer"),
         looks=looks,
+        looks_from=looks_from,
         network=f"{overview.manifest.network} + {closer.manifest.network}",
         provenance=dict(provenance or {}),
     )

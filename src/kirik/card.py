@@ -31,13 +31,19 @@ def _purpose(manifest: Manifest) -> list[str]:
         "network": f"A {manifest.network} network",
         "average": f"An average of {len(manifest.members)} models",
         "cascade": f"A cascade of two networks ({manifest.network}), one for the whole radiograph "
-        f"and one that looks closer at {manifest.looks} places of it,",
+        f"and one that looks closer at {manifest.looks} places of it{_spared(manifest)},",
     }[manifest.kind]
     return [
         f"{what} that tells {classes} apart on plain radiographs. It is for "
         "research and decision support by trained people. It is not a medical device, and a "
         "reading never replaces a radiologist's.",
     ]
+
+
+def _spared(manifest: Manifest) -> str:
+    if not manifest.looks_from:
+        return ""
+    return f" unless the first holds a fracture for less probable than {manifest.looks_from:g}"
 
 
 def _training(manifest: Manifest) -> list[str]:

@@ -167,6 +167,7 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
             Path(folder) / "cascade",
             closer.name,
             looks=facts["settings"]["looks"],
+            looks_from=facts["settings"].get("looks_from", 0),
             operating_points=closer.operating_points,
             provenance=facts,
         )

@@ -58,6 +58,70 @@ def test_a_calibrated_cascade_is_less_sure(cascade, tmp_path):
     assert odds[0] / odds[1] == pytest.approx(2.5, rel=1e-3)
 
 
+def film(level: int) -> np.ndarray:
+    """A film, uint8, of one level but for a small bright square."""
+    pixels = spot(160, 352)
+    pixels[pixels == 40] = level
+    return pixels
+
+
+def overview_says(pixels: np.ndarray) -> float:
+    return 1 / (1 + np.exp(-GAIN * (pixels.mean() / 255 - 0.5)))
+
+
+@pytest.fixture
+def sparing(cascade, tmp_path):
+    return cascade_bundles(*cascade.members, tmp_path / "spare", "spare", looks=3, looks_from=0.05)
+
+
+def test_nobody_looks_closer_where_the_overview_finds_a_fracture_improbable(sparing):
+    pixels = film(40)
+    whole = overview_says(pixels)
+    assert whole < 0.05
+    reading = Classifier(sparing, findings_from=0.01).read(pixels)
+    odds = whole / (1 - whole) * 0.01 / 0.99
+    assert reading.probability == pytest.approx(odds / (1 + odds), rel=0.06)
+    assert reading.findings == ()
+    assert reading.evidence.max() == 0
+
+
+def test_where_the_overview_suspects_one_sparing_changes_nothing(cascade, sparing):
+    pixels = film(100)
+    assert overview_says(pixels) > 0.1
+    always, mostly = (load_model(bundle.path).read(pixels) for bundle in (cascade, sparing))
+    assert always.probability == mostly.probability
+    assert np.array_equal(always.evidence, mostly.evidence)
+
+
+def test_what_is_seen_closer_sets_in_gradually(cascade, tmp_path):
+    pixels = film(90)
+    whole = overview_says(pixels)
+    said = []
+    for start in (1.001, 0.999, 0.75, 0.501, 0.499, 0):
+        spared = cascade_bundles(
+            *cascade.members, tmp_path / f"{start}", "s", looks=3, looks_from=start * whole
+        )
+        said.append(load_model(spared.path).read(pixels))
+    probabilities = [reading.probability for reading in said]
+    assert probabilities == sorted(probabilities)
+    assert probabilities[0] == pytest.approx(probabilities[1], rel=0.02)
+    assert probabilities[3] == pytest.approx(probabilities[4], rel=0.02)
+    assert probabilities[4] == probabilities[5]
+    assert probabilities[5] > 2 * probabilities[0]
+    heights = [float(reading.evidence.max()) for reading in said]
+    assert heights[0] == 0
+    assert heights == sorted(heights)
+
+
+def test_spared_or_not_a_radiograph_is_read_as_if_alone(sparing, save_radiograph):
+    films = [save_radiograph(f"{i}.png", film(level)) for i, level in enumerate((20, 100, 60, 120))]
+    classifier = load_model(sparing.path)
+    alone = [classifier.read(one) for one in films]
+    many = list(classifier.read_many(films, batch_size=4))
+    assert [r.probability for r in many] == [r.probability for r in alone]
+    assert all(np.array_equal(a.evidence, b.evidence) for a, b in zip(many, alone, strict=True))
+
+
 @pytest.mark.parametrize("place", [(160, 352), (40, 40), (470, 256)])
 def test_the_finding_lies_where_the_second_network_saw_it(cascade, place):
     reading = Classifier(cascade, findings_from=0.3).read(spot(*place))
@@ -134,3 +198,6 @@ def test_looks_belong_to_a_cascade_alone(cascade):
         Manifest(**(said | {"looks": None}))
     with pytest.raises(ValueError, match="looks belong to kind"):
         Manifest(**(said | {"kind": "average"}))
+    alone = said | {"kind": "network", "members": (), "looks": None, "looks_from": 0.1}
+    with pytest.raises(ValueError, match="looks belong to kind"):
+        Manifest(**alone)

@@ -13,6 +13,9 @@ from kirik.preprocessing import Preprocessing
 from kirik.reading.network import Inputs, Network, Scores, map_side, softmax
 from kirik.reading.patches import cut, looked_at, pasted, resampled
 
+UNSEEN = 0.01
+"""Probability of a fracture in a patch that nobody looked at: about that of an unsuspicious one."""
+
 
 class Average:
     """A bundle of kind "average": the mean of its members' calibrated probabilities and maps."""
@@ -93,6 +96,9 @@ class Cascade:
     The probability joins what the first says of the radiograph with what the second says of the
     most suspicious patch: the product of both, brought to a sum of 1 (a logarithmic opinion pool:
     Heskes, NIPS 1997), then calibrated. Attributes and strangeness are the first's.
+
+    Where the first holds a fracture for less probable than `looks_from`, nobody looks closer, as
+    Viola and Jones (2001, doi:10.1109/CVPR.2001.990517) pass over what an early stage rejects.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
@@ -106,9 +112,42 @@ class Cascade:
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
         whole = self._overview.run(inputs)
-        images, side = inputs[self.manifest.preprocessing], self._patch.size
-        maps = resampled(whole.evidence, map_side(self.manifest))
-        stride = self.manifest.evidence.stride
+        weight = self._weight(1 - whole.probabilities[:, self.manifest.negative])
+        patch = np.tile(self._unseen(), (len(weight), 1))
+        side = map_side(self.manifest)
+        evidence = np.zeros((len(weight), side, side), np.float32)
+        boxes = np.ones((len(weight), 4, side, side), np.float32)
+        rows = np.flatnonzero(weight > 0)
+        if len(rows):
+            images = inputs[self.manifest.preprocessing][rows]
+            maps = resampled(whole.evidence[rows], side)
+            patch[rows], evidence[rows], boxes[rows] = self._look(images, maps, weight[rows])
+        probabilities = self._pooled(whole.probabilities, patch, weight)
+        return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
+
+    def _weight(self, suspected: np.ndarray) -> np.ndarray:
+        """How much a closer look counts, 0…1: it sets in over the odds from `looks_from` to twice
+        that, so that a hair's breadth does not decide."""
+        start = self.manifest.looks_from
+        if not start:
+            return np.ones(len(suspected))
+        begin, full, own = (_log_odds(p) for p in (start, 2 * start, suspected))
+        return np.clip(np.nan_to_num((own - begin) / (full - begin)), 0, 1)
+
+    def _unseen(self) -> np.ndarray:
+        """What counts as said of a patch where nobody looked: float [classes]."""
+        shares = np.full(len(self.manifest.classes), UNSEEN / (len(self.manifest.classes) - 1))
+        shares[self.manifest.negative] = 1 - UNSEEN
+        return shares
+
+    def _look(
+        self, images: np.ndarray, maps: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The most suspicious patch's probabilities, and evidence and boxes, of m radiographs.
+
+        images: uint8 [m, size, size]. maps: the first network's evidence. weight: float [m].
+        """
+        side, stride = self._patch.size, self.manifest.evidence.stride
         corners = np.stack([looked_at(one, side // stride, self.manifest.looks) for one in maps])
         closer = self._closer.run({self._patch: cut(images, corners * stride, side)})
         said, seen, sides = (
@@ -117,13 +156,20 @@ class Cascade:
         )
         suspected = 1 - said[..., self.manifest.negative]
         most = said[np.arange(len(said)), suspected.argmax(axis=1)]
-        evidence, boxes = pasted(maps, corners, suspected, seen, sides)
-        probabilities = self._pooled(whole.probabilities, most)
-        return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
+        return most, *pasted(maps, corners, suspected * weight[:, None], seen, sides)
 
-    def _pooled(self, whole: np.ndarray, patch: np.ndarray) -> np.ndarray:
-        logs = np.log(np.maximum(whole, 1e-12)) + np.log(np.maximum(patch, 1e-12))
+    def _pooled(self, whole: np.ndarray, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        whole, patch, unseen = (
+            np.log(np.maximum(said, 1e-12)) for said in (whole, patch, self._unseen())
+        )
+        share = weight[:, None]
+        logs = whole + share * patch + (1 - share) * unseen
         return softmax(logs / self.manifest.temperature)
+
+
+def _log_odds(probability):
+    limited = np.clip(probability, 1e-12, 1 - 1e-12)
+    return np.log(limited / (1 - limited))
 
 
 def open_model(

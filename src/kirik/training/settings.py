@@ -71,6 +71,10 @@ class TrainingSettings(BaseModel):
     looks: int = Field(default=4, ge=1, le=64)
     """With --overview, how many patches of a radiograph are looked at."""
 
+    looks_from: float = Field(default=0, ge=0, lt=0.5)
+    """With --overview, the probability of a fracture from which the model looks closer: below it,
+    it goes by the overview alone, which is quicker. 0 looks closer always."""
+
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
 
