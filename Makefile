@@ -3,7 +3,7 @@
 # make serve           open the reading room on http://127.0.0.1:8000/ (more flags: ARGS='--port 80')
 # make test            set up everything and run all tests
 # make small DATA=DIR WEIGHTS=DIR   the shipped model `small` again, from FracAtlas and ImageNet weights
-# make best DATA=DIR WEIGHTS=DIR    `best` after it
+# make best DATA=DIR WEIGHTS=DIR    the same for `best`
 # make fuzz            read a hundred thousand damaged files
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ ARGS :=
 # Not ?=: desktops set LANGUAGE for gettext.
 LANGUAGE := en
 
-.PHONY: demo serve test lint small best fuzz clean
+.PHONY: demo serve test lint overview small best fuzz clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -50,18 +50,23 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-# One and a half hours on two cores.
-small: $(VENV)/.train
+# The networks that see whole radiographs: one and a half hours on two cores.
+overview: $(VENV)/.train
 	$(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --network mobilenet \
 	  --weights '$(or $(WEIGHTS),hub)' --balance sampler --batch-size 16 \
-	  --size 352 --epochs 8 --learning-rate 0.0004 --freeze 4 --box-weight 0.2 --out runs/small
+	  --size 352 --epochs 8 --learning-rate 0.0004 --freeze 4 --box-weight 0.2 --out runs/overview
 
-# Small's networks, and beside each one that looks closer: another hour.
-best: small
-	$(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --network mobilenet \
+CLOSER = $(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --network mobilenet \
 	  --weights '$(or $(WEIGHTS),hub)' --balance sampler --batch-size 32 \
 	  --size 128 --epochs 4 --learning-rate 0.0008 --freeze 2 --box-weight 1 \
-	  --overview runs/small --out runs/best --final average
+	  --overview runs/overview
+
+# Beside each one that looks closer: another hour and a quarter.
+small: overview
+	$(CLOSER) --looks 2 --looks-from 0.02 --out runs/small
+
+best: overview
+	$(CLOSER) --looks 4 --out runs/best --final average
 
 # A hundred thousand damaged files: about half an hour on two cores.
 fuzz: $(VENV)/.test

@@ -259,6 +259,8 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     made_of = [(m.manifest.kind, m.manifest.provenance.get("fold")) for m in bundle.members]
     assert made_of == [("network", None), ("average", None)]
     assert len(bundle.members[1].members) == 3
+    card = bundle.read("card.md").decode()
+    assert "members/tiny/card.md" in card
     metrics = json.loads((pooled / "report" / "metrics.json").read_text())
     assert metrics["fracture"]["cross_fitted"] is True
     assert metrics["facts"]["averages"] == ["tiny", "other"]

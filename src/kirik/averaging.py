@@ -135,7 +135,13 @@ def _joined(
                 finished = Path(folder) / model.folder.resolve().name
                 _average([model], folds, finished, examples)
             own.append(finished)
-        facts = shared_provenance(load_bundle(own[0]))
+        shared = load_bundle(own[0]).manifest.provenance
+        facts = {
+            key: shared[key]
+            for key in ("split", "split_sha256", "data_sha256", "versions")
+            if key in shared
+        }
+        facts["averages"] = [model.folder.resolve().name for model in models]
         return average_bundles(own, place, place.name, provenance=facts)
 
 

@@ -48,6 +48,8 @@ def _spared(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> list[str]:
     facts = manifest.provenance
+    if facts.get("averages"):
+        return _made_of(manifest)
     settings = facts.get("settings", {})
     fold = "none left out" if facts.get("fold") is None else f"without fold {facts['fold']}"
     chosen = (
@@ -68,9 +70,22 @@ def _training(manifest: Manifest) -> list[str]:
         f"classes balanced by {settings.get('balance')}; SHA-256 of the data "
         f"{facts.get('data_sha256')}",
     ]
-    if str(facts.get("split", "")).startswith("fracatlas"):
-        found.insert(0, FRACATLAS)
-    return found
+    return [*_data_set(facts), *found]
+
+
+def _made_of(manifest: Manifest) -> list[str]:
+    """Of an average of models that were trained in several ways."""
+    facts = manifest.provenance
+    cards = [f"{name} (members/{name}/card.md)" for name in manifest.members]
+    return [
+        *_data_set(facts),
+        f"split {facts.get('split')}; SHA-256 of the data {facts.get('data_sha256')}",
+        f"how each of its models was trained is on their own cards: {', '.join(cards)}",
+    ]
+
+
+def _data_set(facts: dict) -> list[str]:
+    return [FRACATLAS] if str(facts.get("split", "")).startswith("fracatlas") else []
 
 
 def _decisions(manifest: Manifest) -> list[str]:
@@ -109,9 +124,9 @@ _NAMES = {
 
 
 _OF_ONE = (
-    "The figures are those of its models, each alone on the fold left out. The average has none "
-    "of its own on these radiographs, as its models were trained on each other's folds; to "
-    "measure it takes radiographs that none of them saw."
+    "The figures are those of networks that never saw the fold that they read. All networks of "
+    "this model together saw every radiograph here; to measure the whole takes radiographs that "
+    "none of them saw."
 )
 
 

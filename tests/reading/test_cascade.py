@@ -78,11 +78,13 @@ def test_nobody_looks_closer_where_the_overview_finds_a_fracture_improbable(spar
     pixels = film(40)
     whole = overview_says(pixels)
     assert whole < 0.05
-    reading = Classifier(sparing, findings_from=0.01).read(pixels)
+    reading = Classifier(sparing, findings_from=0.05).read(pixels)
     odds = whole / (1 - whole) * 0.01 / 0.99
     assert reading.probability == pytest.approx(odds / (1 + odds), rel=0.06)
     assert reading.findings == ()
-    assert reading.evidence.max() == 0
+    assert 0 < reading.evidence.max() < 0.05
+    assert abs(reading.peak.x - 352) <= 48
+    assert abs(reading.peak.y - 160) <= 48
 
 
 def test_where_the_overview_suspects_one_sparing_changes_nothing(cascade, sparing):
@@ -109,8 +111,9 @@ def test_what_is_seen_closer_sets_in_gradually(cascade, tmp_path):
     assert probabilities[4] == probabilities[5]
     assert probabilities[5] > 2 * probabilities[0]
     heights = [float(reading.evidence.max()) for reading in said]
-    assert heights[0] == 0
-    assert heights == sorted(heights)
+    assert heights[0] == pytest.approx(heights[1], abs=0.05)
+    assert heights[0] < 0.05
+    assert heights[1:] == sorted(heights[1:])
 
 
 def test_spared_or_not_a_radiograph_is_read_as_if_alone(sparing, save_radiograph):

@@ -113,6 +113,8 @@ class OnnxRuntime(SideBySide):
         options.inter_op_num_threads = 1
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
+        # Threads that wait busily for this network's next run would hold up another network's.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         return onnxruntime.InferenceSession(self._graph, options, providers=self._providers)
 
     @cached_property

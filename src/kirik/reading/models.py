@@ -114,14 +114,18 @@ class Cascade:
         whole = self._overview.run(inputs)
         weight = self._weight(1 - whole.probabilities[:, self.manifest.negative])
         patch = np.tile(self._unseen(), (len(weight), 1))
-        side = map_side(self.manifest)
-        evidence = np.zeros((len(weight), side, side), np.float32)
-        boxes = np.ones((len(weight), 4, side, side), np.float32)
+        maps = resampled(whole.evidence, map_side(self.manifest))
+        # As `pasted` would have it of patches that show nothing: faint, but with a peak.
+        unlooked = UNSEEN**2 * (1 - weight)[:, None, None]
+        evidence = np.cbrt(maps * unlooked).astype(np.float32)
+        boxes = np.ones((len(weight), 4, *maps.shape[1:]), np.float32)
         rows = np.flatnonzero(weight > 0)
         if len(rows):
             images = inputs[self.manifest.preprocessing][rows]
-            maps = resampled(whole.evidence[rows], side)
-            patch[rows], evidence[rows], boxes[rows] = self._look(images, maps, weight[rows])
+            patch[rows], seen, sides = self._look(images, maps[rows], weight[rows])
+            higher = seen >= evidence[rows]
+            evidence[rows] = np.where(higher, seen, evidence[rows])
+            boxes[rows] = np.where(higher[:, None], sides, 1)
         probabilities = self._pooled(whole.probabilities, patch, weight)
         return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
 
