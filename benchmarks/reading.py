@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -32,12 +33,14 @@ from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from pydicom.uid import generate_uid as uid
 
-from kirik.bundle import GRAPH
 from kirik.errors import SettingsError
 from kirik.files import find_files
-from kirik.reading.classifier import load_model
+from kirik.reading.classifier import Classifier, load_model
 from kirik.reading.cores import usable_cores
 from kirik.reading.engines import CPU
+from kirik.reading.models import Cascade
+from kirik.reading.network import Network
+from kirik.reading.prepare import Prepared
 from kirik.reading.reading import Reading
 
 BATCH = 16
@@ -62,8 +65,10 @@ def main(
     files = [r.source for r in classifier.read_many(files) if isinstance(r, Reading)]
     folder = tempfile.TemporaryDirectory()
     films = [as_dicom(path, Path(folder.name)) for path in files]
-    size = classifier.manifest.preprocessing.size
-    torch_name, keras_name = FAMILIES[classifier.manifest.network]
+    # Peers have one network, as wide as the first that kirik runs.
+    first = networks_of(classifier)[0].manifest
+    size = first.preprocessing.size
+    torch_name, keras_name = FAMILIES[first.network]
     jobs = {
         "kirik, file by file": (kirik_files, model, files),
         "kirik, many": (kirik_many, model, "onnxruntime", files),
@@ -175,26 +180,46 @@ def as_dicom(path: Path, folder: Path) -> Path:
     return target
 
 
+def networks_of(classifier: Classifier) -> list[Network]:
+    """Its network, or a cascade's two."""
+    model = classifier._model
+    return [model._overview, model._closer] if isinstance(model, Cascade) else [model]
+
+
 def ready_tensors(model: Path, batch: int | None, files: list[Path]) -> Callable:
-    """The network alone: a session as ONNX Runtime opens it, in batches of this size; where None,
-    as kirik runs it, one radiograph a thread."""
+    """The networks alone, on the tensors that they get for these files: a session as ONNX Runtime
+    opens it, in batches of this size; where None, as kirik runs it, one radiograph a thread."""
     classifier = load_model(model, gate=False)
     prepared = [one for path in files for one in classifier.prepare(path)]
-    [setting] = prepared[0].inputs
-    tensors = np.stack([one.inputs[setting] for one in prepared])[:, None]
-    names = list(classifier._model._outputs)
-    if batch is None:
-        engine = classifier._model._engine
-        return lambda: engine.run(names, tensors)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    session = onnxruntime.InferenceSession(classifier.bundle.read(GRAPH), options, [CPU])
-
-    def run():
+    jobs = []
+    for network in networks_of(classifier):
+        names, tensors = list(network._outputs), inputs_of(network, classifier, prepared)
+        if batch is None:
+            jobs.append(partial(network._engine.run, names, tensors))
+            continue
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = usable_cores()
+        graph = network._where.read_bytes()
+        session = onnxruntime.InferenceSession(graph, options, [CPU])
         for start in range(0, len(tensors), batch):
-            session.run(names, {"radiograph": tensors[start : start + batch]})
+            feed = {"radiograph": tensors[start : start + batch]}
+            jobs.append(partial(session.run, names, feed))
+    return lambda: [job() for job in jobs]
 
-    return run
+
+def inputs_of(network: Network, classifier: Classifier, prepared: list[Prepared]) -> np.ndarray:
+    """All that a network is given for these radiographs: uint8 [n, 1, size, size]."""
+    given, run = [], network._engine.run
+
+    def recorded(names, radiographs):
+        given.append(radiographs)
+        return run(names, radiographs)
+
+    network._engine.run = recorded
+    for one in prepared:
+        classifier.judge([one])
+    network._engine.run = run
+    return np.concatenate(given)
 
 
 def _tensor(path: Path, size: int) -> np.ndarray:
@@ -346,9 +371,13 @@ def network_memory(model: Path, how: str) -> int:
 
 def _growth(model: Path, how: str) -> int:
     classifier = load_model(model, gate=False)
-    names, engine = list(classifier._model._outputs), classifier._model._engine
-    size = classifier.manifest.preprocessing.size
-    session = onnxruntime.InferenceSession(classifier.bundle.read(GRAPH), providers=[CPU])
+    network = networks_of(classifier)[0]
+    names, engine, size = (
+        list(network._outputs),
+        network._engine,
+        network.manifest.preprocessing.size,
+    )
+    session = onnxruntime.InferenceSession(network._where.read_bytes(), providers=[CPU])
     batch = np.zeros((BATCH, 1, size, size), np.uint8)
     before = _proportional(os.getpid())
     for _ in range(3):
