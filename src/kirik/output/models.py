@@ -41,4 +41,5 @@ def _figure(figure: Sequence[float | None] | None) -> str:
     if not figure or figure[0] is None:
         return "–"
     value, low, high = figure
-    return f"{value:.3f}" + ("" if low is None else f" ({low:.3f}–{high:.3f})")
+    # The interval below, so that a table of three figures fits a terminal of 80 columns.
+    return f"{value:.3f}" + ("" if low is None else f"\n{low:.3f}–{high:.3f}")
