@@ -85,7 +85,8 @@ def halved(
 
 
 def cost_of(bundle: Bundle) -> dict[str, float]:
-    """What a bundle's networks cost together: see `kirik.training.cost`."""
+    """What a bundle's networks cost together, a cascade's where it looks closer: see
+    `kirik.training.cost`."""
     from kirik.training.cost import network_cost
     from kirik.training.settings import TrainingSettings
 
@@ -133,7 +134,7 @@ def summary_of(metrics: Metrics) -> dict:
     """The out-of-fold figures that a model card names, as [value, low, high]."""
     figures = dict(metrics["fracture"] or metrics["by_class"]) | metrics.get("localization", {})
     return {
-        name: [None if v is None else round(v, 4) for v in figures[name].values()]
+        name: [None if v is None else round(v, 6) for v in figures[name].values()]
         for name in _SUMMED
         if isinstance(figures.get(name), dict)
     }
