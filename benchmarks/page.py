@@ -34,11 +34,18 @@ def of_reading(said: dict) -> dict:
         return f"{rates[way] / rates[peer]:.2f}" if peer in rates else "–"
 
     keras_cold = said.get("keras_cold_seconds")
+    size, closer = (said["model"][name] for name in ("size", "closer_size"))
+    cascade = closer != size
     return {
+        "closer": f"; that kirik prepares {closer} pixels besides and looks closer where the first "
+        "finds a fracture not improbable counts against it"
+        if cascade
+        else "",
+        "closer_tensors": ", the second network's among them" if cascade else "",
         "processor": said["machine"]["processor"],
         "cores": said["machine"]["cores"],
         "model": said["model"]["name"],
-        "size": said["model"]["size"],
+        "size": size,
         "files": said["files"],
         "rounds": said["rounds"],
         "megapixels": said["megapixels"],

@@ -85,7 +85,11 @@ def main(
     rates = {name: len(files) / taken for name, taken in in_turns(jobs, rounds).items()}
     result = {
         "machine": {"cores": usable_cores(), "processor": processor()},
-        "model": {"name": classifier.name, "size": size},
+        "model": {
+            "name": classifier.name,
+            "size": size,
+            "closer_size": classifier.manifest.preprocessing.size,
+        },
         "files": len(files),
         "rounds": rounds,
         "megapixels": round(float(np.mean([megapixels(path) for path in files])), 2),
@@ -372,11 +376,8 @@ def network_memory(model: Path, how: str) -> int:
 def _growth(model: Path, how: str) -> int:
     classifier = load_model(model, gate=False)
     network = networks_of(classifier)[0]
-    names, engine, size = (
-        list(network._outputs),
-        network._engine,
-        network.manifest.preprocessing.size,
-    )
+    names, engine = list(network._outputs), network._engine
+    size = network.manifest.preprocessing.size
     session = onnxruntime.InferenceSession(network._where.read_bytes(), providers=[CPU])
     batch = np.zeros((BATCH, 1, size, size), np.uint8)
     before = _proportional(os.getpid())

@@ -136,11 +136,7 @@ def _joined(
                 _average([model], folds, finished, examples)
             own.append(finished)
         shared = load_bundle(own[0]).manifest.provenance
-        facts = {
-            key: shared[key]
-            for key in ("split", "split_sha256", "data_sha256", "versions")
-            if key in shared
-        }
+        facts = {key: shared[key] for key in ("split", "split_sha256", "data_sha256", "versions")}
         facts["averages"] = [model.folder.resolve().name for model in models]
         return average_bundles(own, place, place.name, provenance=facts)
 

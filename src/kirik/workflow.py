@@ -167,7 +167,7 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
             Path(folder) / "cascade",
             closer.name,
             looks=facts["settings"]["looks"],
-            looks_from=facts["settings"].get("looks_from", 0),
+            looks_from=facts["settings"]["looks_from"],
             operating_points=closer.operating_points,
             provenance=facts,
         )

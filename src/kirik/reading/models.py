@@ -10,7 +10,7 @@ import numpy as np
 
 from kirik.bundle import Bundle
 from kirik.preprocessing import Preprocessing
-from kirik.reading.network import Inputs, Network, Scores, map_side, softmax
+from kirik.reading.network import Inputs, Network, Scores, map_side, softmax, within
 from kirik.reading.patches import cut, looked_at, pasted, resampled
 
 UNSEEN = 0.01
@@ -36,7 +36,7 @@ class Average:
         mean = sum(weight * score.probabilities for weight, score in pairs)
         if self.manifest.temperature != 1:
             # Pool, then calibrate (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792).
-            mean = softmax(np.log(np.maximum(mean, 1e-12)) / self.manifest.temperature)
+            mean = softmax(_log(mean) / self.manifest.temperature)
         evidence, boxes = self._maps(pairs)
         return Scores(mean, evidence, boxes, self._attributes(pairs), self._strangeness(pairs))
 
@@ -107,13 +107,17 @@ class Cascade:
             open_model(member, threads, providers, engine) for member in bundle.members
         )
         self._patch: Preprocessing = self._closer.manifest.preprocessing
+        # What counts as said of a patch where nobody looked: float [classes].
+        unseen = np.full(len(self.manifest.classes), UNSEEN / (len(self.manifest.classes) - 1))
+        unseen[self.manifest.negative] = 1 - UNSEEN
+        self._unseen = _log(unseen)
         self.wants = self._overview.wants | {bundle.manifest.preprocessing}
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
         whole = self._overview.run(inputs)
         weight = self._weight(1 - whole.probabilities[:, self.manifest.negative])
-        patch = np.tile(self._unseen(), (len(weight), 1))
+        patch = np.tile(self._unseen, (len(weight), 1))
         maps = resampled(whole.evidence, map_side(self.manifest))
         # As `pasted` would have it of patches that show nothing: faint, but with a peak.
         unlooked = UNSEEN**2 * (1 - weight)[:, None, None]
@@ -126,7 +130,7 @@ class Cascade:
             higher = seen >= evidence[rows]
             evidence[rows] = np.where(higher, seen, evidence[rows])
             boxes[rows] = np.where(higher[:, None], sides, 1)
-        probabilities = self._pooled(whole.probabilities, patch, weight)
+        probabilities = softmax((_log(whole.probabilities) + patch) / self.manifest.temperature)
         return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
 
     def _weight(self, suspected: np.ndarray) -> np.ndarray:
@@ -136,18 +140,13 @@ class Cascade:
         if not start:
             return np.ones(len(suspected))
         begin, full, own = (_log_odds(p) for p in (start, 2 * start, suspected))
-        return np.clip(np.nan_to_num((own - begin) / (full - begin)), 0, 1)
-
-    def _unseen(self) -> np.ndarray:
-        """What counts as said of a patch where nobody looked: float [classes]."""
-        shares = np.full(len(self.manifest.classes), UNSEEN / (len(self.manifest.classes) - 1))
-        shares[self.manifest.negative] = 1 - UNSEEN
-        return shares
+        return within((own - begin) / (full - begin), 1)
 
     def _look(
         self, images: np.ndarray, maps: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The most suspicious patch's probabilities, and evidence and boxes, of m radiographs.
+        """What counts as said of the most suspicious patch, as logarithms of probabilities, and
+        evidence and boxes, of m radiographs.
 
         images: uint8 [m, size, size]. maps: the first network's evidence. weight: float [m].
         """
@@ -159,21 +158,18 @@ class Cascade:
             for values in (closer.probabilities, closer.evidence, closer.boxes)
         )
         suspected = 1 - said[..., self.manifest.negative]
-        most = said[np.arange(len(said)), suspected.argmax(axis=1)]
-        return most, *pasted(maps, corners, suspected * weight[:, None], seen, sides)
-
-    def _pooled(self, whole: np.ndarray, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        whole, patch, unseen = (
-            np.log(np.maximum(said, 1e-12)) for said in (whole, patch, self._unseen())
-        )
+        most = _log(said[np.arange(len(said)), suspected.argmax(axis=1)])
         share = weight[:, None]
-        logs = whole + share * patch + (1 - share) * unseen
-        return softmax(logs / self.manifest.temperature)
+        counted = share * most + (1 - share) * self._unseen
+        return counted, *pasted(maps, corners, suspected * share, seen, sides)
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, 1e-12))
 
 
 def _log_odds(probability):
-    limited = np.clip(probability, 1e-12, 1 - 1e-12)
-    return np.log(limited / (1 - limited))
+    return _log(probability) - _log(1 - probability)
 
 
 def open_model(

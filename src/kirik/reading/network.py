@@ -61,9 +61,9 @@ class Network:
         attributes = found.get("attributes", np.zeros((len(batch), 0)))
         return Scores(
             softmax(found["logits"].astype(np.float64) / self.manifest.temperature),
-            None if evidence is None else _within(evidence[:, 0], 1).astype(np.float32),
-            None if boxes is None else _within(boxes, self.manifest.preprocessing.size),
-            _within(attributes.astype(np.float64), 1),
+            None if evidence is None else within(evidence[:, 0], 1).astype(np.float32),
+            None if boxes is None else within(boxes, self.manifest.preprocessing.size),
+            within(attributes.astype(np.float64), 1),
             found["strangeness"].astype(np.float64) if self.manifest.scope else None,
         )
 
@@ -94,7 +94,7 @@ def _outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
     return outputs
 
 
-def _within(values: np.ndarray, highest: float) -> np.ndarray:
+def within(values: np.ndarray, highest: float) -> np.ndarray:
     """A graph may say NaN; a map with a hole in it still shows the rest."""
     return np.clip(np.nan_to_num(values), 0, highest)
 
