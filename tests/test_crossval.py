@@ -291,11 +291,12 @@ def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, ca
     data, split, out, _ = made
     words = ["crossval", data, "--split", split, *TINY, "--bootstrap", 20]
     closer = [*words, "--overview", out, "--looks", 3, "--looks-from", 0.001]
+    closer += ["--close-ups", 2]
     for final in ("single", "average"):
         assert kirik(*closer, "--out", tmp_path / "closer", "--final", final) == 0
     single = load_bundle(tmp_path / "closer" / "all").manifest
     assert (single.kind, single.looks, single.preprocessing.size) == ("cascade", 3, 256)
-    assert single.looks_from == 0.001
+    assert (single.looks_from, single.close_ups) == (0.001, 2)
     assert single.provenance["settings"]["overview"] == "tiny"
     average = load_bundle(tmp_path / "closer" / "bundle")
     assert [member.manifest.kind for member in average.members] == ["cascade"] * 3

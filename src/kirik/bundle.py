@@ -96,6 +96,8 @@ class Manifest(BaseModel):
     looks: of a cascade: how many patches of a radiograph its second network sees.
     looks_from: of a cascade: the probability of a fracture, by its first network, from which the
         second one looks; 0 where it always does.
+    close_ups: of a cascade: how many findings of a radiograph, at most, its second network sees
+        once more, close up, for their boxes.
     scope: None where nothing is refused. An average's members' strangeness is divided by their own
         thresholds before it is averaged.
     attributes: what the graph tells beside the classes, such as `region:hand` or `hardware`.
@@ -123,6 +125,7 @@ class Manifest(BaseModel):
     weights: tuple[_Positive, ...] = ()
     looks: int | None = Field(default=None, ge=1, le=64)
     looks_from: float = Field(default=0, ge=0, lt=0.5)
+    close_ups: int = Field(default=0, ge=0, le=64)
     network: _Text
     provenance: dict[str, Any] = {}
 
@@ -137,7 +140,7 @@ class Manifest(BaseModel):
         if (self.kind == "network") == bool(self.members):
             raise ValueError('kinds "average" and "cascade" have members, "network" has none')
         if (self.kind == "cascade") != (self.looks is not None) or (
-            self.looks_from and self.looks is None
+            (self.looks_from or self.close_ups) and self.looks is None
         ):
             raise ValueError('looks belong to kind "cascade", and to that alone')
         if len(set(self.members)) < len(self.members):
@@ -308,6 +311,7 @@ def cascade_bundles(
     *,
     looks: int,
     looks_from: float = 0,
+    close_ups: int = 0,
     temperature: float = 1.0,
     operating_points: OperatingPoints | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -334,6 +338,7 @@ def cascade_bundles(
         members=("overview", "closer"),
         looks=looks,
         looks_from=looks_from,
+        close_ups=close_ups,
         network=f"{overview.manifest.network} + {closer.manifest.network}",
         provenance=dict(provenance or {}),
     )

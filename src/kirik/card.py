@@ -31,7 +31,8 @@ def _purpose(manifest: Manifest) -> list[str]:
         "network": f"A {manifest.network} network",
         "average": f"An average of {len(manifest.members)} models",
         "cascade": f"A cascade of two networks ({manifest.network}), one for the whole radiograph "
-        f"and one that looks closer at {manifest.looks} places of it{_spared(manifest)},",
+        f"and one that looks closer at {manifest.looks} places of it"
+        f"{_spared(manifest)}{_close_ups(manifest)},",
     }[manifest.kind]
     return [
         f"{what} that tells {classes} apart on plain radiographs. It is for "
@@ -44,6 +45,12 @@ def _spared(manifest: Manifest) -> str:
     if not manifest.looks_from:
         return ""
     return f" unless the first holds a fracture for less probable than {manifest.looks_from:g}"
+
+
+def _close_ups(manifest: Manifest) -> str:
+    if not manifest.close_ups:
+        return ""
+    return f", and once more, close up, at {manifest.close_ups} findings at most"
 
 
 def _training(manifest: Manifest) -> list[str]:

@@ -168,6 +168,7 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
             closer.name,
             looks=facts["settings"]["looks"],
             looks_from=facts["settings"]["looks_from"],
+            close_ups=facts["settings"]["close_ups"],
             operating_points=closer.operating_points,
             provenance=facts,
         )

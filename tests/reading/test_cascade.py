@@ -8,7 +8,8 @@ from kirik.bundle import Evidence, Manifest, average_bundles, cascade_bundles, l
 from kirik.errors import BundleError
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import Classifier, load_model
-from kirik.reading.patches import looked_at, pasted
+from kirik.reading.patches import close_up_squares, looked_at, middle_box, pasted, window
+from kirik.reading.peaks import box_at, peaks, put_box
 
 PATCH = 32
 """Side of a patch; the cascade's input is four times as wide, its map has 16 × 16 cells."""
@@ -137,6 +138,78 @@ def test_the_finding_lies_where_the_second_network_saw_it(cascade, place):
     assert abs(reading.peak.y - place[0]) <= 48
 
 
+def close_upped(cascade, tmp_path, count: int):
+    name = f"{count}-close-ups"
+    return cascade_bundles(*cascade.members, tmp_path / name, name, looks=3, close_ups=count)
+
+
+def test_a_finding_seen_close_up_has_the_mean_of_both_boxes(cascade, tmp_path):
+    pixels = np.maximum(spot(120, 128), spot(376, 384) // 250 * 220 + 30)
+    plain = Classifier(cascade, findings_from=0.3).read(pixels)
+    assert [f.width for f in plain.findings] == pytest.approx([128, 128], abs=2)
+    # The square around a box of 128 pixels is two patches wide, at most, of 128 pixels each: in it
+    # a box reaches twice as far.
+    for count, widths in ((1, [192, 128]), (2, [192, 192]), (9, [192, 192])):
+        reading = Classifier(close_upped(cascade, tmp_path, count), findings_from=0.3).read(pixels)
+        assert [f.width for f in reading.findings] == pytest.approx(widths, abs=2)
+        assert [f.height for f in reading.findings] == pytest.approx(widths, abs=2)
+        for finding, before in zip(reading.findings, plain.findings, strict=True):
+            for at, side in (("x", "width"), ("y", "height")):
+                middle = getattr(finding, at) + getattr(finding, side) / 2
+                assert middle == pytest.approx(
+                    getattr(before, at) + getattr(before, side) / 2, abs=16
+                )
+        assert reading.probability == plain.probability
+        assert np.array_equal(reading.evidence, plain.evidence)
+
+
+def test_close_ups_of_many_radiographs_are_those_of_each_alone(cascade, tmp_path, save_radiograph):
+    films = [save_radiograph("dark.png", film(20))]
+    films += [save_radiograph(f"{i}.png", spot(100 + 60 * i, 300)) for i in range(5)]
+    classifier = Classifier(close_upped(cascade, tmp_path, 2), findings_from=0.3)
+    alone = [classifier.read(one).findings for one in films]
+    assert any(alone)
+    assert [r.findings for r in classifier.read_many(films, batch_size=6)] == alone
+
+
+def test_a_close_up_shows_a_finding_of_any_size_in_the_middle():
+    boxes = np.array([[10, 20, 30, 30], [50, 60, 51, 62], [0, 0, 120, 30]], float)
+    squares = close_up_squares(boxes, 48)
+    assert squares[:, 2].tolist() == [50, 16, 96]  # no less than a third of a patch, nor than two
+    middles = squares[:, :2] + squares[:, 2:] / 2
+    assert middles.tolist() == [[25, 20], [61, 50.5], [15, 60]]
+    image = np.zeros((64, 64), np.uint8)
+    image[20:30, 10:30] = 255
+    seen = window(image, *squares[0], 48)
+    assert (seen[21:27, 16:32] == 255).all()
+    assert not seen[:, :12].any()
+    outside = window(image, -100, -100, 50, 48)
+    assert (outside.shape, outside.any()) == ((48, 48), False)
+
+
+def test_in_a_close_up_what_lies_in_the_middle_counts():
+    evidence = np.full((8, 8), 0.01, np.float32)
+    evidence[0, 0], evidence[4, 3] = 0.9, 0.7
+    boxes = np.full((4, 8, 8), 5, np.float32)
+    boxes[:, 3:6, 2:5] = np.array([4, 8, 12, 16], np.float32)[:, None, None]
+    left, top, right, bottom = middle_box(evidence, boxes, 8)
+    assert (right - left, bottom - top) == pytest.approx((16, 24))
+    assert (left, top) == pytest.approx((28 - 4, 36 - 8), abs=1)
+
+
+def test_cells_around_a_peak_give_the_box_that_was_put_there():
+    evidence = np.zeros((8, 8), np.float32)
+    evidence[0, 7], evidence[1, 7], evidence[4, 2] = 0.9, 0.5, 0.6
+    boxes = np.full((4, 8, 8), 6, np.float32)
+    found = peaks(evidence, boxes, 8, 0.1)
+    assert [(peak.row, peak.column) for peak in found] == [(0, 7), (4, 2)]
+    wanted = np.array([40.0, 3, 61, 20])
+    put_box(boxes, found[0], wanted, 8)
+    for row, column in ((0, 7), (1, 7), (1, 6)):
+        assert box_at(evidence, boxes, 8, row, column) == pytest.approx(wanted)
+    assert (boxes[:, 4, 2] == 6).all()
+
+
 def test_one_or_many_any_workers_and_an_average_of_one_kind_say_the_same(
     cascade, make_bundle, closer, tmp_path, save_radiograph
 ):
@@ -201,6 +274,7 @@ def test_looks_belong_to_a_cascade_alone(cascade):
         Manifest(**(said | {"looks": None}))
     with pytest.raises(ValueError, match="looks belong to kind"):
         Manifest(**(said | {"kind": "average"}))
-    alone = said | {"kind": "network", "members": (), "looks": None, "looks_from": 0.1}
-    with pytest.raises(ValueError, match="looks belong to kind"):
-        Manifest(**alone)
+    for own in ({"looks_from": 0.1}, {"close_ups": 1}):
+        alone = said | {"kind": "network", "members": (), "looks": None} | own
+        with pytest.raises(ValueError, match="looks belong to kind"):
+            Manifest(**alone)

@@ -7,7 +7,7 @@ import torch
 from bars import with_fractures
 from kirik.training.augment import augment_batch
 from kirik.training.data import Batch, Part
-from kirik.training.patches import AROUND, LOOKS, Cut, fracture_centres, in_sight, patch_part
+from kirik.training.patches import AROUND, LOOKS, Cut, fracture_boxes, in_sight, patch_part
 
 SIZE = 64
 """Side of a patch, of images four times as wide."""
@@ -33,7 +33,8 @@ def patches(radiographs):
 
 def test_what_is_cut_is_what_lies_there_and_black_beyond_the_edge():
     source = np.arange(2 * 40 * 40, dtype=np.uint16).reshape(2, 40, 40).astype(np.uint8)
-    cut = Cut(source, np.array([1, 0, 1]), np.array([[8, 16], [0, 0], [24, 24]]), 8, 16)
+    corners = np.array([[8, 16], [0, 0], [24, 24]])
+    cut = Cut(source, np.array([1, 0, 1]), corners, np.array([16, 16, 16]), 16, 8)
     padded = np.pad(source, ((0, 0), (8, 8), (8, 8)))
     assert np.array_equal(cut[0], padded[1, 8:40, 16:48])
     assert np.array_equal(cut[1], padded[0, 0:32, 0:32])
@@ -72,6 +73,49 @@ def test_a_patch_its_mask_and_its_outline_show_the_same_place(patches):
     assert patches.plain().images[0].shape == (SIZE, SIZE)
 
 
+def test_what_is_cut_larger_or_smaller_is_resampled():
+    source = np.zeros((1, 64, 64), np.uint8)
+    source[0, 20:44, 20:44] = 200
+    corners, spans = np.array([[20, 20], [8, 8], [26.5, 26.5]]), np.array([24, 48, 11])
+    cut = Cut(source, np.zeros(3, int), corners, spans, 16, 0)
+    assert (cut[0][:15, :15] == 200).all()
+    assert (cut[1][5:11, 5:11] == 200).all()
+    assert not cut[1][:3].any()
+    assert (cut[2] == 200).all()
+    with_margin = Cut(source, np.zeros(1, int), corners[:1], spans[:1], 16, 8)[0]
+    assert with_margin.shape == (32, 32)
+    assert (with_margin[9:23, 9:23] == 200).all()
+    assert not with_margin[:7].any()
+
+
+def test_close_ups_show_every_fracture_at_much_the_same_size(radiographs):
+    maps = np.random.default_rng(2).random((6, 32, 32)).astype(np.float32)
+    usual = patch_part(radiographs, maps, SIZE, negative=0, seed=0)
+    whole = patch_part(radiographs, maps, SIZE, negative=0, seed=0, close_ups=True)
+    added = np.arange(len(usual), len(whole))
+    assert np.array_equal(whole.labels[: len(usual)], usual.labels)
+    assert np.bincount(whole.images.rows[added], minlength=6).tolist() == [
+        *(AROUND + 1, AROUND + 1, 0, 1, 1, 1)
+    ]
+    plain, sides = whole.plain(), []
+    for row in added[whole.labels[added] == 1]:
+        corners = plain.outlines[row][0]
+        (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+        inside = (
+            slice(round(top) + 2, round(bottom) - 2),
+            slice(round(left) + 2, round(right) - 2),
+        )
+        image = plain.images[row]
+        assert image.shape == (SIZE, SIZE)
+        assert (image[inside] > 230).all()
+        assert (image > 128).sum() == pytest.approx((right - left) * (bottom - top), rel=0.2)
+        sides.append(right - left)
+    assert len(sides) >= 2 * AROUND
+    # Twice and a half as wide is shown, give or take: a fracture of 24 pixels, of 64.
+    assert 0.7 * SIZE / 2.5 < np.median(sides) < 1.4 * SIZE / 2.5
+    assert max(sides) < 3 * min(sides)
+
+
 def batch_of(part, rows) -> Batch:
     tables = (part.images[rows][:, None], part.masks[rows][:, None], part.outlines[rows])
     labels = torch.from_numpy(part.labels[rows])
@@ -101,4 +145,4 @@ def test_a_fracture_is_in_sight_where_its_centre_is():
     for number, (left, top) in enumerate([(-8, 10), (-12, 10), (60, 60)]):
         square = [(left, top), (left + 20, top), (left + 20, top + 20), (left, top + 20)]
         outlines[0, number] = torch.tensor(square, dtype=torch.float32)
-    assert in_sight(fracture_centres(outlines), 64).tolist() == [[True, False, False, False]]
+    assert in_sight(fracture_boxes(outlines)[0], 64).tolist() == [[True, False, False, False]]

@@ -9,6 +9,7 @@ from PIL import Image
 from kirik.orientation import to_stored, to_stored_box
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph
+from kirik.reading.peaks import peaks
 from kirik.reading.reading import Finding, Peak
 
 
@@ -117,48 +118,12 @@ def _boxes_around_cells(evidence: np.ndarray, frame: Frame, threshold: float, _)
 def _boxes_at_peaks(
     evidence: np.ndarray, frame: Frame, threshold: float, boxes: np.ndarray
 ) -> _Found:
-    """The boxes of the map's local maxima, each the mean over the peak's neighbourhood, weighted
-    by the evidence; one that overlaps a higher one is the same fracture."""
-    rows, columns = frame.cells()
-    on_film = np.pad(evidence[rows, columns], 1)
-    around = np.lib.stride_tricks.sliding_window_view(on_film, (3, 3))
-    here = on_film[1:-1, 1:-1]
-    peaks = np.argwhere(here >= threshold)
-    places = tuple(peaks.T)
-    peaks = peaks[here[places] >= around[places].max(axis=(1, 2))]
-    if not len(peaks):
-        return
-    sides = _absolute(boxes, frame)[:, rows, columns]
-    sides = np.pad(sides, ((0, 0), (1, 1), (1, 1)))
-    kept: list[np.ndarray] = []
-    for row, column in peaks[np.argsort(-here[tuple(peaks.T)], kind="stable")]:
-        weights = around[row, column]
-        near = sides[:, row : row + 3, column : column + 3]
-        box = (near * weights).sum(axis=(1, 2)) / weights.sum()
-        if all(_shared(box, other) <= SAME for other in kept):
-            kept.append(box)
-            left, right = (frame.column(x / frame.stride) for x in (box[0], box[2]))
-            top, bottom = (frame.row(y / frame.stride) for y in (box[1], box[3]))
-            yield (left, top, right, bottom), float(here[row, column])
-
-
-SAME = 0.4
-"""Two boxes that share more than this of the smaller one are one finding."""
-
-
-def _absolute(boxes: np.ndarray, frame: Frame) -> np.ndarray:
-    """Distances from cells' centres as left, top, right and bottom in input pixels."""
-    rows, columns = (np.arange(n, dtype=np.float64) + 0.5 for n in boxes.shape[1:])
-    down, across = rows[:, None] * frame.stride, columns[None, :] * frame.stride
-    left, top, right, bottom = boxes
-    return np.stack([across - left, down - top, across + right, down + bottom])
-
-
-def _shared(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over the smaller area of two boxes (left, top, right, bottom)."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    smaller = min(np.prod(one[2:] - one[:2]), np.prod(other[2:] - other[:2]))
-    return float(np.prod(np.maximum(high - low, 0)) / max(smaller, 1e-9))
+    on_film = np.zeros_like(evidence)
+    on_film[frame.cells()] = evidence[frame.cells()]
+    for found in peaks(on_film, boxes, frame.stride, threshold):
+        left, right = (frame.column(x / frame.stride) for x in found.box[::2])
+        top, bottom = (frame.row(y / frame.stride) for y in found.box[1::2])
+        yield (left, top, right, bottom), found.score
 
 
 def peak(evidence: np.ndarray, frame: Frame) -> Peak:

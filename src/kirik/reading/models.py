@@ -11,10 +11,21 @@ import numpy as np
 from kirik.bundle import Bundle
 from kirik.preprocessing import Preprocessing
 from kirik.reading.network import Inputs, Network, Scores, map_side, softmax, within
-from kirik.reading.patches import cut, looked_at, pasted, resampled
+from kirik.reading.patches import (
+    close_up_squares,
+    cut,
+    looked_at,
+    middle_box,
+    pasted,
+    resampled,
+    window,
+)
+from kirik.reading.peaks import peaks, put_box
 
 UNSEEN = 0.01
 """Probability of a fracture in a patch that nobody looked at: about that of an unsuspicious one."""
+FAINT = 0.25
+"""Findings of less evidence are not looked at close up."""
 
 
 class Average:
@@ -130,6 +141,8 @@ class Cascade:
             higher = seen >= evidence[rows]
             evidence[rows] = np.where(higher, seen, evidence[rows])
             boxes[rows] = np.where(higher[:, None], sides, 1)
+            if self.manifest.close_ups:
+                boxes[rows] = self._close_up(images, evidence[rows], boxes[rows])
         probabilities = softmax((_log(whole.probabilities) + patch) / self.manifest.temperature)
         return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
 
@@ -162,6 +175,36 @@ class Cascade:
         share = weight[:, None]
         counted = share * most + (1 - share) * self._unseen
         return counted, *pasted(maps, corners, suspected * share, seen, sides)
+
+    def _close_up(self, images: np.ndarray, evidence: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """The boxes, at the strongest findings the mean of what they were and of what the second
+        network gives where it sees the finding close up: at a size that is always much the same,
+        a fracture of any size is like those that it learned boxes from.
+
+        images: uint8 [m, size, size]. evidence: float [m, rows, columns]. boxes: [m, 4, rows, …].
+        """
+        side, stride = self._patch.size, self.manifest.evidence.stride
+        found = [
+            (row, peak)
+            for row, own in enumerate(evidence)
+            for peak in peaks(own, boxes[row], stride, FAINT)[: self.manifest.close_ups]
+        ]
+        if not found:
+            return boxes
+        squares = close_up_squares(np.stack([peak.box for _, peak in found]), side)
+        shown = np.stack(
+            [
+                window(images[row], *square, side)
+                for (row, _), square in zip(found, squares, strict=True)
+            ]
+        )
+        closer = self._closer.run({self._patch: shown})
+        seen = zip(found, squares, closer.evidence, closer.boxes, strict=True)
+        # The strongest last, so that it has the last word on cells that findings share.
+        for (row, peak), (top, left, span), map_, sides in reversed(list(seen)):
+            box = middle_box(map_, sides, stride) * (span / side) + (left, top, left, top)
+            put_box(boxes[row], peak, (peak.box + box) / 2, stride)
+        return boxes
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

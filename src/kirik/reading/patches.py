@@ -9,6 +9,14 @@ cell.
 import numpy as np
 from PIL import Image
 
+from kirik.reading.peaks import box_at
+
+CLOSE_UP = 2.5
+"""Side of what is shown of a finding, over the longer side of its box."""
+MIDDLE = 1 / 8
+"""How far off the middle of a close-up its finding may be, as a part of the side: the standard
+deviation."""
+
 
 def looked_at(evidence: np.ndarray, cells: int, looks: int) -> np.ndarray:
     """Top and left cell, int [looks, 2], of the patches around a map's highest places.
@@ -37,6 +45,63 @@ def cut(images: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
             for top, left in own
         ]
     )
+
+
+def close_up_side(longest: np.ndarray, size: int) -> np.ndarray:
+    """Side of the square that shows a finding close up, float [n].
+
+    longest: the longer side of its box, float [n]. size: side of a patch, to which it is brought.
+    """
+    return np.clip(CLOSE_UP * longest, size / 3, size * 2)
+
+
+def close_up_squares(boxes: np.ndarray, size: int) -> np.ndarray:
+    """Top, left and side of the squares that show findings close up, float [n, 3].
+
+    boxes: left, top, right and bottom, float [n, 4]. size: side of a patch.
+    """
+    low, high = boxes[:, :2], boxes[:, 2:]
+    span = close_up_side((high - low).max(axis=1), size)[:, None]
+    return np.hstack([((low + high - span) / 2)[:, ::-1], span])
+
+
+def middle_box(evidence: np.ndarray, boxes: np.ndarray, stride: float) -> np.ndarray:
+    """The box of what lies in the middle of a patch: left, top, right and bottom, float [4].
+
+    evidence: float [cells, cells]. boxes: float [4, cells, cells], distances from each cell's
+    centre. Of the cells, the one counts whose evidence is highest, weighed by how near it is to
+    the middle, with its neighbours.
+    """
+    cells = len(evidence)
+    off = np.arange(cells) - (cells - 1) / 2
+    near = np.exp(-((off / (cells * MIDDLE)) ** 2) / 2)
+    row, column = np.unravel_index((evidence * near * near[:, None]).argmax(), evidence.shape)
+    return box_at(evidence, boxes, stride, row, column)
+
+
+def window(image: np.ndarray, top: float, left: float, span: float, side: int) -> np.ndarray:
+    """A square of an image, `span` pixels wide, brought to `side` × `side`; black beyond its edges.
+
+    image: uint8 [rows, columns]. top, left: its first row and column, which may lie outside.
+    """
+    first, begin = int(np.floor(top)), int(np.floor(left))
+    if (first, begin, side) == (top, left, span):
+        return _inside(image, first, begin, side)
+    around = Image.fromarray(_inside(image, first, begin, int(np.ceil(span)) + 2))
+    box = (left - begin, top - first, left - begin + span, top - first + span)
+    return np.asarray(around.resize((side, side), Image.Resampling.BILINEAR, box=box))
+
+
+def _inside(image: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    seen = np.zeros((side, side), image.dtype)
+    height, width = image.shape
+    rows = slice(max(top, 0), min(top + side, height))
+    columns = slice(max(left, 0), min(left + side, width))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        seen[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = (
+            image[rows, columns]
+        )
+    return seen
 
 
 def pasted(

@@ -1,10 +1,12 @@
 """What a cascade's second network learns from: patches where the first one may send it.
 
 Patches around every outlined fracture, moved at random, and around the places of most evidence on
-all radiographs. They are cut out of the cascade's input when they are asked for, with a margin, so
-that an augmentation that turns or moves them brings in what lies beside, not black.
+all radiographs; for a network that is to see findings close up, these as well. They are cut out of
+the cascade's input when they are asked for, with a margin, so that an augmentation that turns or
+moves them brings in what lies beside, not black.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +16,7 @@ from kirik.bundle import WIDE, Bundle
 from kirik.dataset.cache import MASK_STRIDE, Cache
 from kirik.reading.engines import CPU
 from kirik.reading.models import open_model
-from kirik.reading.patches import looked_at, resampled
+from kirik.reading.patches import close_up_side, looked_at, resampled, window
 from kirik.training.balance import real_shares
 from kirik.training.data import Batch, Part
 
@@ -25,7 +27,11 @@ MARGIN = 1.5
 LOOKS = 4
 """Patches of every radiograph, around the places of most evidence."""
 AROUND, JITTER = 6, 0.3
-"""Patches for each fracture, and how far they are off it at most, as a part of their side."""
+"""Patches for each fracture, and as many close-ups; how far they are off it at most, as a part of
+the patch's or the fracture's side."""
+VARIED = 0.3
+"""Standard deviation of the logarithm of a close-up's side, around what the fracture's would give.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,50 +39,44 @@ class _Patches:
     """What a cache's array holds of patches, taken out of it when it is indexed, as an array of
     them would be.
 
-    source: [n, …]. rows: int [m], of which; corners: int [m, 2], top and left of each patch.
-    margin: what is taken around it. Both in the source's pixels.
+    source: [n, …]. rows: int [m], of which; corners: float [m, 2], top and left of each patch;
+    spans: float [m], its side; all in the source's pixels.
+    size: side that a patch is brought to. margin: what is taken around it, in pixels of the patch.
     """
 
     source: np.ndarray
     rows: np.ndarray
     corners: np.ndarray
+    spans: np.ndarray
+    size: int
     margin: int
 
     def __getitem__(self, which) -> np.ndarray:
         if np.ndim(which):
             return np.stack([self[int(one)] for one in which])
-        return self._of(self.rows[which], *(self.corners[which] - self.margin))
+        pixel = self.spans[which] / self.size
+        top, left = self.corners[which] - self.margin * pixel
+        return self._of(self.rows[which], top, left, pixel)
 
-    def _of(self, row: int, top: int, left: int) -> np.ndarray:
-        """What the source's row holds of the patch that, margin and all, begins there."""
+    def _of(self, row: int, top: float, left: float, pixel: float) -> np.ndarray:
+        """What the source's row holds of the patch that, margin and all, begins there, and whose
+        pixels are `pixel` of the source's wide."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
 class Cut(_Patches):
-    """Patches of images, uint8 [n, side, side]; black beyond their edges.
+    """Patches of images, uint8 [n, side, side]; black beyond their edges."""
 
-    size: side of a patch without its margin.
-    """
-
-    size: int
-
-    def _of(self, row: int, top: int, left: int) -> np.ndarray:
+    def _of(self, row: int, top: float, left: float, pixel: float) -> np.ndarray:
         side = self.size + 2 * self.margin
-        cut = np.zeros((side, side), self.source.dtype)
-        height, width = self.source.shape[1:]
-        rows = slice(max(top, 0), min(top + side, height))
-        columns = slice(max(left, 0), min(left + side, width))
-        inside = self.source[row, rows, columns]
-        cut[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inside
-        return cut
+        return window(self.source[row], top, left, side * pixel, side)
 
 
 class Outlines(_Patches):
     """Outlines, float32 [n, k, points, 2], in the pixels of patches with their margin."""
 
-    def _of(self, row: int, top: int, left: int) -> np.ndarray:
-        return (self.source[row] - (left, top)).astype(np.float32)
+    def _of(self, row: int, top: float, left: float, pixel: float) -> np.ndarray:
+        return ((self.source[row] - (left, top)) / pixel).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class PatchPart(Part):
     def as_shown(self, batch: Batch, negative: int) -> Batch:
         """What it shows now tells the labels, and a fracture whose centre went out of sight has no
         box."""
-        seen = in_sight(fracture_centres(batch.outlines), batch.radiographs.shape[-1])
+        seen = in_sight(fracture_boxes(batch.outlines)[0], batch.radiographs.shape[-1])
         labels = torch.where(seen.any(dim=1), 1 - negative, negative)
         outlines = batch.outlines.masked_fill(~seen[..., None, None], torch.nan)
         return batch._replace(labels=labels, outlines=outlines)
@@ -120,30 +120,39 @@ def evidence_maps(overview: Bundle, cache: Cache, part: Part, side: int) -> np.n
     return resampled(np.concatenate(found), side)
 
 
-def patch_part(part: Part, maps: np.ndarray, size: int, negative: int, seed: int) -> PatchPart:
+def patch_part(
+    part: Part, maps: np.ndarray, size: int, negative: int, seed: int, close_ups: bool = False
+) -> PatchPart:
     """The patches of a part's radiographs, `size` × `size` pixels of images `WIDE` times as wide.
 
-    maps: the first network's evidence, float [n, rows, columns]. A fracture that nobody outlined
-    could be anywhere, so that such a radiograph has no patches.
+    maps: the first network's evidence, float [n, rows, columns]. close_ups: whether there are
+    close-ups besides, of every fracture, and of every radiograph's place of most evidence at the
+    scale of some fracture's. A fracture that nobody outlined could be anywhere, so that such a
+    radiograph has no patches.
     """
     rng = np.random.default_rng(seed)
-    centres = fracture_centres(torch.from_numpy(part.outlines[part.rows])).flip(2).numpy()
-    positions, corners = [], []
-    for position in np.flatnonzero(part.marked):
-        found = [*(looked_at(maps[position], size // STRIDE, LOOKS) * STRIDE)]
-        for centre in centres[position][np.isfinite(centres[position, :, 0])]:
-            off = rng.uniform(-JITTER, JITTER, (AROUND, 2)) * size
-            found += [*_around(centre + off, size)]
-        positions += [position] * len(found)
-        corners += found
-    chosen, corners = np.array(positions), np.array(corners)
+    boxes = fracture_boxes(torch.from_numpy(part.outlines[part.rows]))
+    centres, sides = (of_boxes.flip(2).numpy() for of_boxes in boxes)
+    squares = [
+        *_squares(maps, centres, np.flatnonzero(part.marked), size, rng),
+        *(
+            _close_ups(maps, centres, sides.max(axis=2), part.marked, size, rng)
+            if close_ups
+            else ()
+        ),
+    ]
+    chosen = np.array([position for position, own in squares for _ in own])
+    corners, spans = np.split(np.concatenate([own for _, own in squares]), [2], axis=1)
+    spans = spans[:, 0]
     rows, margin = part.rows[chosen], int((MARGIN - 1) / 2 * size) // STRIDE * STRIDE
-    of_masks = (corners // MASK_STRIDE, margin // MASK_STRIDE, size // MASK_STRIDE)
-    seen = in_sight(torch.from_numpy(centres[chosen] - corners[:, None]), size)
+    place = (rows, corners, spans, size, margin)
+    of_masks = (corners / MASK_STRIDE, spans / MASK_STRIDE, *(n // MASK_STRIDE for n in place[3:]))
+    off = torch.from_numpy(centres[chosen] - corners[:, None])
+    seen = in_sight(off, torch.from_numpy(spans)[:, None, None])
     return PatchPart(
-        images=Cut(part.images, rows, corners, margin, size),
+        images=Cut(part.images, *place),
         masks=Cut(part.masks, rows, *of_masks),
-        outlines=Outlines(part.outlines, rows, corners, margin),
+        outlines=Outlines(part.outlines, *place),
         rows=np.arange(len(rows)),
         labels=np.where(seen.any(dim=1).numpy(), 1 - negative, negative),
         groups=part.groups[chosen],
@@ -153,16 +162,50 @@ def patch_part(part: Part, maps: np.ndarray, size: int, negative: int, seed: int
     )
 
 
-def fracture_centres(outlines: torch.Tensor) -> torch.Tensor:
-    """Centres (x, y) [N, k, 2] of the boxes of outlines [N, k, points, 2]; NaN where there is none,
-    in the one as in the other."""
+_Squares = Iterator[tuple[int, np.ndarray]]
+"""A radiograph's position in its part, and squares: top, left and side, float [k, 3]."""
+
+
+def _squares(
+    maps: np.ndarray, centres: np.ndarray, marked: np.ndarray, size: int, rng: np.random.Generator
+) -> _Squares:
+    """What a reading may look at: the places of most evidence, and around every fracture."""
+    for position in marked:
+        corners = [looked_at(maps[position], size // STRIDE, LOOKS) * STRIDE]
+        for centre in centres[position][np.isfinite(centres[position, :, 0])]:
+            off = rng.uniform(-JITTER, JITTER, (AROUND, 2)) * size
+            corners.append(_around(centre + off, size))
+        yield position, np.pad(np.concatenate(corners), ((0, 0), (0, 1)), constant_values=size)
+
+
+def _close_ups(maps, centres, sides, marked, size: int, rng: np.random.Generator) -> _Squares:
+    """What a reading may see close up: every fracture, and what is none at the place of most
+    evidence. sides: the longer ones of the fractures' boxes, float [n, k]."""
+    usual = sides[np.isfinite(sides)]
+    for position in np.flatnonzero(marked) if len(usual) else ():
+        highest = looked_at(maps[position], size // STRIDE, 1) * STRIDE + size / 2
+        middles, longest = [highest], [rng.choice(usual, 1)]
+        for fracture in np.flatnonzero(np.isfinite(sides[position])):
+            side = sides[position, fracture]
+            off = rng.uniform(-JITTER, JITTER, (AROUND, 2)) * side
+            middles.append(centres[position, fracture] + off)
+            longest.append(np.full(AROUND, side))
+        longest = np.concatenate(longest)
+        spans = close_up_side(longest * np.exp(rng.normal(0, VARIED, len(longest))), size)[:, None]
+        yield position, np.hstack([np.concatenate(middles) - spans / 2, spans])
+
+
+def fracture_boxes(outlines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centres and sides (x, y), both [N, k, 2], of the boxes of outlines [N, k, points, 2]; NaN
+    where there is none."""
     low = outlines.nan_to_num(nan=torch.inf).amin(dim=2)
     high = outlines.nan_to_num(nan=-torch.inf).amax(dim=2)
-    return (low + high) / 2
+    sides = high - low
+    return (low + high) / 2, torch.where(sides.isfinite(), sides, torch.nan)
 
 
-def in_sight(centres: torch.Tensor, size: int) -> torch.Tensor:
-    """bool [N, k]: which centres [N, k, 2] lie within 0…size."""
+def in_sight(centres: torch.Tensor, size) -> torch.Tensor:
+    """bool [N, k]: which centres [N, k, 2] lie within 0…size, of all or [N, 1, 1]."""
     return ((centres > 0) & (centres < size)).all(dim=2)
 
 

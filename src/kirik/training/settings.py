@@ -75,6 +75,10 @@ class TrainingSettings(BaseModel):
     """With --overview, the probability of a fracture from which the model looks closer: below it,
     it goes by the overview alone, which is quicker. 0 looks closer always."""
 
+    close_ups: int = Field(default=0, ge=0, le=64)
+    """With --overview, how many findings of a radiograph, at most, the model looks at once more,
+    close up, for their boxes."""
+
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
 
