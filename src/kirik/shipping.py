@@ -85,7 +85,7 @@ def halved(
 
 
 def cost_of(bundle: Bundle) -> dict[str, float]:
-    """What a bundle's networks cost together, a cascade's where it looks closer: see
+    """What a bundle's networks cost together, a cascade's where it looks at all that it may: see
     `kirik.training.cost`."""
     from kirik.training.cost import network_cost
     from kirik.training.settings import TrainingSettings
@@ -96,7 +96,9 @@ def cost_of(bundle: Bundle) -> dict[str, float]:
         settings = TrainingSettings.parse(manifest.provenance["settings"], str(bundle.path))
         return network_cost(settings, evidence=manifest.evidence is not None)
     costs = [cost_of(member) for member in bundle.members]
-    times = (1, manifest.looks) if manifest.kind == "cascade" else (1,) * len(costs)
+    times = (1,) * len(costs)
+    if manifest.kind == "cascade":
+        times = (1, manifest.looks + manifest.close_ups)
     gflops = sum(n * cost["gflops"] for n, cost in zip(times, costs, strict=True))
     parameters = sum(cost["parameters"] for cost in costs)
     return {"size": size, "parameters": round(parameters, 3), "gflops": round(gflops, 3)}
