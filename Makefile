@@ -68,7 +68,7 @@ small: overview
 # That one trained on, with close-ups: another three quarters of an hour.
 best: small
 	$(CLOSER) --weights runs/small --epochs 2 --learning-rate 0.0004 \
-	  --looks 4 --close-ups 3 --out runs/best --final average
+	  --looks 4 --close-ups 2 --out runs/best --final average
 
 # A hundred thousand damaged files: about half an hour on two cores.
 fuzz: $(VENV)/.test

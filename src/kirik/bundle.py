@@ -97,7 +97,7 @@ class Manifest(BaseModel):
     looks_from: of a cascade: the probability of a fracture, by its first network, from which the
         second one looks; 0 where it always does.
     close_ups: of a cascade: how many findings of a radiograph, at most, its second network sees
-        once more, close up, for their boxes.
+        once more, close up.
     scope: None where nothing is refused. An average's members' strangeness is divided by their own
         thresholds before it is averaged.
     attributes: what the graph tells beside the classes, such as `region:hand` or `hardware`.

@@ -159,8 +159,37 @@ def test_a_finding_seen_close_up_has_the_mean_of_both_boxes(cascade, tmp_path):
                 assert middle == pytest.approx(
                     getattr(before, at) + getattr(before, side) / 2, abs=16
                 )
-        assert reading.probability == plain.probability
         assert np.array_equal(reading.evidence, plain.evidence)
+
+
+def odds(reading) -> float:
+    return float(np.log(reading.probability / (1 - reading.probability)))
+
+
+def test_a_close_up_and_the_patch_have_an_equal_say(cascade, tmp_path):
+    pixels = spot(160, 352)
+    reading = load_model(close_upped(cascade, tmp_path, 1).path).read(pixels)
+    # The square is half as wide as a patch, and a quarter as wide as the close-up.
+    levels = [(share * 250 + (1 - share) * 40) / 255 - 0.5 for share in (1 / 4, 1 / 16)]
+    whole = pixels.mean() / 255 - 0.5
+    assert odds(reading) == pytest.approx(GAIN * (whole + np.mean(levels)), rel=0.02)
+    plain = load_model(cascade.path).read(pixels)
+    assert odds(plain) == pytest.approx(GAIN * (whole + levels[0]), rel=0.02)
+
+
+def test_a_close_up_sets_in_gradually(cascade, tmp_path):
+    classifiers = [load_model(b.path) for b in (cascade, close_upped(cascade, tmp_path, 1))]
+    evidence, moved = [], []
+    for level in range(20, 140, 4):
+        pixels = np.where(spot(160, 352) == 250, level, 0).astype(np.uint8)
+        plain, close = (classifier.read(pixels) for classifier in classifiers)
+        evidence.append(float(plain.evidence.max()))
+        moved.append(odds(close) - odds(plain))
+    evidence, moved = np.array(evidence), np.array(moved)
+    assert evidence[0] < 0.05 < 0.1 < evidence[-1]
+    assert (moved[evidence < 0.05] == 0).all()
+    assert (moved[evidence > 0.1] < -0.3).all()
+    assert np.abs(np.diff(moved)).max() < 0.2
 
 
 def test_close_ups_of_many_radiographs_are_those_of_each_alone(cascade, tmp_path, save_radiograph):

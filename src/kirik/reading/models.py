@@ -24,7 +24,7 @@ from kirik.reading.peaks import peaks, put_box
 
 UNSEEN = 0.01
 """Probability of a fracture in a patch that nobody looked at: about that of an unsuspicious one."""
-FAINT = 0.25
+FAINT = 0.05
 """Findings of less evidence are not looked at close up."""
 
 
@@ -108,6 +108,8 @@ class Cascade:
     most suspicious patch: the product of both, brought to a sum of 1 (a logarithmic opinion pool:
     Heskes, NIPS 1997), then calibrated. Attributes and strangeness are the first's.
 
+    Findings may be seen once more, close up: see `_close_ups`.
+
     Where the first holds a fracture for less probable than `looks_from`, nobody looks closer, as
     Viola and Jones (2001, doi:10.1109/CVPR.2001.990517) pass over what an early stage rejects.
     """
@@ -142,7 +144,9 @@ class Cascade:
             evidence[rows] = np.where(higher, seen, evidence[rows])
             boxes[rows] = np.where(higher[:, None], sides, 1)
             if self.manifest.close_ups:
-                boxes[rows] = self._close_up(images, evidence[rows], boxes[rows])
+                patch[rows], boxes[rows] = self._close_ups(
+                    images, evidence[rows], boxes[rows], patch[rows]
+                )
         probabilities = softmax((_log(whole.probabilities) + patch) / self.manifest.temperature)
         return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
 
@@ -176,12 +180,20 @@ class Cascade:
         counted = share * most + (1 - share) * self._unseen
         return counted, *pasted(maps, corners, suspected * share, seen, sides)
 
-    def _close_up(self, images: np.ndarray, evidence: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """The boxes, at the strongest findings the mean of what they were and of what the second
-        network gives where it sees the finding close up: at a size that is always much the same,
-        a fracture of any size is like those that it learned boxes from.
+    def _close_ups(
+        self, images: np.ndarray, evidence: np.ndarray, boxes: np.ndarray, patch: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What counts as said of the most suspicious patch, and boxes, with the strongest findings
+        seen close up: at a size that is always much the same, a fracture of any size is like those
+        that the second network learned from.
+
+        A close-up and what was there before count the same: the mean of the boxes, and of the
+        logarithms of probabilities that of the patch's and the most suspicious close-up's. Over
+        evidence from `FAINT` to twice that a close-up sets in, so that a hair's breadth does not
+        decide.
 
         images: uint8 [m, size, size]. evidence: float [m, rows, columns]. boxes: [m, 4, rows, …].
+        patch: float [m, classes].
         """
         side, stride = self._patch.size, self.manifest.evidence.stride
         found = [
@@ -190,21 +202,25 @@ class Cascade:
             for peak in peaks(own, boxes[row], stride, FAINT)[: self.manifest.close_ups]
         ]
         if not found:
-            return boxes
+            return patch, boxes
+        rows = np.array([row for row, _ in found])
+        share = within(np.array([peak.score for _, peak in found]) / FAINT - 1, 1)
         squares = close_up_squares(np.stack([peak.box for _, peak in found]), side)
-        shown = np.stack(
-            [
-                window(images[row], *square, side)
-                for (row, _), square in zip(found, squares, strict=True)
-            ]
-        )
-        closer = self._closer.run({self._patch: shown})
-        seen = zip(found, squares, closer.evidence, closer.boxes, strict=True)
-        # The strongest last, so that it has the last word on cells that findings share.
-        for (row, peak), (top, left, span), map_, sides in reversed(list(seen)):
-            box = middle_box(map_, sides, stride) * (span / side) + (left, top, left, top)
-            put_box(boxes[row], peak, (peak.box + box) / 2, stride)
-        return boxes
+        cuts = [window(images[row], *at, side) for row, at in zip(rows, squares, strict=True)]
+        closer = self._closer.run({self._patch: np.stack(cuts)})
+        said = share[:, None] * _log(closer.probabilities) + (1 - share[:, None]) * self._unseen
+        suspected = 1 - softmax(said)[:, self.manifest.negative]
+        patch, boxes = patch.copy(), boxes.copy()
+        for row in np.unique(rows):
+            own = np.flatnonzero(rows == row)
+            most, half = said[own[suspected[own].argmax()]], share[own[0]] / 2
+            patch[row] = (1 - half) * patch[row] + half * most
+            for at in own[::-1]:  # the strongest last: it has the last word on cells they share
+                peak, (top, left, span) = found[at][1], squares[at]
+                box = middle_box(closer.evidence[at], closer.boxes[at], stride) * (span / side)
+                off = box + np.array([left, top, left, top]) - peak.box
+                put_box(boxes[row], peak, peak.box + share[at] / 2 * off, stride)
+        return patch, boxes
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:
