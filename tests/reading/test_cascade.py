@@ -224,13 +224,14 @@ def test_in_a_close_up_what_lies_in_the_middle_counts():
     left, top, right, bottom = middle_box(evidence, boxes, 8)
     assert (right - left, bottom - top) == pytest.approx((16, 24))
     assert (left, top) == pytest.approx((28 - 4, 36 - 8), abs=1)
+    assert np.isfinite(middle_box(np.zeros((8, 8), np.float32), boxes, 8)).all()
 
 
 def test_cells_around_a_peak_give_the_box_that_was_put_there():
     evidence = np.zeros((8, 8), np.float32)
     evidence[0, 7], evidence[1, 7], evidence[4, 2] = 0.9, 0.5, 0.6
     boxes = np.full((4, 8, 8), 6, np.float32)
-    found = peaks(evidence, boxes, 8, 0.1)
+    found = list(peaks(evidence, boxes, 8, 0.1))
     assert [(peak.row, peak.column) for peak in found] == [(0, 7), (4, 2)]
     wanted = np.array([40.0, 3, 61, 20])
     put_box(boxes, found[0], wanted, 8)

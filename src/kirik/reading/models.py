@@ -5,6 +5,7 @@ preprocessings whose inputs it needs) and `run`.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -199,7 +200,7 @@ class Cascade:
         found = [
             (row, peak)
             for row, own in enumerate(evidence)
-            for peak in peaks(own, boxes[row], stride, FAINT)[: self.manifest.close_ups]
+            for peak in islice(peaks(own, boxes[row], stride, FAINT), self.manifest.close_ups)
         ]
         if not found:
             return patch, boxes

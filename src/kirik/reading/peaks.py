@@ -1,5 +1,6 @@
 """The peaks of an evidence map, each with the box that the cells around it give."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ class MapPeak(NamedTuple):
 
 def peaks(
     evidence: np.ndarray, boxes: np.ndarray, stride: float, threshold: float
-) -> list[MapPeak]:
+) -> Iterator[MapPeak]:
     """A map's local maxima from `threshold` on, highest first.
 
     evidence: float32 [rows, columns]. boxes: float32 [4, rows, columns], input pixels from each
@@ -38,7 +39,7 @@ def peaks(
         box = box_at(evidence, boxes, stride, row, column)
         if all(_shared(box, other.box) <= SAME for other in kept):
             kept.append(MapPeak(int(row), int(column), box, float(evidence[row, column])))
-    return kept
+            yield kept[-1]
 
 
 def box_at(
@@ -47,7 +48,7 @@ def box_at(
     """The box that a cell and its neighbours give, weighted by their evidence: left, top, right
     and bottom in input pixels, float [4]."""
     near = _neighbours(row, column, 1)
-    weights = evidence[near]
+    weights = np.maximum(evidence[near], 1e-12)  # of a map that is black, all cells count
     absolute = boxes[:, *near] * _OUTWARD + _centres(near, evidence.shape, stride)
     return (absolute * weights).sum(axis=(1, 2)) / weights.sum()
 
