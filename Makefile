@@ -65,7 +65,7 @@ small: overview
 	$(CLOSER) --weights '$(or $(WEIGHTS),hub)' --epochs 4 --learning-rate 0.0008 \
 	  --looks 2 --looks-from 0.02 --out runs/small
 
-# That one trained on, with close-ups: another three quarters of an hour.
+# That one trained on, with close-ups: another hour.
 best: small
 	$(CLOSER) --weights runs/small --epochs 2 --learning-rate 0.0004 \
 	  --looks 4 --close-ups 2 --out runs/best --final average

@@ -117,6 +117,25 @@ def test_what_is_seen_closer_sets_in_gradually(cascade, tmp_path):
     assert heights[1:] == sorted(heights[1:])
 
 
+def test_close_ups_set_in_with_what_is_seen_closer(cascade, tmp_path):
+    pixels = film(90)
+    whole, said = overview_says(pixels), []
+    for start in (1.001, 0.999, 0.97, 0.75, 0.501):
+        spared = cascade_bundles(
+            *cascade.members,
+            tmp_path / f"{start}",
+            "s",
+            looks=3,
+            looks_from=start * whole,
+            close_ups=2,
+        )
+        said.append(odds(load_model(spared.path).read(pixels)))
+    assert said[0] == pytest.approx(said[1], abs=0.02)
+    assert said[1] == pytest.approx(said[2], abs=0.3)
+    assert said == sorted(said)
+    assert said[-1] > said[0] + 0.5
+
+
 def test_spared_or_not_a_radiograph_is_read_as_if_alone(sparing, save_radiograph):
     films = [save_radiograph(f"{i}.png", film(level)) for i, level in enumerate((20, 100, 60, 120))]
     classifier = load_model(sparing.path)
@@ -144,7 +163,7 @@ def close_upped(cascade, tmp_path, count: int):
 
 
 def test_a_finding_seen_close_up_has_the_mean_of_both_boxes(cascade, tmp_path):
-    pixels = np.maximum(spot(120, 128), spot(376, 384) // 250 * 220 + 30)
+    pixels = np.maximum(spot(120, 384), spot(376, 128) // 250 * 220 + 30)
     plain = Classifier(cascade, findings_from=0.3).read(pixels)
     assert [f.width for f in plain.findings] == pytest.approx([128, 128], abs=2)
     # The square around a box of 128 pixels is two patches wide, at most, of 128 pixels each: in it
@@ -154,12 +173,22 @@ def test_a_finding_seen_close_up_has_the_mean_of_both_boxes(cascade, tmp_path):
         assert [f.width for f in reading.findings] == pytest.approx(widths, abs=2)
         assert [f.height for f in reading.findings] == pytest.approx(widths, abs=2)
         for finding, before in zip(reading.findings, plain.findings, strict=True):
-            for at, side in (("x", "width"), ("y", "height")):
-                middle = getattr(finding, at) + getattr(finding, side) / 2
-                assert middle == pytest.approx(
-                    getattr(before, at) + getattr(before, side) / 2, abs=16
-                )
+            assert middle_of(finding) == pytest.approx(middle_of(before), abs=16)
         assert np.array_equal(reading.evidence, plain.evidence)
+
+
+def middle_of(finding) -> tuple[float, float]:
+    return finding.x + finding.width / 2, finding.y + finding.height / 2
+
+
+def test_a_film_that_is_not_square_is_seen_close_up_where_its_finding_is(cascade, tmp_path):
+    pixels = spot(300, 300, 512)[:, 180:420]
+    plain, close = (
+        Classifier(one, findings_from=0.3).read(pixels).findings
+        for one in (cascade, close_upped(cascade, tmp_path, 1))
+    )
+    assert middle_of(close[0]) == pytest.approx((120, 300), abs=24)
+    assert close[0].height == pytest.approx(1.5 * plain[0].height, abs=2)
 
 
 def odds(reading) -> float:
@@ -196,9 +225,39 @@ def test_close_ups_of_many_radiographs_are_those_of_each_alone(cascade, tmp_path
     films = [save_radiograph("dark.png", film(20))]
     films += [save_radiograph(f"{i}.png", spot(100 + 60 * i, 300)) for i in range(5)]
     classifier = Classifier(close_upped(cascade, tmp_path, 2), findings_from=0.3)
-    alone = [classifier.read(one).findings for one in films]
-    assert any(alone)
-    assert [r.findings for r in classifier.read_many(films, batch_size=6)] == alone
+    alone = [classifier.read(one) for one in films]
+    assert any(reading.findings for reading in alone)
+    many = classifier.read_many(films, batch_size=6)
+    for one, own in zip(many, alone, strict=True):
+        assert (one.findings, one.probability) == (own.findings, own.probability)
+
+
+def test_of_several_close_ups_the_most_suspicious_counts_and_a_faint_one_sets_in(cascade, tmp_path):
+    one, two = (load_model(close_upped(cascade, tmp_path, count).path) for count in (1, 2))
+    more = []
+    for level in (0, 32, *range(40, 132, 4)):
+        # The second finding is fainter, but a close-up of it is brighter.
+        pixels = np.where(spot(120, 384) == 250, 255, 0).astype(np.uint8)
+        pixels[290:462, 42:214] = level // 2
+        pixels[spot(376, 128) == 250] = level
+        more.append(odds(two.read(pixels)) - odds(one.read(pixels)))
+    more = np.array(more)
+    assert np.abs(more[:2]).max() < 1e-9
+    assert more[-1] > 0.2
+    assert (np.diff(more) > -1e-6).all()
+    assert np.diff(more).max() < 0.2
+
+
+def test_an_average_of_cascades_keeps_the_boxes_of_close_ups(cascade, tmp_path):
+    close = close_upped(cascade, tmp_path, 1)
+    mean = average_bundles([cascade.path, close.path], tmp_path / "average", "average")
+    pixels = spot(160, 352)
+    plain, half, whole = (
+        Classifier(one, findings_from=0.3).read(pixels).findings[0]
+        for one in (cascade, load_bundle(mean.path), close)
+    )
+    assert half.width == pytest.approx((plain.width + whole.width) / 2, abs=1)
+    assert whole.width > 1.4 * plain.width
 
 
 def test_a_close_up_shows_a_finding_of_any_size_in_the_middle():
@@ -220,11 +279,12 @@ def test_in_a_close_up_what_lies_in_the_middle_counts():
     evidence = np.full((8, 8), 0.01, np.float32)
     evidence[0, 0], evidence[4, 3] = 0.9, 0.7
     boxes = np.full((4, 8, 8), 5, np.float32)
+    black = middle_box(np.zeros((8, 8), np.float32), boxes, 8)
+    assert black == pytest.approx((27, 27, 37, 37), abs=8.1)
     boxes[:, 3:6, 2:5] = np.array([4, 8, 12, 16], np.float32)[:, None, None]
     left, top, right, bottom = middle_box(evidence, boxes, 8)
     assert (right - left, bottom - top) == pytest.approx((16, 24))
     assert (left, top) == pytest.approx((28 - 4, 36 - 8), abs=1)
-    assert np.isfinite(middle_box(np.zeros((8, 8), np.float32), boxes, 8)).all()
 
 
 def test_cells_around_a_peak_give_the_box_that_was_put_there():
@@ -234,10 +294,21 @@ def test_cells_around_a_peak_give_the_box_that_was_put_there():
     found = list(peaks(evidence, boxes, 8, 0.1))
     assert [(peak.row, peak.column) for peak in found] == [(0, 7), (4, 2)]
     wanted = np.array([40.0, 3, 61, 20])
-    put_box(boxes, found[0], wanted, 8)
+    put_box(boxes, found[0], wanted, 8, found[1:])
     for row, column in ((0, 7), (1, 7), (1, 6)):
         assert box_at(evidence, boxes, 8, row, column) == pytest.approx(wanted)
     assert (boxes[:, 4, 2] == 6).all()
+
+
+def test_a_finding_seen_close_up_leaves_its_neighbours_theirs():
+    evidence = np.zeros((8, 8), np.float32)
+    evidence[3, 3], evidence[3, 6] = 0.9, 0.6
+    boxes = np.full((4, 8, 8), 6, np.float32)
+    first, second = peaks(evidence, boxes, 8, 0.1)
+    wanted = np.array([20.0, 20, 40, 40])
+    put_box(boxes, first, wanted, 8, [second])
+    assert peaks(evidence, boxes, 8, 0.1)[1].box == pytest.approx(second.box)
+    assert peaks(evidence, boxes, 8, 0.1)[0].box == pytest.approx(wanted)
 
 
 def test_one_or_many_any_workers_and_an_average_of_one_kind_say_the_same(

@@ -1,5 +1,7 @@
 """Patches: cut where they should be, told by what they show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,13 @@ def test_every_outlined_fracture_has_its_patches_and_every_radiograph_those_of_i
     assert len(again) == len(patches)
 
 
+def test_a_patch_that_shows_nothing_outlined_is_none(radiographs):
+    nothing = replace(radiographs, marked=np.zeros(6, bool))
+    maps = np.zeros((6, 32, 32), np.float32)
+    for close_ups in (False, True):
+        assert len(patch_part(nothing, maps, SIZE, 0, 0, close_ups)) == 0
+
+
 def test_a_patch_its_mask_and_its_outline_show_the_same_place(patches):
     shown = 0
     for part in (patches, patches.plain()):
@@ -78,7 +87,7 @@ def test_what_is_cut_larger_or_smaller_is_resampled():
     source[0, 20:44, 20:44] = 200
     corners, spans = np.array([[20, 20], [8, 8], [26.5, 26.5]]), np.array([24, 48, 11])
     cut = Cut(source, np.zeros(3, int), corners, spans, 16, 0)
-    assert (cut[0][:15, :15] == 200).all()
+    assert (cut[0][1:15, 1:15] == 200).all()
     assert (cut[1][5:11, 5:11] == 200).all()
     assert not cut[1][:3].any()
     assert (cut[2] == 200).all()
@@ -109,11 +118,27 @@ def test_close_ups_show_every_fracture_at_much_the_same_size(radiographs):
         assert image.shape == (SIZE, SIZE)
         assert (image[inside] > 230).all()
         assert (image > 128).sum() == pytest.approx((right - left) * (bottom - top), rel=0.2)
+        mask = plain.masks[row]
+        assert mask.shape == (SIZE // 4, SIZE // 4)
+        middle = np.argwhere(mask > 128).mean(axis=0) * 4 + 2
+        assert middle == pytest.approx(((top + bottom) / 2, (left + right) / 2), abs=2)
         sides.append(right - left)
     assert len(sides) >= 2 * AROUND
     # Twice and a half as wide is shown, give or take: a fracture of 24 pixels, of 64.
     assert 0.7 * SIZE / 2.5 < np.median(sides) < 1.4 * SIZE / 2.5
     assert max(sides) < 3 * min(sides)
+
+
+def test_a_close_up_of_no_fracture_shows_the_place_of_most_evidence(radiographs):
+    maps = np.zeros((6, 32, 32), np.float32)
+    places = [(3, 3), (3, 3), (3, 3), (0, 31), (31, 0), (16, 20)]
+    for one, place in zip(maps, places, strict=True):
+        one[place] = 1
+    part = patch_part(radiographs, maps, SIZE, negative=0, seed=0, close_ups=True).images
+    added = np.arange(len(patch_part(radiographs, maps, SIZE, 0, 0)), len(part.rows))
+    for row, place in enumerate(places[3:], 3):
+        [at] = added[part.rows[added] == row]
+        assert part.corners[at] + part.spans[at] / 2 == pytest.approx(np.array(place) * 8 + 4)
 
 
 def batch_of(part, rows) -> Batch:

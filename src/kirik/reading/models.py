@@ -5,7 +5,6 @@ preprocessings whose inputs it needs) and `run`.
 """
 
 from collections.abc import Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -146,7 +145,7 @@ class Cascade:
             boxes[rows] = np.where(higher[:, None], sides, 1)
             if self.manifest.close_ups:
                 patch[rows], boxes[rows] = self._close_ups(
-                    images, evidence[rows], boxes[rows], patch[rows]
+                    images, evidence[rows], boxes[rows], patch[rows], weight[rows]
                 )
         probabilities = softmax((_log(whole.probabilities) + patch) / self.manifest.temperature)
         return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
@@ -182,7 +181,12 @@ class Cascade:
         return counted, *pasted(maps, corners, suspected * share, seen, sides)
 
     def _close_ups(
-        self, images: np.ndarray, evidence: np.ndarray, boxes: np.ndarray, patch: np.ndarray
+        self,
+        images: np.ndarray,
+        evidence: np.ndarray,
+        boxes: np.ndarray,
+        patch: np.ndarray,
+        weight: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What counts as said of the most suspicious patch, and boxes, with the strongest findings
         seen close up: at a size that is always much the same, a fracture of any size is like those
@@ -190,37 +194,41 @@ class Cascade:
 
         A close-up and what was there before count the same: the mean of the boxes, and of the
         logarithms of probabilities that of the patch's and the most suspicious close-up's. Over
-        evidence from `FAINT` to twice that a close-up sets in, so that a hair's breadth does not
-        decide.
+        evidence from `FAINT` to twice that a close-up sets in, and as what is seen closer does, so
+        that a hair's breadth does not decide.
 
         images: uint8 [m, size, size]. evidence: float [m, rows, columns]. boxes: [m, 4, rows, …].
-        patch: float [m, classes].
+        patch: float [m, classes]. weight: float [m], how much a closer look counts.
         """
         side, stride = self._patch.size, self.manifest.evidence.stride
+        all_peaks = [peaks(own, boxes[row], stride, FAINT) for row, own in enumerate(evidence)]
         found = [
             (row, peak)
-            for row, own in enumerate(evidence)
-            for peak in islice(peaks(own, boxes[row], stride, FAINT), self.manifest.close_ups)
+            for row, own in enumerate(all_peaks)
+            for peak in own[: self.manifest.close_ups]
         ]
         if not found:
             return patch, boxes
         rows = np.array([row for row, _ in found])
-        share = within(np.array([peak.score for _, peak in found]) / FAINT - 1, 1)
+        share = within(np.array([peak.score for _, peak in found]) / FAINT - 1, 1) * weight[rows]
         squares = close_up_squares(np.stack([peak.box for _, peak in found]), side)
         cuts = [window(images[row], *at, side) for row, at in zip(rows, squares, strict=True)]
         closer = self._closer.run({self._patch: np.stack(cuts)})
-        said = share[:, None] * _log(closer.probabilities) + (1 - share[:, None]) * self._unseen
-        suspected = 1 - softmax(said)[:, self.manifest.negative]
+        said = _log(closer.probabilities)
         patch, boxes = patch.copy(), boxes.copy()
         for row in np.unique(rows):
             own = np.flatnonzero(rows == row)
-            most, half = said[own[suspected[own].argmax()]], share[own[0]] / 2
-            patch[row] = (1 - half) * patch[row] + half * most
-            for at in own[::-1]:  # the strongest last: it has the last word on cells they share
+            part, first = share[own, None], own[0]
+            # A faint finding's close-up says what the strongest one's does, at first.
+            each = part * said[own] + (1 - part) * said[first]
+            most = each[softmax(each)[:, self.manifest.negative].argmin()]
+            patch[row] += share[first] / 2 * (most - patch[row])
+            for at in own:
                 peak, (top, left, span) = found[at][1], squares[at]
                 box = middle_box(closer.evidence[at], closer.boxes[at], stride) * (span / side)
                 off = box + np.array([left, top, left, top]) - peak.box
-                put_box(boxes[row], peak, peak.box + share[at] / 2 * off, stride)
+                others = [one for one in all_peaks[row] if one is not peak]
+                put_box(boxes[row], peak, peak.box + share[at] / 2 * off, stride, others)
         return patch, boxes
 
 

@@ -75,7 +75,8 @@ def middle_box(evidence: np.ndarray, boxes: np.ndarray, stride: float) -> np.nda
     cells = len(evidence)
     off = np.arange(cells) - (cells - 1) / 2
     near = np.exp(-((off / (cells * MIDDLE)) ** 2) / 2)
-    row, column = np.unravel_index((evidence * near * near[:, None]).argmax(), evidence.shape)
+    seen = np.maximum(evidence, 1e-12) * near * near[:, None]  # of a black map, the middle
+    row, column = np.unravel_index(seen.argmax(), evidence.shape)
     return box_at(evidence, boxes, stride, row, column)
 
 
@@ -87,9 +88,13 @@ def window(image: np.ndarray, top: float, left: float, span: float, side: int) -
     first, begin = int(np.floor(top)), int(np.floor(left))
     if (first, begin, side) == (top, left, span):
         return _inside(image, first, begin, side)
-    around = Image.fromarray(_inside(image, first, begin, int(np.ceil(span)) + 2))
-    box = (left - begin, top - first, left - begin + span, top - first + span)
-    return np.asarray(around.resize((side, side), Image.Resampling.BILINEAR, box=box))
+    reach = int(np.ceil(span / side)) + 1  # beyond its edges, as far as the filter sees
+    around = _inside(image, first - reach, begin - reach, int(np.ceil(span)) + 2 * reach + 1)
+    box = np.array([left - begin, top - first] * 2) + reach + (0, 0, span, span)
+    resized = Image.fromarray(around).resize(
+        (side, side), Image.Resampling.BILINEAR, box=tuple(box.tolist())
+    )
+    return np.asarray(resized)
 
 
 def _inside(image: np.ndarray, top: int, left: int, side: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The peaks of an evidence map, each with the box that the cells around it give."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ class MapPeak(NamedTuple):
 
 def peaks(
     evidence: np.ndarray, boxes: np.ndarray, stride: float, threshold: float
-) -> Iterator[MapPeak]:
+) -> list[MapPeak]:
     """A map's local maxima from `threshold` on, highest first.
 
     evidence: float32 [rows, columns]. boxes: float32 [4, rows, columns], input pixels from each
@@ -39,7 +39,7 @@ def peaks(
         box = box_at(evidence, boxes, stride, row, column)
         if all(_shared(box, other.box) <= SAME for other in kept):
             kept.append(MapPeak(int(row), int(column), box, float(evidence[row, column])))
-            yield kept[-1]
+    return kept
 
 
 def box_at(
@@ -53,15 +53,26 @@ def box_at(
     return (absolute * weights).sum(axis=(1, 2)) / weights.sum()
 
 
-def put_box(boxes: np.ndarray, peak: MapPeak, box: np.ndarray, stride: float) -> None:
+def put_box(
+    boxes: np.ndarray, peak: MapPeak, box: np.ndarray, stride: float, others: Sequence[MapPeak]
+) -> None:
     """Let the cells around a peak give that box: left, top, right and bottom in input pixels.
 
-    boxes: float [4, rows, columns], changed. Two cells around it, as other maps that these are
-    averaged with have their peak nearby.
+    boxes: float [4, rows, columns], changed. Those within two cells of it, as other maps that these
+    are averaged with have their peak nearby; but none that is as near to one of the others.
     """
     near = _neighbours(peak.row, peak.column, 2)
+    rows, columns = (np.arange(n)[cells] for n, cells in zip(boxes.shape[1:], near, strict=True))
+
+    def distance(one: MapPeak) -> np.ndarray:
+        return np.hypot(*np.meshgrid(rows - one.row, columns - one.column, indexing="ij"))
+
+    own = np.ones((len(rows), len(columns)), bool)
+    for other in others:
+        own &= distance(peak) < distance(other)
     centres = _centres(near, boxes.shape[1:], stride)
-    boxes[:, *near] = (box[:, None, None] - centres) * _OUTWARD
+    given = (box[:, None, None] - centres) * _OUTWARD
+    boxes[:, *near] = np.where(own, given, boxes[:, *near])
 
 
 _OUTWARD = np.array([-1.0, -1, 1, 1])[:, None, None]

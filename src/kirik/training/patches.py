@@ -133,17 +133,15 @@ def patch_part(
     rng = np.random.default_rng(seed)
     boxes = fracture_boxes(torch.from_numpy(part.outlines[part.rows]))
     centres, sides = (of_boxes.flip(2).numpy() for of_boxes in boxes)
-    squares = [
-        *_squares(maps, centres, np.flatnonzero(part.marked), size, rng),
-        *(
-            _close_ups(maps, centres, sides.max(axis=2), part.marked, size, rng)
-            if close_ups
-            else ()
-        ),
-    ]
-    chosen = np.array([position for position, own in squares for _ in own])
-    corners, spans = np.split(np.concatenate([own for _, own in squares]), [2], axis=1)
-    spans = spans[:, 0]
+    marked = np.flatnonzero(part.marked)
+    squares = [*_squares(maps, centres, marked, size, rng)]
+    if close_ups:
+        squares += _close_ups(maps, centres, sides.max(axis=2), marked, size, rng)
+    chosen = np.repeat(
+        [position for position, _ in squares], [len(own) for _, own in squares]
+    ).astype(int)
+    places = np.concatenate([np.empty((0, 3)), *(own for _, own in squares)])
+    corners, spans = places[:, :2], places[:, 2]
     rows, margin = part.rows[chosen], int((MARGIN - 1) / 2 * size) // STRIDE * STRIDE
     place = (rows, corners, spans, size, margin)
     of_masks = (corners / MASK_STRIDE, spans / MASK_STRIDE, *(n // MASK_STRIDE for n in place[3:]))
@@ -169,7 +167,10 @@ _Squares = Iterator[tuple[int, np.ndarray]]
 def _squares(
     maps: np.ndarray, centres: np.ndarray, marked: np.ndarray, size: int, rng: np.random.Generator
 ) -> _Squares:
-    """What a reading may look at: the places of most evidence, and around every fracture."""
+    """What a reading may look at: the places of most evidence, and around every fracture.
+
+    marked: int [any], positions of radiographs whose fractures, if any, are outlined.
+    """
     for position in marked:
         corners = [looked_at(maps[position], size // STRIDE, LOOKS) * STRIDE]
         for centre in centres[position][np.isfinite(centres[position, :, 0])]:
@@ -178,13 +179,21 @@ def _squares(
         yield position, np.pad(np.concatenate(corners), ((0, 0), (0, 1)), constant_values=size)
 
 
-def _close_ups(maps, centres, sides, marked, size: int, rng: np.random.Generator) -> _Squares:
-    """What a reading may see close up: every fracture, and what is none at the place of most
-    evidence. sides: the longer ones of the fractures' boxes, float [n, k]."""
+def _close_ups(
+    maps: np.ndarray,
+    centres: np.ndarray,
+    sides: np.ndarray,
+    marked: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+) -> _Squares:
+    """What a reading may see close up: every fracture, and the place of most evidence, at the size
+    of some fracture. sides: the longer ones of the fractures' boxes, float [n, k]."""
     usual = sides[np.isfinite(sides)]
-    for position in np.flatnonzero(marked) if len(usual) else ():
-        highest = looked_at(maps[position], size // STRIDE, 1) * STRIDE + size / 2
-        middles, longest = [highest], [rng.choice(usual, 1)]
+    for position in marked if len(usual) else ():
+        highest = np.unravel_index(maps[position].argmax(), maps[position].shape)
+        middles = [(np.array([highest]) + 0.5) * STRIDE]
+        longest = [rng.choice(usual, 1)]
         for fracture in np.flatnonzero(np.isfinite(sides[position])):
             side = sides[position, fracture]
             off = rng.uniform(-JITTER, JITTER, (AROUND, 2)) * side

@@ -77,7 +77,7 @@ class TrainingSettings(BaseModel):
 
     close_ups: int = Field(default=0, ge=0, le=64)
     """With --overview, how many findings of a radiograph, at most, the model looks at once more,
-    close up, at much the same size whatever theirs."""
+    close up, at much the same size however large they are."""
 
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
