@@ -14,7 +14,7 @@ ARGS :=
 # Not ?=: desktops set LANGUAGE for gettext.
 LANGUAGE := en
 
-.PHONY: demo serve test lint overview small best fuzz clean
+.PHONY: demo serve test lint overview closer small best fuzz clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -59,16 +59,18 @@ overview: $(VENV)/.train
 CLOSER = $(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --network mobilenet \
 	  --balance sampler --batch-size 32 --size 128 --freeze 2 --box-weight 1 \
 	  --overview runs/overview
+FURTHER = $(CLOSER) --weights runs/closer --epochs 2 --learning-rate 0.0004
 
 # Beside each one that looks closer: another hour and a quarter.
-small: overview
-	$(CLOSER) --weights '$(or $(WEIGHTS),hub)' --epochs 4 --learning-rate 0.0008 \
-	  --looks 2 --looks-from 0.02 --out runs/small
+closer: overview
+	$(CLOSER) --weights '$(or $(WEIGHTS),hub)' --epochs 4 --learning-rate 0.0008 --out runs/closer
 
-# That one trained on, with close-ups: another hour.
-best: small
-	$(CLOSER) --weights runs/small --epochs 2 --learning-rate 0.0004 \
-	  --looks 4 --close-ups 2 --out runs/best --final average
+# Trained on: another hour, for each of the two.
+small: closer
+	$(FURTHER) --looks 2 --looks-from 0.02 --out runs/small
+
+best: closer
+	$(FURTHER) --looks 4 --close-ups 2 --out runs/best --final average
 
 # A hundred thousand damaged files: about half an hour on two cores.
 fuzz: $(VENV)/.test

@@ -13,6 +13,8 @@ from kirik.training.patches import AROUND, LOOKS, Cut, fracture_boxes, in_sight,
 
 SIZE = 64
 """Side of a patch, of images four times as wide."""
+PLAIN = 2 * (AROUND + LOOKS) + 3 * LOOKS
+"""Patches that are no close-ups, which come first, of the two outlined and three whole ones."""
 
 
 @pytest.fixture
@@ -46,10 +48,10 @@ def test_what_is_cut_is_what_lies_there_and_black_beyond_the_edge():
 def test_every_outlined_fracture_has_its_patches_and_every_radiograph_those_of_its_map(
     radiographs, patches
 ):
-    counts = np.bincount(patches.images.rows, minlength=6)
+    counts = np.bincount(patches.images.rows[:PLAIN], minlength=6)
     assert counts.tolist() == [AROUND + LOOKS, AROUND + LOOKS, 0, LOOKS, LOOKS, LOOKS]
     assert patches.labels[patches.images.rows >= 3].sum() == 0
-    around = np.flatnonzero(patches.images.rows == 1)[LOOKS:]
+    around = np.flatnonzero(patches.images.rows[:PLAIN] == 1)[LOOKS:]
     assert patches.labels[around].all()
     assert patches.real_shares(2).tolist() == [0.5, 0.5]
     assert set(patches.groups) == {"g0", "g1", "g3", "g4", "g5"}
@@ -59,16 +61,14 @@ def test_every_outlined_fracture_has_its_patches_and_every_radiograph_those_of_i
 
 def test_a_patch_that_shows_nothing_outlined_is_none(radiographs):
     nothing = replace(radiographs, marked=np.zeros(6, bool))
-    maps = np.zeros((6, 32, 32), np.float32)
-    for close_ups in (False, True):
-        assert len(patch_part(nothing, maps, SIZE, 0, 0, close_ups)) == 0
+    assert len(patch_part(nothing, np.zeros((6, 32, 32), np.float32), SIZE, 0, 0)) == 0
 
 
 def test_a_patch_its_mask_and_its_outline_show_the_same_place(patches):
     shown = 0
     for part in (patches, patches.plain()):
         side = part.images[0].shape[-1]
-        for row in np.flatnonzero(part.labels):
+        for row in np.flatnonzero(part.labels[:PLAIN]):
             corners = part.outlines[row][0]
             left, top = corners.min(axis=0).astype(int)
             right, bottom = corners.max(axis=0).astype(int)
@@ -97,17 +97,12 @@ def test_what_is_cut_larger_or_smaller_is_resampled():
     assert not with_margin[:7].any()
 
 
-def test_close_ups_show_every_fracture_at_much_the_same_size(radiographs):
-    maps = np.random.default_rng(2).random((6, 32, 32)).astype(np.float32)
-    usual = patch_part(radiographs, maps, SIZE, negative=0, seed=0)
-    whole = patch_part(radiographs, maps, SIZE, negative=0, seed=0, close_ups=True)
-    added = np.arange(len(usual), len(whole))
-    assert np.array_equal(whole.labels[: len(usual)], usual.labels)
-    assert np.bincount(whole.images.rows[added], minlength=6).tolist() == [
-        *(AROUND + 1, AROUND + 1, 0, 1, 1, 1)
-    ]
-    plain, sides = whole.plain(), []
-    for row in added[whole.labels[added] == 1]:
+def test_close_ups_show_every_fracture_at_much_the_same_size(patches):
+    added = np.arange(PLAIN, len(patches))
+    counts = np.bincount(patches.images.rows[added], minlength=6)
+    assert counts.tolist() == [AROUND + 1, AROUND + 1, 0, 1, 1, 1]
+    plain, sides = patches.plain(), []
+    for row in added[patches.labels[added] == 1]:
         corners = plain.outlines[row][0]
         (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
         inside = (
@@ -134,8 +129,8 @@ def test_a_close_up_of_no_fracture_shows_the_place_of_most_evidence(radiographs)
     places = [(3, 3), (3, 3), (3, 3), (0, 31), (31, 0), (16, 20)]
     for one, place in zip(maps, places, strict=True):
         one[place] = 1
-    part = patch_part(radiographs, maps, SIZE, negative=0, seed=0, close_ups=True).images
-    added = np.arange(len(patch_part(radiographs, maps, SIZE, 0, 0)), len(part.rows))
+    part = patch_part(radiographs, maps, SIZE, negative=0, seed=0).images
+    added = np.arange(PLAIN, len(part.rows))
     for row, place in enumerate(places[3:], 3):
         [at] = added[part.rows[added] == row]
         assert part.corners[at] + part.spans[at] / 2 == pytest.approx(np.array(place) * 8 + 4)

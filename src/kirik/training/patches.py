@@ -1,9 +1,9 @@
 """What a cascade's second network learns from: patches where the first one may send it.
 
 Patches around every outlined fracture, moved at random, and around the places of most evidence on
-all radiographs; for a network that is to see findings close up, these as well. They are cut out of
-the cascade's input when they are asked for, with a margin, so that an augmentation that turns or
-moves them brings in what lies beside, not black.
+all radiographs; and close-ups of both, at a size that is much the same for every fracture. They are
+cut out of the cascade's input when they are asked for, with a margin, so that an augmentation that
+turns or moves them brings in what lies beside, not black.
 """
 
 from collections.abc import Iterator
@@ -120,23 +120,21 @@ def evidence_maps(overview: Bundle, cache: Cache, part: Part, side: int) -> np.n
     return resampled(np.concatenate(found), side)
 
 
-def patch_part(
-    part: Part, maps: np.ndarray, size: int, negative: int, seed: int, close_ups: bool = False
-) -> PatchPart:
+def patch_part(part: Part, maps: np.ndarray, size: int, negative: int, seed: int) -> PatchPart:
     """The patches of a part's radiographs, `size` × `size` pixels of images `WIDE` times as wide.
 
-    maps: the first network's evidence, float [n, rows, columns]. close_ups: whether there are
-    close-ups besides, of every fracture, and of every radiograph's place of most evidence at the
-    scale of some fracture's. A fracture that nobody outlined could be anywhere, so that such a
-    radiograph has no patches.
+    maps: the first network's evidence, float [n, rows, columns]. Close-ups follow, which help the
+    network even where a reading has none. A fracture that nobody outlined could be anywhere, so
+    that such a radiograph has no patches.
     """
     rng = np.random.default_rng(seed)
     boxes = fracture_boxes(torch.from_numpy(part.outlines[part.rows]))
     centres, sides = (of_boxes.flip(2).numpy() for of_boxes in boxes)
     marked = np.flatnonzero(part.marked)
-    squares = [*_squares(maps, centres, marked, size, rng)]
-    if close_ups:
-        squares += _close_ups(maps, centres, sides.max(axis=2), marked, size, rng)
+    squares = [
+        *_squares(maps, centres, marked, size, rng),
+        *_close_ups(maps, centres, sides.max(axis=2), marked, size, rng),
+    ]
     chosen = np.repeat(
         [position for position, _ in squares], [len(own) for _, own in squares]
     ).astype(int)

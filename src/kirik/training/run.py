@@ -184,9 +184,7 @@ def _patches(
         )
     cache = _shared_cache(index.records, overview.manifest.preprocessing, machine, None)
     maps = evidence_maps(overview, cache, part, WIDE * settings.size // STRIDE)
-    patches = patch_part(
-        part, maps, settings.size, index.negative, settings.seed, settings.close_ups > 0
-    )
+    patches = patch_part(part, maps, settings.size, index.negative, settings.seed)
     if len(np.unique(patches.labels)) < 2:
         raise DataSetError(f"{index.root}: no outlined fracture to look closer at")
     return patches
