@@ -85,7 +85,7 @@ def test_a_wrong_settings_file_is_named(refused, tiny_set, tiny_split, tmp_path)
     assert refused(*words).endswith(f"{file}: no such file")
     for content, said in (
         ("netwrok = 'vit'", "unknown setting 'netwrok'; did you mean network?"),
-        ("zebra = 3", "unknown setting 'zebra'; known: network, weights, freeze"),
+        ("xyzzy = 3", "unknown setting 'xyzzy'; known: network, weights, freeze"),
         ("epochs = 0", "epochs: must be 1 or more, not 0"),
         ("epochs = 'many'", "epochs: must be a whole number, not 'many'"),
         ("dropout = 1", "dropout: must be less than 1.0, not 1"),
