@@ -157,7 +157,7 @@ def test_the_finding_lies_where_the_second_network_saw_it(cascade, place):
     assert abs(reading.peak.y - place[0]) <= 48
 
 
-def close_upped(cascade, tmp_path, count: int):
+def with_close_ups(cascade, tmp_path, count: int):
     name = f"{count}-close-ups"
     return cascade_bundles(*cascade.members, tmp_path / name, name, looks=3, close_ups=count)
 
@@ -169,7 +169,9 @@ def test_a_finding_seen_close_up_has_the_mean_of_both_boxes(cascade, tmp_path):
     # The square around a box of 128 pixels is two patches wide, at most, of 128 pixels each: in it
     # a box reaches twice as far.
     for count, widths in ((1, [192, 128]), (2, [192, 192]), (9, [192, 192])):
-        reading = Classifier(close_upped(cascade, tmp_path, count), findings_from=0.3).read(pixels)
+        reading = Classifier(with_close_ups(cascade, tmp_path, count), findings_from=0.3).read(
+            pixels
+        )
         assert [f.width for f in reading.findings] == pytest.approx(widths, abs=2)
         assert [f.height for f in reading.findings] == pytest.approx(widths, abs=2)
         for finding, before in zip(reading.findings, plain.findings, strict=True):
@@ -185,7 +187,7 @@ def test_a_film_that_is_not_square_is_seen_close_up_where_its_finding_is(cascade
     pixels = spot(300, 300, 512)[:, 180:420]
     plain, close = (
         Classifier(one, findings_from=0.3).read(pixels).findings
-        for one in (cascade, close_upped(cascade, tmp_path, 1))
+        for one in (cascade, with_close_ups(cascade, tmp_path, 1))
     )
     assert middle_of(close[0]) == pytest.approx((120, 300), abs=24)
     assert close[0].height == pytest.approx(1.5 * plain[0].height, abs=2)
@@ -197,7 +199,7 @@ def odds(reading) -> float:
 
 def test_a_close_up_and_the_patch_have_an_equal_say(cascade, tmp_path):
     pixels = spot(160, 352)
-    reading = load_model(close_upped(cascade, tmp_path, 1).path).read(pixels)
+    reading = load_model(with_close_ups(cascade, tmp_path, 1).path).read(pixels)
     # The square is half as wide as a patch, and a quarter as wide as the close-up.
     levels = [(share * 250 + (1 - share) * 40) / 255 - 0.5 for share in (1 / 4, 1 / 16)]
     whole = pixels.mean() / 255 - 0.5
@@ -207,7 +209,7 @@ def test_a_close_up_and_the_patch_have_an_equal_say(cascade, tmp_path):
 
 
 def test_a_close_up_sets_in_gradually(cascade, tmp_path):
-    classifiers = [load_model(b.path) for b in (cascade, close_upped(cascade, tmp_path, 1))]
+    classifiers = [load_model(b.path) for b in (cascade, with_close_ups(cascade, tmp_path, 1))]
     evidence, moved = [], []
     for level in range(20, 140, 4):
         pixels = np.where(spot(160, 352) == 250, level, 0).astype(np.uint8)
@@ -224,7 +226,7 @@ def test_a_close_up_sets_in_gradually(cascade, tmp_path):
 def test_close_ups_of_many_radiographs_are_those_of_each_alone(cascade, tmp_path, save_radiograph):
     films = [save_radiograph("dark.png", film(20))]
     films += [save_radiograph(f"{i}.png", spot(100 + 60 * i, 300)) for i in range(5)]
-    classifier = Classifier(close_upped(cascade, tmp_path, 2), findings_from=0.3)
+    classifier = Classifier(with_close_ups(cascade, tmp_path, 2), findings_from=0.3)
     alone = [classifier.read(one) for one in films]
     assert any(reading.findings for reading in alone)
     many = classifier.read_many(films, batch_size=6)
@@ -233,7 +235,7 @@ def test_close_ups_of_many_radiographs_are_those_of_each_alone(cascade, tmp_path
 
 
 def test_of_several_close_ups_the_most_suspicious_counts_and_a_faint_one_sets_in(cascade, tmp_path):
-    one, two = (load_model(close_upped(cascade, tmp_path, count).path) for count in (1, 2))
+    one, two = (load_model(with_close_ups(cascade, tmp_path, count).path) for count in (1, 2))
     more = []
     for level in (0, 32, *range(40, 132, 4)):
         # The second finding is fainter, but a close-up of it is brighter.
@@ -249,7 +251,7 @@ def test_of_several_close_ups_the_most_suspicious_counts_and_a_faint_one_sets_in
 
 
 def test_an_average_of_cascades_keeps_the_boxes_of_close_ups(cascade, tmp_path):
-    close = close_upped(cascade, tmp_path, 1)
+    close = with_close_ups(cascade, tmp_path, 1)
     mean = average_bundles([cascade.path, close.path], tmp_path / "average", "average")
     pixels = spot(160, 352)
     plain, half, whole = (
