@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,15 @@ def test_the_page_is_one_file_that_names_every_finding(sick, tmp_path, language)
     assert "http://" not in page
     assert "https://" not in page
     assert page.count("data:image/jpeg;base64,") >= 10
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_a_page_without_findings_has_no_section_of_them(sick, tmp_path, language):
+    heading = f"<h2>{WORDS[language]['defects']}</h2>"
+    for number, findings in enumerate((sick.findings, ())):
+        write_audit(replace(sick, findings=findings), tmp_path / f"{number}.html", language)
+    assert heading in (tmp_path / "0.html").read_text(encoding="utf-8")
+    assert heading not in (tmp_path / "1.html").read_text(encoding="utf-8")
 
 
 def test_boxes_are_drawn_where_the_upright_radiograph_shows_them(tmp_path):

@@ -64,6 +64,7 @@ def find_machine(settings: TrainingSettings) -> Machine:
     if gpu:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # a run's batches are all of one shape
     else:
         device = torch.device("cpu")
         keep_freed_memory()
