@@ -8,6 +8,7 @@ from kirik.bundle import Evidence, Manifest, average_bundles, cascade_bundles, l
 from kirik.errors import BundleError
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.network import Network
 from kirik.reading.patches import close_up_squares, looked_at, middle_box, pasted, window
 from kirik.reading.peaks import box_at, peaks, put_box
 
@@ -260,6 +261,28 @@ def test_an_average_of_cascades_keeps_the_boxes_of_close_ups(cascade, tmp_path):
     )
     assert half.width == pytest.approx((plain.width + whole.width) / 2, abs=1)
     assert whole.width > 1.4 * plain.width
+
+
+def test_cascades_with_the_same_first_network_run_it_once(
+    cascade, make_bundle, closer, tmp_path, monkeypatch
+):
+    close = with_close_ups(cascade, tmp_path, 1)
+    apart = cascade_bundles(make_bundle("apart"), closer, tmp_path / "apart", "apart", looks=3)
+    runs = []
+    run_graph = Network.run
+    monkeypatch.setattr(Network, "run", lambda *own: runs.append(own[0]) or run_graph(*own))
+    pixels = [spot(160, 352), spot(352, 160)]
+    for others, first in (([close], 1), ([close, apart], 2)):
+        paths = [cascade.path, *(other.path for other in others)]
+        mean = average_bundles(paths, tmp_path / f"mean{first}", "mean")
+        classifier = Classifier(mean)
+        alone = [Classifier(load_bundle(path)) for path in paths]
+        for one in pixels:
+            runs.clear()
+            reading = classifier.read(one)
+            assert sum(own.manifest.preprocessing.size != PATCH for own in runs) == first
+            expected = np.mean([other.read(one).probability for other in alone])
+            assert reading.probability == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_close_up_shows_a_finding_of_any_size_in_the_middle():

@@ -4,7 +4,9 @@ An engine has `inputs` (name, element type, shape after the first axis), `output
 `run(names, radiographs)`.
 """
 
+import ctypes
 import os
+import platform
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property, partial
@@ -43,6 +45,10 @@ def open_engine(name: str, graph: bytes, threads: int, providers: Sequence[str])
     return OpenVino(graph, threads)
 
 
+LITTLE = 128
+"""Side in pixels up to which a radiograph, or a part of one, is run on one thread."""
+
+
 class SideBySide:
     """Runs radiographs one by one on single threads, as many at the same time as there are threads.
 
@@ -65,8 +71,9 @@ class SideBySide:
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
     def _run_alone(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
-        # To get ready for all threads takes longer than they save for a first radiograph.
-        if self._threads == 1 or not self._alone_before:
+        # To get ready for all threads takes longer than they save for a first radiograph, and for
+        # a patch they never save what a second copy of the network weighs.
+        if radiograph.size <= LITTLE**2 or self._threads == 1 or not self._alone_before:
             self._alone_before = True
             return self._run_one(names, radiograph)
         return self._run_wide(names, radiograph)
@@ -115,7 +122,9 @@ class OnnxRuntime(SideBySide):
         options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait busily for this network's next run would hold up another network's.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        return onnxruntime.InferenceSession(self._graph, options, providers=self._providers)
+        session = onnxruntime.InferenceSession(self._graph, options, providers=self._providers)
+        _give_back_freed_memory()
+        return session
 
     @cached_property
     def _wide(self) -> onnxruntime.InferenceSession:
@@ -140,6 +149,12 @@ def _share_memory() -> None:
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
     onnxruntime.create_and_register_allocator(facts, None)
+
+
+def _give_back_freed_memory() -> None:
+    """To the kernel: while a graph is loaded, there are copies of it, which glibc keeps."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class OpenVino(SideBySide):

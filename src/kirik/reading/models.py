@@ -36,12 +36,14 @@ class Average:
         self._members = [
             open_model(member, threads, providers, engine) for member in bundle.members
         ]
+        _share_overviews(self._members)
         self.wants = frozenset().union(*(member.wants for member in self._members))
         weights = np.array(self.manifest.weights or [1.0] * len(self._members))
         self._weights = weights / weights.sum()
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
+        inputs = dict(inputs)  # one of its own each time: see `_Once`
         scores = [member.run(inputs) for member in self._members]
         pairs = list(zip(self._weights, scores, strict=True))
         mean = sum(weight * score.probabilities for weight, score in pairs)
@@ -116,19 +118,20 @@ class Cascade:
 
     def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
         self.manifest = bundle.manifest
-        self._overview, self._closer = (
+        self.overview, self._closer = (
             open_model(member, threads, providers, engine) for member in bundle.members
         )
+        self.same_overview = frozenset(bundle.members[0].checksums.items())
         self._patch: Preprocessing = self._closer.manifest.preprocessing
         # What counts as said of a patch where nobody looked: float [classes].
         unseen = np.full(len(self.manifest.classes), UNSEEN / (len(self.manifest.classes) - 1))
         unseen[self.manifest.negative] = 1 - UNSEEN
         self._unseen = _log(unseen)
-        self.wants = self._overview.wants | {bundle.manifest.preprocessing}
+        self.wants = self.overview.wants | {bundle.manifest.preprocessing}
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
-        whole = self._overview.run(inputs)
+        whole = self.overview.run(inputs)
         weight = self._weight(1 - whole.probabilities[:, self.manifest.negative])
         patch = np.tile(self._unseen, (len(weight), 1))
         maps = resampled(whole.evidence, map_side(self.manifest))
@@ -230,6 +233,31 @@ class Cascade:
                 others = [one for one in all_peaks[row] if one is not peak]
                 put_box(boxes[row], peak, peak.box + share[at] / 2 * off, stride, others)
         return patch, boxes
+
+
+class _Once:
+    """A model that several cascades ask about the same inputs, the very same mapping: it is run
+    once."""
+
+    def __init__(self, model: "Network | Average | Cascade"):
+        self.wants, self.manifest, self._model = model.wants, model.manifest, model
+        self._last: tuple[Inputs | None, Scores | None] = (None, None)
+
+    def run(self, inputs: Inputs) -> Scores:
+        """Scores of n radiographs, as the model itself gives them."""
+        asked, scores = self._last
+        if asked is not inputs:
+            scores = self._model.run(inputs)
+            self._last = (inputs, scores)
+        return scores
+
+
+def _share_overviews(members: Sequence) -> None:
+    """Let cascades with the same first network run it once."""
+    shared: dict[frozenset, _Once] = {}
+    for member in members:
+        if isinstance(member, Cascade):
+            member.overview = shared.setdefault(member.same_overview, _Once(member.overview))
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:
