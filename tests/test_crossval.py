@@ -259,6 +259,9 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     made_of = [(m.manifest.kind, m.manifest.provenance.get("fold")) for m in bundle.members]
     assert made_of == [("network", None), ("average", None)]
     assert len(bundle.members[1].members) == 3
+    said = [bundle.members[0], *bundle.members[1].members, *load_bundle(pooled / "fold2").members]
+    assert {member.manifest.temperature for member in said} == {1}  # pooled, then calibrated
+    assert bundle.manifest.temperature != 1
     card = bundle.read("card.md").decode()
     assert "members/tiny/card.md" in card
     metrics = json.loads((pooled / "report" / "metrics.json").read_text())
@@ -267,6 +270,10 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     figure = metrics["fracture"]["auroc"]["value"]
     assert bundle.manifest.provenance["out_of_fold"]["auroc"][0] == pytest.approx(figure, abs=1e-4)
     assert bundle.manifest.operating_points.fractured > 20
+    assert kirik("study", tmp_path / "study", "--add", pooled, "--add", out) == 0
+    table = (tmp_path / "study.md").read_text()
+    assert "| pooled |" in table
+    assert "kirik ensemble runs/tiny runs/other --data" in table
     reading = load_model(pooled / "bundle").read(next(data.glob("images/*/*.jpg")))
     assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
 
@@ -310,7 +317,20 @@ def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, ca
     assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
     first = load_bundle(tmp_path / "closer" / "fold1")
     assert first.members[0].read("model.onnx") == load_bundle(out / "fold1").read("model.onnx")
+    words = ["train", data, "--split", split, "--fold", 1, *TINY[2:], "--validation", 0]
+    words += ["--network", "test_resnet"]
+    near = [*words, "--overview", out]
+    assert kirik(*near, "--out", tmp_path / "taught", "--teacher", tmp_path / "closer") == 0
+    assert kirik(*near, "--out", tmp_path / "alone") == 0
+    pairs = zip(losses(tmp_path / "taught"), losses(tmp_path / "alone"), strict=True)
+    assert all(float(with_teacher) > float(without) for with_teacher, without in pairs)
     capsys.readouterr()
+    for ask, teacher, told in (
+        (near, out, "its network sees whole radiographs, and this one patches"),
+        (words, tmp_path / "closer", "its network sees patches, and this one whole radiographs"),
+    ):
+        assert kirik(*ask, "--out", tmp_path / "none", "--teacher", teacher) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_what_cannot_look_closer_is_told_before_anything_is_decoded(made, tmp_path, capsys):

@@ -1,7 +1,9 @@
 """The average of several cross-validated models, measured as honestly as each of them.
 
-What reads a fold is the average of the networks that never saw it, one of each model, calibrated
-by what its own model chose on the other folds. The bundle joins the models' own bundles.
+What reads a fold is the average of the networks that never saw it, one of each model. They are
+pooled as they are, then calibrated together (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792):
+calibrated before as well, the same few readings would have their say twice. The bundle joins the
+models' own bundles.
 
 DIR/fold1/bundle …     the average that reads the fold
 DIR/fold1/read.csv …   what it said of the fold, before the average's own calibration
@@ -11,12 +13,12 @@ DIR/report, DIR/bundle as `kirik.crossval` writes them
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from kirik.bundle import Bundle, average_bundles, load_bundle, write_bundle
+from kirik.bundle import Bundle, average_bundles, load_bundle, member_files, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.crossval import (
@@ -82,7 +84,7 @@ def average_cross_validated(
     examples = examples_of(index, split)
     for fold in split.folds:
         place = directory / f"fold{fold}" / "bundle"
-        _average(models, [fold], place, examples, apart=True)
+        _average(models, [fold], place, examples, "bundle", apart=True)
     parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
     read = concat(parts)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
@@ -129,12 +131,14 @@ def _joined(
     folds' networks where it was to make none."""
     with tempfile.TemporaryDirectory() as folder:
         own = []
-        for model in models:
+        for number, model in enumerate(models):
+            place_of = Path(folder) / str(number)
             finished = model.folder / "bundle"
-            if not finished.is_dir():
-                finished = Path(folder) / model.folder.resolve().name
-                _average([model], folds, finished, examples)
-            own.append(finished)
+            if finished.is_dir():
+                _uncalibrated(load_bundle(finished), place_of)
+            else:
+                _average([model], folds, place_of, examples, model.folder.resolve().name)
+            own.append(place_of)
         shared = load_bundle(own[0]).manifest.provenance
         facts = {key: shared[key] for key in ("split", "split_sha256", "data_sha256", "versions")}
         facts["averages"] = [model.folder.resolve().name for model in models]
@@ -146,12 +150,13 @@ def _average(
     folds: Sequence[int],
     place: Path,
     examples: Sequence[Radiograph],
+    name: str,
     *,
     apart: bool = False,
 ) -> Bundle:
     """Write the average of the models' networks that never saw these folds, unless it is there.
 
-    apart: each network is calibrated on its model's readings of the other folds alone.
+    apart: what goes with each network is chosen on its model's readings of the other folds alone.
     """
     if place.is_dir():
         return load_bundle(place)
@@ -159,13 +164,28 @@ def _average(
         members = []
         for model in models:
             read = model.read.select(~np.isin(model.read.fold, folds)) if apart else model.read
-            chosen = choose(read)
+            chosen = replace(choose(read), temperature=1.0)
             for fold in folds:
                 members.append(Path(folder) / str(len(members)))
-                name = f"{model.folder.resolve().name}-fold{fold}"
-                rewrite(members[-1], model.bundle(fold), name, chosen, {}, examples)
+                own = f"{model.folder.resolve().name}-fold{fold}"
+                rewrite(members[-1], model.bundle(fold), own, chosen, {}, examples)
         facts = shared_provenance(models[0].bundle(folds[0]))
-        return average_bundles(members, place, place.name, provenance=facts)
+        return average_bundles(members, place, name, provenance=facts)
+
+
+def _uncalibrated(bundle: Bundle, place: Path) -> Bundle:
+    """Write a bundle whose probabilities are as its networks say them."""
+    files = {name: path for name, path in bundle.files.items() if not name.startswith("members/")}
+    manifest = bundle.manifest.model_copy(update={"temperature": 1.0})
+    files["card.md"] = model_card(manifest).encode()
+    if manifest.kind == "average":
+        with tempfile.TemporaryDirectory() as folder:
+            members = [
+                _uncalibrated(member, Path(folder) / name)
+                for name, member in zip(manifest.members, bundle.members, strict=True)
+            ]
+            return write_bundle(place, manifest, files | member_files(manifest, members))
+    return write_bundle(place, manifest, bundle.files | files)
 
 
 def _finish(place: Path, average: Bundle, chosen: Choices, summary: dict) -> None:

@@ -83,7 +83,9 @@ def add_runs(folder: Path, runs: Sequence[Path]) -> None:
         place.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(report / name, place / name)
-        shutil.copyfile(run / SETTINGS, place / SETTINGS)
+        (place / SETTINGS).unlink(missing_ok=True)
+        if (run / SETTINGS).is_file():  # an average of models has none of its own
+            shutil.copyfile(run / SETTINGS, place / SETTINGS)
 
 
 def add_ablation(

@@ -25,12 +25,15 @@ SHARE = 0.5
 class Teacher:
     """A trained network whose probabilities and maps a student learns.
 
-    run: a finished training run for these classes. Raises SettingsError if it is not.
+    run: a finished training run for these classes. closer: whether the student is to look closer,
+        as the run's network must do then. Raises SettingsError if the run is none of these.
     """
 
-    def __init__(self, run: Path, classes: Sequence[str], machine: Machine):
+    def __init__(
+        self, run: Path, classes: Sequence[str], machine: Machine, *, closer: bool = False
+    ):
         self._machine = machine
-        self._network = _load(run, classes).to(machine.device)
+        self._network = _load(run, classes, closer).to(machine.device)
 
     def loss(self, student: FractureNetwork, output: Output, radiographs: torch.Tensor):
         """Cross-entropy to the teacher's probabilities, and, with maps on both sides, per cell.
@@ -57,8 +60,15 @@ class Teacher:
         return output.logits.float().softmax(dim=1), evidence
 
 
-def _load(run: Path, classes: Sequence[str]) -> FractureNetwork:
-    manifest: Manifest = load_bundle(run).manifest
+def _load(run: Path, classes: Sequence[str], closer: bool) -> FractureNetwork:
+    bundle = load_bundle(run)
+    if closer != (bundle.manifest.kind == "cascade"):
+        both = ("whole radiographs", "patches")
+        sees, learns = both if closer else reversed(both)
+        raise SettingsError(
+            f"{run}: its network sees {sees}, and this one {learns}; name another --teacher"
+        )
+    manifest: Manifest = bundle.members[-1].manifest if closer else bundle.manifest
     if manifest.classes != tuple(classes):
         raise SettingsError(
             f"{run}: its classes ({', '.join(manifest.classes)}) are not those of the data set "

@@ -136,7 +136,10 @@ def train_network(
     teacher = None
     if settings.teacher:
         teacher = Teacher(
-            find_run(Path(settings.teacher), fold, "--teacher"), index.classes, machine
+            find_run(Path(settings.teacher), fold, "--teacher"),
+            index.classes,
+            machine,
+            closer=bool(settings.overview),
         )
     trainer = Trainer(network, train, validation, settings, machine, checkpoints, teacher)
     if machine.first:
@@ -369,7 +372,8 @@ def _trained(
 ) -> TrainedNetwork:
     network, state, held_out = trainer.averaged, trainer.state, trainer.validation
     part = trainer.train_part.plain()
-    fit_scope(network, part, trainer.machine, trainer.settings.seed)
+    if not trainer.settings.overview:  # of a cascade, the first network tells what is in scope
+        fit_scope(network, part, trainer.machine, trainer.settings.seed)
     some = (held_out or part).rows[:32]
     return TrainedNetwork(
         network,

@@ -61,7 +61,8 @@ class TrainingSettings(BaseModel):
     """AutoAugment policy of the copies that balance the classes."""
 
     teacher: str | None = None
-    """Finished run, or cross-validated folder, of a larger network to learn from, too."""
+    """Finished run, or cross-validated folder, of a larger network to learn from, too; with
+    --overview, one that looks closer."""
 
     overview: str | None = None
     """Finished run, or cross-validated folder, whose network sees the whole radiograph: this one
