@@ -85,23 +85,38 @@ def halved(
 
 
 def cost_of(bundle: Bundle) -> dict[str, float]:
-    """What a bundle's networks cost together, a cascade's where it looks at all that it may: see
-    `kirik.training.cost`."""
+    """What a bundle's networks cost together, a cascade's where it looks at all that it may, and
+    one that several cascades begin with once: see `kirik.training.cost`."""
     from kirik.training.cost import network_cost
     from kirik.training.settings import TrainingSettings
 
-    manifest = bundle.manifest
-    size = manifest.preprocessing.size
-    if manifest.kind == "network":
-        settings = TrainingSettings.parse(manifest.provenance["settings"], str(bundle.path))
-        return network_cost(settings, evidence=manifest.evidence is not None)
-    costs = [cost_of(member) for member in bundle.members]
-    times = (1,) * len(costs)
-    if manifest.kind == "cascade":
-        times = (1, manifest.looks + manifest.close_ups)
-    gflops = sum(n * cost["gflops"] for n, cost in zip(times, costs, strict=True))
-    parameters = sum(cost["parameters"] for cost in costs)
+    gflops = parameters = 0.0
+    for times, network in _networks(bundle):
+        manifest = network.manifest
+        settings = TrainingSettings.parse(manifest.provenance["settings"], str(network.path))
+        cost = network_cost(settings, evidence=manifest.evidence is not None)
+        gflops += times * cost["gflops"]
+        parameters += cost["parameters"]
+    size = bundle.manifest.preprocessing.size
     return {"size": size, "parameters": round(parameters, 3), "gflops": round(gflops, 3)}
+
+
+def _networks(bundle: Bundle) -> list[tuple[int, Bundle]]:
+    """How often each network is run for a radiograph, at most."""
+    kind, members = bundle.manifest.kind, bundle.members
+    if kind == "network":
+        return [(1, bundle)]
+    if kind == "cascade":
+        return [(1, members[0]), (bundle.manifest.looks + bundle.manifest.close_ups, members[1])]
+    found, seen = [], set()
+    for member in members:
+        own = _networks(member)
+        if member.manifest.kind == "cascade":
+            first = frozenset(own[0][1].checksums.items())
+            own = own[1:] if first in seen else own
+            seen.add(first)
+        found += own
+    return found
 
 
 def megabytes(bundle: Bundle) -> float:
