@@ -187,7 +187,7 @@ def as_dicom(path: Path, folder: Path) -> Path:
 def networks_of(classifier: Classifier) -> list[Network]:
     """Its network, or a cascade's two."""
     model = classifier._model
-    return [model.overview, model._closer] if isinstance(model, Cascade) else [model]
+    return [model._overview, model._closer] if isinstance(model, Cascade) else [model]
 
 
 def ready_tensors(model: Path, batch: int | None, files: list[Path]) -> Callable:

@@ -112,7 +112,7 @@ def _networks(bundle: Bundle) -> list[tuple[int, Bundle]]:
     for member in members:
         own = _networks(member)
         if member.manifest.kind == "cascade":
-            first = frozenset(own[0][1].checksums.items())
+            first = own[0][1].content
             own = own[1:] if first in seen else own
             seen.add(first)
         found += own

@@ -4,9 +4,7 @@ An engine has `inputs` (name, element type, shape after the first axis), `output
 `run(names, radiographs)`.
 """
 
-import ctypes
 import os
-import platform
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property, partial
@@ -16,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import onnxruntime
 
+from kirik.allocator import give_back_freed_memory
 from kirik.errors import SettingsError
 
 CPU = "CPUExecutionProvider"
@@ -123,7 +122,7 @@ class OnnxRuntime(SideBySide):
         # Threads that wait busily for this network's next run would hold up another network's.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(self._graph, options, providers=self._providers)
-        _give_back_freed_memory()
+        give_back_freed_memory()  # of copies of the graph, there while it was loaded
         return session
 
     @cached_property
@@ -149,12 +148,6 @@ def _share_memory() -> None:
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
     onnxruntime.create_and_register_allocator(facts, None)
-
-
-def _give_back_freed_memory() -> None:
-    """To the kernel: while a graph is loaded, there are copies of it, which glibc keeps."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class OpenVino(SideBySide):

@@ -33,10 +33,17 @@ class Average:
 
     def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
         self.manifest = bundle.manifest
-        self._members = [
-            open_model(member, threads, providers, engine) for member in bundle.members
-        ]
-        _share_overviews(self._members)
+        overviews: dict[frozenset, _Once] = {}
+
+        def opened(member: Bundle):
+            if member.manifest.kind != "cascade":
+                return open_model(member, threads, providers, engine)
+            first = member.members[0]
+            if first.content not in overviews:
+                overviews[first.content] = _Once(open_model(first, threads, providers, engine))
+            return Cascade(member, threads, providers, engine, overviews[first.content])
+
+        self._members = [opened(member) for member in bundle.members]
         self.wants = frozenset().union(*(member.wants for member in self._members))
         weights = np.array(self.manifest.weights or [1.0] * len(self._members))
         self._weights = weights / weights.sum()
@@ -116,22 +123,29 @@ class Cascade:
     Viola and Jones (2001, doi:10.1109/CVPR.2001.990517) pass over what an early stage rejects.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None,
+        providers: Sequence[str],
+        engine: str,
+        overview: "_Once | None" = None,
+    ):
+        """overview: its first network, where others have opened the same."""
         self.manifest = bundle.manifest
-        self.overview, self._closer = (
-            open_model(member, threads, providers, engine) for member in bundle.members
-        )
-        self.same_overview = frozenset(bundle.members[0].checksums.items())
+        first, second = bundle.members
+        self._overview = overview or open_model(first, threads, providers, engine)
+        self._closer = open_model(second, threads, providers, engine)
         self._patch: Preprocessing = self._closer.manifest.preprocessing
         # What counts as said of a patch where nobody looked: float [classes].
         unseen = np.full(len(self.manifest.classes), UNSEEN / (len(self.manifest.classes) - 1))
         unseen[self.manifest.negative] = 1 - UNSEEN
         self._unseen = _log(unseen)
-        self.wants = self.overview.wants | {bundle.manifest.preprocessing}
+        self.wants = self._overview.wants | {bundle.manifest.preprocessing}
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
-        whole = self.overview.run(inputs)
+        whole = self._overview.run(inputs)
         weight = self._weight(1 - whole.probabilities[:, self.manifest.negative])
         patch = np.tile(self._unseen, (len(weight), 1))
         maps = resampled(whole.evidence, map_side(self.manifest))
@@ -239,8 +253,8 @@ class _Once:
     """A model that several cascades ask about the same inputs, the very same mapping: it is run
     once."""
 
-    def __init__(self, model: "Network | Average | Cascade"):
-        self.wants, self.manifest, self._model = model.wants, model.manifest, model
+    def __init__(self, model: Network | Average | Cascade):
+        self.wants, self._model = model.wants, model
         self._last: tuple[Inputs | None, Scores | None] = (None, None)
 
     def run(self, inputs: Inputs) -> Scores:
@@ -250,14 +264,6 @@ class _Once:
             scores = self._model.run(inputs)
             self._last = (inputs, scores)
         return scores
-
-
-def _share_overviews(members: Sequence) -> None:
-    """Let cascades with the same first network run it once."""
-    shared: dict[frozenset, _Once] = {}
-    for member in members:
-        if isinstance(member, Cascade):
-            member.overview = shared.setdefault(member.same_overview, _Once(member.overview))
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

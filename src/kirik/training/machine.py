@@ -1,14 +1,13 @@
-"""The machine under a run: devices, processes of `torchrun`, and the allocator."""
+"""The machine under a run: devices, and processes of `torchrun`."""
 
-import ctypes
 import os
-import platform
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 from torch import distributed
 
+from kirik.allocator import keep_freed_memory
 from kirik.errors import SettingsError
 from kirik.training.settings import TrainingSettings
 
@@ -75,18 +74,3 @@ def find_machine(settings: TrainingSettings) -> Machine:
     fast = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     half = wanted == "bfloat16" or (wanted == "auto" and fast)
     return Machine(device, rank, world, torch.bfloat16 if half else torch.float32)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory instead of giving it back to the kernel after each layer.
-
-    A training step on a CPU allocates and frees gigabytes; returning them costs a page fault per
-    4 KiB the next time, which can be most of the step.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, -1)
-    mallopt(top_pad, 1 << 30)
