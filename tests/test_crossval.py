@@ -262,6 +262,10 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     said = [bundle.members[0], *bundle.members[1].members, *load_bundle(pooled / "fold2").members]
     assert {member.manifest.temperature for member in said} == {1}  # pooled, then calibrated
     assert bundle.manifest.temperature != 1
+    own = load_bundle(out / "bundle")
+    assert bundle.members[0].manifest.operating_points != own.manifest.operating_points
+    assert "calibration error" in own.read("card.md").decode()
+    assert "calibration error" not in bundle.members[0].read("card.md").decode()
     card = bundle.read("card.md").decode()
     assert "members/tiny/card.md" in card
     metrics = json.loads((pooled / "report" / "metrics.json").read_text())

@@ -13,7 +13,7 @@ DIR/report, DIR/bundle as `kirik.crossval` writes them
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,7 @@ def average_cross_validated(
     examples = examples_of(index, split)
     for fold in split.folds:
         place = directory / f"fold{fold}" / "bundle"
-        _average(models, [fold], place, examples, "bundle", apart=True)
+        _average(models, [fold], place, examples, apart=True)
     parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
     read = concat(parts)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
@@ -132,13 +132,12 @@ def _joined(
     with tempfile.TemporaryDirectory() as folder:
         own = []
         for number, model in enumerate(models):
-            place_of = Path(folder) / str(number)
+            own.append(Path(folder) / str(number) / model.folder.resolve().name)
             finished = model.folder / "bundle"
             if finished.is_dir():
-                _uncalibrated(load_bundle(finished), place_of)
+                _uncalibrated(load_bundle(finished), own[-1], choose(model.read, temperature=1.0))
             else:
-                _average([model], folds, place_of, examples, model.folder.resolve().name)
-            own.append(place_of)
+                _average([model], folds, own[-1], examples)
         shared = load_bundle(own[0]).manifest.provenance
         facts = {key: shared[key] for key in ("split", "split_sha256", "data_sha256", "versions")}
         facts["averages"] = [model.folder.resolve().name for model in models]
@@ -150,7 +149,6 @@ def _average(
     folds: Sequence[int],
     place: Path,
     examples: Sequence[Radiograph],
-    name: str,
     *,
     apart: bool = False,
 ) -> Bundle:
@@ -164,28 +162,31 @@ def _average(
         members = []
         for model in models:
             read = model.read.select(~np.isin(model.read.fold, folds)) if apart else model.read
-            chosen = replace(choose(read), temperature=1.0)
+            chosen = choose(read, temperature=1.0)
             for fold in folds:
                 members.append(Path(folder) / str(len(members)))
-                own = f"{model.folder.resolve().name}-fold{fold}"
-                rewrite(members[-1], model.bundle(fold), own, chosen, {}, examples)
+                name = f"{model.folder.resolve().name}-fold{fold}"
+                rewrite(members[-1], model.bundle(fold), name, chosen, {}, examples)
         facts = shared_provenance(models[0].bundle(folds[0]))
-        return average_bundles(members, place, name, provenance=facts)
+        return average_bundles(members, place, place.name, provenance=facts)
 
 
-def _uncalibrated(bundle: Bundle, place: Path) -> Bundle:
-    """Write a bundle whose probabilities are as its networks say them."""
-    files = {name: path for name, path in bundle.files.items() if not name.startswith("members/")}
-    manifest = bundle.manifest.model_copy(update={"temperature": 1.0})
-    files["card.md"] = model_card(manifest).encode()
-    if manifest.kind == "average":
-        with tempfile.TemporaryDirectory() as folder:
-            members = [
-                _uncalibrated(member, Path(folder) / name)
-                for name, member in zip(manifest.members, bundle.members, strict=True)
-            ]
-            return write_bundle(place, manifest, files | member_files(manifest, members))
-    return write_bundle(place, manifest, bundle.files | files)
+def _uncalibrated(bundle: Bundle, place: Path, chosen: Choices) -> Bundle:
+    """Write a bundle whose probabilities are as its networks say them, without figures: those that
+    it has are of the calibrated ones. chosen: on such readings."""
+    facts = {key: said for key, said in bundle.manifest.provenance.items() if key != "out_of_fold"}
+    manifest = bundle.manifest.model_copy(
+        update={"temperature": 1.0, "operating_points": chosen.points, "provenance": facts}
+    )
+    files = bundle.files | {"card.md": model_card(manifest).encode()}
+    if manifest.kind != "average":
+        return write_bundle(place, manifest, files)
+    with tempfile.TemporaryDirectory() as folder:
+        members = [
+            _uncalibrated(member, Path(folder) / name, chosen)
+            for name, member in zip(manifest.members, bundle.members, strict=True)
+        ]
+        return write_bundle(place, manifest, files | member_files(manifest, members))
 
 
 def _finish(place: Path, average: Bundle, chosen: Choices, summary: dict) -> None:

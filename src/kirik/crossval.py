@@ -294,10 +294,14 @@ def concat(parts: list[Read]) -> Read:
     )
 
 
-def choose(read: Read) -> Choices:
-    """Temperature, operating points and the findings' threshold, on these readings."""
+def choose(read: Read, temperature: float | None = None) -> Choices:
+    """Temperature, unless it is given, operating points and the findings' threshold, on these
+    readings."""
     predictions = read.predictions
-    temperature = fit_temperature(predictions.probabilities, predictions.labels, probabilities=True)
+    if temperature is None:
+        temperature = fit_temperature(
+            predictions.probabilities, predictions.labels, probabilities=True
+        )
     points = None
     if predictions.binary:
         calibrated = _calibrated(predictions, temperature)
