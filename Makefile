@@ -72,7 +72,7 @@ small: closer
 medium: closer
 	$(FURTHER) --looks 4 --close-ups 2 --out runs/medium
 
-# A larger one that looks closer: ten minutes on a GPU, some five hours on two cores.
+# A larger one that looks closer: minutes on a GPU, some five hours on two cores (estimated).
 large: overview
 	$(CLOSER) --network densenet169 --weights '$(or $(WEIGHTS),hub)' --epochs 4 \
 	  --learning-rate 0.0005 --looks 4 --close-ups 2 --out runs/large
