@@ -38,6 +38,30 @@ def test_a_blurred_border_goes_with_its_margin():
     assert (dark[:, 24:] == np.where(pixels == 1, 0, pixels)[:, 24:]).all()
 
 
+def test_a_long_blurred_border_goes_where_it_falls_to_a_dark_ground():
+    pixels = collimated()
+    pixels[:, 20:36] = np.linspace(0.99, 0.25, 16)
+    dark = darken_unexposed(pixels)
+    assert (dark[:, :36] == 0).all()
+    assert (dark[:, 36:] == np.where(pixels == 1, 0, pixels)[:, 36:]).all()
+
+
+@pytest.mark.parametrize(
+    "limb",
+    [
+        np.full(16, 0.6),  # no ground beside the margin
+        np.r_[np.linspace(0.9, 0.5, 6), np.linspace(0.5, 0.8, 10)],  # it grows brighter again
+    ],
+)
+def test_a_limb_beside_a_margin_stays(limb):
+    pixels = collimated()
+    pixels[:, 20:36] = limb
+    pixels[:, 36:70] = limb[-1]
+    dark = darken_unexposed(pixels)
+    assert (dark[:, :20] == 0).all()
+    assert (dark[:, 28:130] == pixels[:, 28:130]).all()
+
+
 @pytest.mark.parametrize(
     "pixels",
     [
@@ -88,6 +112,6 @@ def test_resizing_is_pillows_to_a_rounding(shape, size):
 def test_a_real_collimated_radiograph_has_its_limb_left():
     radiograph = read_radiograph(REAL)
     found = Preprocessing(size=320).apply(radiograph)
-    assert found[:, :70].max() == 0
-    assert found[:, 250:].max() == 0
+    assert found[:, :80].max() == 0
+    assert found[:, 230:].max() == 0
     assert (found[:, 110:200] > 40).mean() > 0.75

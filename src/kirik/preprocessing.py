@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from kirik.radiograph import Radiograph
 
 WHITE, EVERYWHERE = 0.9, 0.95
-LEAST_MARGIN, PENUMBRA, MOST_MARGIN = 0.02, 0.04, 0.45
+LEAST_MARGIN, MOST_MARGIN = 0.02, 0.45
+PENUMBRA, LONG_PENUMBRA = 0.04, 0.12
 """Shares: of the brightest level, of a line's pixels, and of the radiograph's side."""
 
 
@@ -23,8 +24,8 @@ def darken_unexposed(pixels: np.ndarray) -> np.ndarray:
 
     Film shows them white, and most systems mask them black before they hand a radiograph on. Those
     that do not would show a network two bright bars unlike anything it was trained on. A margin is
-    lines from an edge on that are white nearly everywhere, at least 2 % of the side, with up to 4 %
-    of blurred border after them; what is white on more than 45 % of the side is no margin.
+    lines from an edge on that are white nearly everywhere, at least 2 % of the side, with the blurred
+    border after them (see `_border`); what is white on more than 45 % of the side is no margin.
     pixels: float32 [rows, columns] in 0…1, upright. Returns them, or a copy with dark margins.
     """
     result = pixels
@@ -38,12 +39,27 @@ def darken_unexposed(pixels: np.ndarray) -> np.ndarray:
         side = len(lines)
         if not LEAST_MARGIN * side <= count <= MOST_MARGIN * side:
             continue
-        end = count + int(PENUMBRA * side) + 1
-        bright = np.median(lines[count:end], axis=1) > WHITE / 2
-        count += len(bright) if bright.all() else int(bright.argmin())
+        after = lines[count : count + int(LONG_PENUMBRA * side) + 1]
+        count += _border(np.median(after, axis=1), int(PENUMBRA * side) + 1)
         result = result.copy() if result is pixels else result
         np.rot90(result, quarter)[:count] = 0
     return result
+
+
+def _border(levels: np.ndarray, short: int) -> int:
+    """Lines of a margin's blurred border: up to `short` that are bright, or all that there are, of
+    those given, where they fall without a rise from the margin's white to a dark ground. Without
+    that ground, what lies there may be a limb.
+
+    levels: medians of the lines after a margin, float [n].
+    """
+    dark = np.flatnonzero(levels <= WHITE / 4)
+    if len(dark):
+        fall = levels[: dark[0]]
+        if (fall <= np.minimum.accumulate(fall) + 0.02).all():
+            return int(dark[0])
+    bright = levels[:short] > WHITE / 2
+    return len(bright) if bright.all() else int(bright.argmin())
 
 
 def resize(levels: np.ndarray, rows: int, columns: int) -> np.ndarray:

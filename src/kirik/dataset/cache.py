@@ -24,7 +24,7 @@ from kirik.errors import DataSetError, RadiographError
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, read_radiograph, to_upright
 
-FORMAT = 3
+FORMAT = 4
 MASK_STRIDE = 4
 OUTLINES, CORNERS = 8, 24
 """At most so many fractures of a radiograph, and points of each outline, are kept."""
