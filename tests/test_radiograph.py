@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import threading
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from kirik.errors import RadiographError
+from kirik.files import read_file
 from kirik.radiograph import (
     Limits,
     Radiograph,
@@ -214,6 +216,10 @@ ENCODINGS = {
 }
 
 
+_LAST_CODES = 70
+"""Bytes of a JPEG's last two blocks and its end marker, which it may lack."""
+
+
 @pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_truncated_anywhere_is_never_a_radiograph(tmp_path, gray, monkeypatch, encoding, lenient):
@@ -222,10 +228,75 @@ def test_truncated_anywhere_is_never_a_radiograph(tmp_path, gray, monkeypatch, e
     path = tmp_path / "a.img"
     path.write_bytes(content)
     read_radiograph(path)
-    for cut in {8, 20, *range(30, len(content), 23), *range(len(content) - 12, len(content))}:
+    end = len(content) - (_LAST_CODES if encoding == "JPEG" else 0)
+    for cut in {8, 20, *range(30, end, 23), *range(end - 12, end)}:
         path.write_bytes(content[:cut])
         for at_least in (None, 15):
             assert refusal(path, at_least=at_least).reason == "truncated", cut
+
+
+@pytest.fixture
+def film() -> Image.Image:
+    """Of 240 × 176 pixels and some noise, in colours."""
+    ramp = np.add.outer(np.arange(240), np.arange(176)) // 2
+    noise = np.random.default_rng(0).integers(0, 30, ramp.shape)
+    return Image.fromarray((ramp + noise).clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+JPEGS = {
+    "colours": {},
+    "gray": {"gray": True},
+    "fewer colours": {"subsampling": 2},
+    "best codes": {"optimize": True},
+    "restarts": {"restart_marker_blocks": 5},
+    "progressive": {"progressive": True},
+}
+
+
+def jpeg_of(film: Image.Image, gray: bool = False, **options) -> bytes:
+    return encoded(film.convert("L") if gray else film, "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("at_least", [None, 60])
+@pytest.mark.parametrize("kind", [kind for kind in JPEGS if kind != "progressive"])
+def test_jpeg_cut_before_its_end_marker_is_truncated(
+    tmp_path, film, monkeypatch, kind, at_least, lenient
+):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
+    content = jpeg_of(film, **JPEGS[kind])
+    for share in (0.3, 0.6, 0.8, 0.9, 0.98):
+        (tmp_path / "a.jpg").write_bytes(content[: int(len(content) * share)] + b"\xff\xd9")
+        assert refusal(tmp_path / "a.jpg", at_least=at_least).reason == "truncated", share
+
+
+def test_progressive_jpeg_without_its_later_scans_is_truncated(tmp_path, film):
+    content = jpeg_of(film, progressive=True)
+    (tmp_path / "a.jpg").write_bytes(content[: content.rindex(b"\xff\xda")] + b"\xff\xd9")
+    assert refusal(tmp_path / "a.jpg").reason == "truncated"
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_jpeg_that_says_it_is_taller_is_truncated(tmp_path, film, kind):
+    content = jpeg_of(film, **JPEGS[kind])
+    at = content.index(b"\xff\xc2" if kind == "progressive" else b"\xff\xc0") + 5
+    (tmp_path / "a.jpg").write_bytes(content[:at] + struct.pack(">H", 480) + content[at + 2 :])
+    assert refusal(tmp_path / "a.jpg").reason == "truncated"
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("at_least", [None, 60])
+def test_whole_jpeg_is_what_pillow_decodes_also_without_its_end_marker(
+    tmp_path, film, kind, at_least
+):
+    content = jpeg_of(film, **JPEGS[kind])
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft("L", (44, 60) if at_least else None)
+        expected = np.asarray(image.convert("L"))
+    ends = [content, content + b"behind it" * 9]
+    for whole in ends if kind == "progressive" else [*ends, content[:-2], content[:-1]]:
+        (tmp_path / "a.jpg").write_bytes(whole)
+        assert np.array_equal(read_radiograph(tmp_path / "a.jpg", at_least).levels, expected)
 
 
 @pytest.mark.parametrize("interlaced", [0, 1])
@@ -241,6 +312,19 @@ def test_png_with_valid_chunks_but_too_few_pixels(tmp_path, monkeypatch, interla
     rows = chunk(b"IDAT", zlib.compress(bytes(51 * 20)))
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + rows + chunk(b"IEND", b""))
     assert refusal(tmp_path / "a.png").reason == "truncated"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "I;16"])
+def test_uncompressed_tiff_that_says_it_is_taller_is_truncated(tmp_path, gray, mode):
+    deep = mode == "I;16"
+    image = Image.fromarray(gray.astype(np.uint16) * 257) if deep else Image.fromarray(gray)
+    (image if deep else image.convert(mode)).save(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    assert read_radiograph(tmp_path / "a.tif").pixels.shape == (ROWS, COLUMNS)
+    told, taller = (struct.pack("<HHII", 257, 4, 1, rows) for rows in (ROWS, 2 * ROWS))
+    assert content.count(told) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(told, taller))
+    assert refusal(tmp_path / "a.tif").reason == "truncated"
 
 
 def test_png_that_is_black_below_is_whole(tmp_path, gray):
@@ -411,6 +495,15 @@ def test_missing_folder_pipe_and_device(tmp_path):
     assert refusal(Path("/dev/zero")).reason == "not_a_file"
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "nothing")
     assert refusal(tmp_path / "broken.jpg").reason == "missing"
+
+
+def test_small_file_takes_no_room_of_the_largest(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    assert read_file(tmp_path / "a.jpg", 512 * 2**20) == b"x" * 1000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_unreadable_file(tmp_path, monkeypatch):

@@ -4,22 +4,16 @@ The compressed pixels stay bit for bit, and so does how they are turned. To be c
 decoding child alone: the files come from anywhere.
 """
 
-import re
 import struct
 import zlib
 
 from kirik.errors import RadiographError
 from kirik.files import HEAD_BYTES, READABLE, kind_of
+from kirik.nameless import nameless_jpeg
 from kirik.radiograph import Limits, decode_radiographs
 
 _ORIENTATION = 0x0112
 _EXIF = b"Exif\0\0"
-
-# Of JPEG: the file's own heading and Adobe's colours; nothing else of APPn, and no comments.
-_KEPT_APPS = (0xE0, 0xEE)
-_DROPPED = (*(n for n in range(0xE0, 0xF0) if n not in _KEPT_APPS), 0xFE)
-_SCAN, _END = 0xDA, 0xD9
-_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 _KEPT_CHUNKS = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"acTL", b"fcTL", b"fdAT")
 
@@ -64,28 +58,9 @@ def without_identity(data: bytes, name: str, limits: Limits, key: bytes) -> byte
 
 
 def _jpeg(data: bytes, orientation: int) -> bytes:
-    kept, place = [data[:2]], 2
-    if orientation != 1:
-        exif = _EXIF + _exif(orientation)
-        kept.append(b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
-    while True:
-        found = _NEXT_MARKER.match(data, place)
-        if found is None:
-            raise ValueError("no marker where one was expected")
-        marker, start = data[found.end() - 1], found.end()
-        if marker == _END:
-            return b"".join([*kept, b"\xff\xd9"])  # what comes behind it is not the picture
-        end = start + struct.unpack_from(">H", data, start)[0]
-        if marker == _SCAN:  # its pixels run to the next marker
-            following = _NEXT_MARKER.search(data, end)
-            if following is None:
-                return b"".join([*kept, b"\xff\xda", data[start:]])  # cut off; decoding says so
-            end = following.start()
-        if marker not in _DROPPED:
-            kept += [b"\xff", bytes([marker]), data[start:end]]
-        if end <= start or end > len(data):
-            raise ValueError("a segment beyond the end")
-        place = end
+    exif = _EXIF + _exif(orientation)
+    turned = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    return nameless_jpeg(data, turned if orientation != 1 else b"")
 
 
 def _png(data: bytes, orientation: int) -> bytes:

@@ -1,6 +1,5 @@
 """JPEG, PNG and TIFF into radiographs, by Pillow."""
 
-import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,44 +12,24 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kirik.errors import RadiographError
+from kirik.jpeg import CutOff, Source, demand_whole
 from kirik.orientation import turn_upright
 from kirik.radiograph import Limits, Radiograph, graded, stretched
 
 _ORIENTATION = 0x0112
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 259, 262, 339
 _STRIPS, _TILES = (273, 279), (324, 325)
 _PAGE_KIND, _REDUCED, _MASK = 254, 1, 4
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _YCBCR = 0, 6
+_UNCOMPRESSED = 1
 _UNSIGNED = 1
-
-
-class _CutOff(Exception):
-    """The file ended before its image did."""
-
-
-class _Source(io.BytesIO):
-    """Bytes for Pillow that do not end quietly.
-
-    Pillow can be told, for the whole process, to fill what is missing with gray; an exception
-    out of `read` reaches us however it is told. Headers are read by exact lengths, pixels by
-    blocks, of which the last one is shorter.
-    """
-
-    in_header = True
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        missing = len(data) < size if self.in_header and size else not data
-        if missing and size != 0:
-            raise _CutOff
-        return data
 
 
 class _Png(PngImageFile):
     def load_read(self, read_bytes: int) -> bytes:
         data = super().load_read(read_bytes)
         if not data:
-            raise _CutOff
+            raise CutOff
         return data
 
 
@@ -66,7 +45,7 @@ def open_image(
     kind: JPEG, PNG or TIFF. name: how errors call the file. Both raise RadiographError.
     """
 
-    source = _Source(data)
+    source = Source(data)
 
     def open_() -> tuple[Image.Image, list[int]]:
         if kind == "PNG":
@@ -92,7 +71,7 @@ def open_image(
             return _decode(image, source, kind, called, limits, at_least)
 
         radiograph = _with_our_errors(work, kind, called)
-        return replace(radiograph, frame=index + 1) if count > 1 else radiograph
+        return replace(radiograph, frame=index + 1, frames=count) if count > 1 else radiograph
 
     return count, decode
 
@@ -119,7 +98,7 @@ def _with_our_errors(work: Callable, kind: str, name: str):
         return work()
     except RadiographError:
         raise
-    except _CutOff as error:
+    except CutOff as error:
         raise _truncated(name, kind) from error
     except (MemoryError, Image.DecompressionBombError) as error:
         message = f"{name}: too large for this machine's memory; export it smaller"
@@ -133,7 +112,7 @@ def _with_our_errors(work: Callable, kind: str, name: str):
 
 
 def _decode(
-    image: Image.Image, source: _Source, kind: str, name: str, limits: Limits, at_least: int | None
+    image: Image.Image, source: Source, kind: str, name: str, limits: Limits, at_least: int | None
 ) -> Radiograph:
     mode, (rows, columns) = image.mode, _stored_size(image)
     limits.check(rows, columns, name)
@@ -143,6 +122,7 @@ def _decode(
     if kind == "TIFF":
         _check_tiff(image, len(source.getvalue()))
     elif kind == "JPEG":
+        demand_whole(image, source)
         _reduce(image, at_least)
     source.in_header = False
     image.load()
@@ -164,7 +144,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except _CutOff:
+    except CutOff:
         raise
     except Exception:  # a broken EXIF block says nothing about the pixels
         return 1
@@ -182,7 +162,7 @@ def _reduce(image: JpegImageFile, at_least: int | None) -> None:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end (of the body) of each chunk. Raises _CutOff if the last is not IEND."""
+    """Kind, start and end (of the body) of each chunk. Raises CutOff if the last is not IEND."""
     start = 8
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -193,7 +173,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         start = end + 4
-    raise _CutOff
+    raise CutOff
 
 
 def _check_png(data: bytes, name: str) -> None:
@@ -217,14 +197,23 @@ def _check_png_rows(data: bytes) -> None:
             found += len(inflate.decompress(waiting, 2**20))
             waiting = inflate.unconsumed_tail
     if found < needed:
-        raise _CutOff
+        raise CutOff
 
 
 def _check_tiff(image: TiffImageFile, length: int) -> None:
+    """Hold what its strips or tiles have against the file, and, uncompressed, against the image:
+    Pillow leaves rows black that no strip has."""
+    tags = image.tag_v2
     for offsets, counts in (_STRIPS, _TILES):
-        parts = zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
+        parts = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
         if any(offset + count > length for offset, count in parts):
-            raise _CutOff
+            raise CutOff
+    told = [*tags.get(_STRIPS[1], ()), *tags.get(_TILES[1], ())]
+    plain = tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
+    if told and plain and tags.get(_PHOTOMETRIC) != _YCBCR:  # whose colours may be fewer
+        rows, columns = _stored_size(image)
+        if sum(told) < rows * columns * sum(tags.get(_BITS, (1,))) // 8:
+            raise CutOff
 
 
 def _truncated(name: str, kind: str) -> RadiographError:

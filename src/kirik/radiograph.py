@@ -54,7 +54,9 @@ class Radiograph:
     stored_size: (rows, columns) of the file, before any turn.
     orientation: EXIF orientation 1…8 that was applied.
     spacing: (row, column) distance of pixels in millimetres, where the file says it.
+    aspect: how much higher than wide a pixel is, where the file says it; else 1.
     frame: its number, from 1, in a file of several frames or pages; else None.
+    frames: how many frames or pages its file has.
     """
 
     levels: np.ndarray
@@ -63,7 +65,9 @@ class Radiograph:
     stored_size: tuple[int, int]
     orientation: int = 1
     spacing: tuple[float, float] | None = None
+    aspect: float = 1.0
     frame: int | None = None
+    frames: int = 1
 
     @cached_property
     def pixels(self) -> np.ndarray:

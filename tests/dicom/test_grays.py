@@ -1,5 +1,7 @@
 """Stored values into grays: windows, look-up tables, signs, padding, colours."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from pydicom import Dataset
@@ -155,6 +157,20 @@ def test_spacing(read, stored, tags, spacing):
     assert read(dicom(stored, **tags)).spacing == spacing
 
 
+@pytest.mark.parametrize(
+    ("tags", "aspect"),
+    [
+        ({"PixelSpacing": [0.2, 0.4], "PixelAspectRatio": ["3", "1"]}, 0.5),
+        ({"PixelAspectRatio": ["1", "2"]}, 0.5),
+        ({"PixelAspectRatio": ["0", "2"]}, 1),
+        ({"PixelSpacing": [0.2, 0.2]}, 1),
+        ({}, 1),
+    ],
+)
+def test_aspect_of_a_pixel(read, stored, tags, aspect):
+    assert read(dicom(stored, **tags)).aspect == aspect
+
+
 def test_absurd_windows_are_passed_over(read, stored):
     good = read(dicom(stored, WindowCenter=2000, WindowWidth=1000)).pixels
     centers, widths = [90000, 10, 2000, 2000], [100, 4, 0, 1000]
@@ -286,3 +302,73 @@ def test_gray_in_colours_keeps_its_brightness(read, photometric, planar):
     tags = {"PhotometricInterpretation": photometric, "PlanarConfiguration": planar}
     dataset = dicom(pixels, bits=8, PixelData=np.ascontiguousarray(stored).tobytes(), **tags)
     assert np.allclose(read(dataset).pixels, gray / 255, atol=0.01)
+
+
+@pytest.mark.parametrize("scale", [1, 257])
+def test_palette_of_8_bit_entries_in_16_bit_words(read, scale):
+    """Bare, or spread over the whole word, as both are met; always told as 8 bits."""
+    places = np.tile(np.arange(COLUMNS, dtype=np.uint8), (ROWS, 1))
+    levels = np.arange(256) * 6 % 256
+    dataset = dicom(places, bits=8, PhotometricInterpretation="PALETTE COLOR")
+    for color in ("Red", "Green", "Blue"):
+        entries = (levels * scale).astype("<u2").tobytes()
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 8])
+        setattr(dataset, f"{color}PaletteColorLookupTableData", entries)
+    assert np.allclose(read(dataset).pixels, levels[places] / 255, atol=1e-5)
+
+
+def plainly(stored: np.ndarray, hidden: np.ndarray, border: int, inverted: bool) -> np.ndarray:
+    """From the 0.5th to the 99.5th percentile, pixel by pixel: what a table of values must give."""
+    inside = (slice(border, len(stored) - border), slice(border, stored.shape[1] - border))
+    seen = np.sort(stored[inside][~hidden[inside]].astype(np.float64))
+    low, high = (seen[int(np.ceil(share * len(seen))) - 1] for share in (0.005, 0.995))
+    grays = np.clip((stored.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
+    grays = 1 - grays if inverted else grays
+    return np.where(hidden, np.float32(0), grays)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("shuttered", [False, True])
+@pytest.mark.parametrize("border", [0, 9])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_grays_are_those_of_a_plain_pixel_by_pixel_way(
+    read, signed, padded, shuttered, border, inverted
+):
+    """Larger than a block, so that there are several of them."""
+    rows, columns = 701, 503
+    low, high = (-2048, 2047) if signed else (0, 4095)
+    values = np.random.default_rng(1).normal((low + high) / 2, 500, (rows, columns))
+    pixels = values.clip(low, high).astype(np.int16 if signed else np.uint16)
+    pixels = np.pad(pixels, border, constant_values=low)
+    tags = {"PhotometricInterpretation": "MONOCHROME1"} if inverted else {}
+    hidden = np.zeros(pixels.shape, bool)
+    if shuttered:
+        right = columns // 2
+        tags |= {"ShutterShape": "RECTANGULAR", "ShutterRightVerticalEdge": right}
+        tags |= {"ShutterLeftVerticalEdge": 1, "ShutterUpperHorizontalEdge": 1}
+        tags |= {"ShutterLowerHorizontalEdge": len(pixels)}
+        hidden[:, right:] = True
+    dataset = dicom(pixels, **tags)
+    if padded:
+        first, last = int(np.median(pixels)), int(np.median(pixels)) + 40
+        dataset.add_new("PixelPaddingValue", "US", first % 2**16)
+        dataset.add_new("PixelPaddingRangeLimit", "US", last % 2**16)
+        hidden |= (pixels >= first) & (pixels <= last)
+    assert np.array_equal(read(dataset).pixels, plainly(pixels, hidden, border, inverted))
+
+
+@pytest.mark.parametrize("padding", [None, 0])
+def test_a_large_radiograph_takes_little_more_than_its_grays(opened, padding):
+    """As a detector of 4,000 rows gives it; several copies of it would not fit beside a model."""
+    pixels = np.tile(np.linspace(0, 4095, 3000).astype(np.uint16), (4000, 1))
+    dataset = dicom(pixels, WindowCenter=2000, WindowWidth=1000)
+    if padding is not None:
+        dataset.PixelPaddingValue = padding
+    content = content_of(dataset)
+    tracemalloc.start()
+    radiograph = next(opened(content))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert radiograph.levels.nbytes == 48_000_000
+    assert peak < 60_000_000

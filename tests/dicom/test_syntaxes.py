@@ -201,6 +201,14 @@ def test_jpeg_in_dicom_is_the_jpeg_file(read, tmp_path, noisy, syntax, progressi
     assert np.array_equal(read(dataset).pixels, read_radiograph(tmp_path / "a.jpg").pixels)
 
 
+@pytest.mark.parametrize("share", [0.6, 0.8, 0.9])
+def test_jpeg_in_dicom_that_is_cut_before_its_end_marker(refusal, noisy, share):
+    gray = np.tile((noisy >> 4).astype(np.uint8), (3, 3))
+    stream = jpeg(gray)
+    cut = stream[: int(len(stream) * share)] + b"\xff\xd9"
+    assert refusal(encapsulated(gray, JPEGBaseline8Bit, cut, bits=8)).reason == "truncated"
+
+
 @pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_FULL", "RGB"])
 @pytest.mark.parametrize("marked", [True, False])
 def test_gray_jpeg_in_colours_keeps_its_brightness(read, noisy, photometric, marked):

@@ -7,17 +7,21 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydicom import Dataset, dcmread
+from pydicom.encaps import generate_frames
+from pydicom.pixels import compress
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
     JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
 from sqlalchemy import select
 
-from dicom.helpers import DX, compressed, content_of, dicom
+from dicom.helpers import DX, by_gdcm, compressed, content_of, dicom, encapsulated
 from kirik.anonymous import without_identity
 from kirik.radiograph import Limits, decode_radiographs
 from kirik.service import intake, worklist
@@ -104,6 +108,71 @@ def test_an_image_keeps_its_pixels_and_how_they_lie_and_nothing_else(kind, optio
     assert np.array_equal(before.pixels, after.pixels)
     assert before.orientation == after.orientation == orientation
     assert without_identity(clean, "a", Limits(), KEY) == clean
+
+
+NOTES = (
+    (0xE0, b"SECRET"),
+    (0xE0, b"JFXX\0SECRET"),
+    (0xE0, b"JFIF\0\1\2\0\0\1\0\1\1\2SECRET"),  # a small copy of 1 × 2 pixels
+    (0xE8, b"SPIFF\0SECRET"),
+    (0xEE, b"SECRET"),
+    (0xEE, b"Adobe\0\x64\0\0\0\0\1SECRET"),
+    (0xFE, b"SECRET"),
+)
+
+
+def with_note(jpeg: bytes, marker: int, note: bytes) -> bytes:
+    segment = b"\xff" + bytes([marker]) + (len(note) + 2).to_bytes(2, "big") + note
+    return jpeg[:2] + segment + jpeg[2:]
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("marker", "note"), NOTES)
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_note_in_any_segment_of_a_jpeg_goes_and_the_colours_stay(marker, note, colours):
+    pixels = film() if colours == 1 else np.stack([film(), film()[::-1], film()[:, ::-1]], axis=2)
+    content = with_note(jpeg(pixels), marker, note)
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET not in clean
+    before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (content, clean))
+    assert np.array_equal(before, after)
+    plain = jpeg(pixels)
+    assert without_identity(plain, "a", Limits(), KEY) == plain
+
+
+@pytest.mark.parametrize(("marker", "note"), NOTES)
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLSLossless, JPEGLossless])
+def test_a_note_in_a_dicoms_jpeg_frames_goes_and_the_pixels_stay(syntax, marker, note, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (120, 90), dtype=np.uint8)
+    films = [film(), noise]
+    if syntax == JPEGBaseline8Bit:
+        frames = [jpeg(one) for one in films]
+    elif syntax == JPEGLSLossless:
+        written = [dicom(one, 8) for one in films]
+        for dataset in written:
+            compress(dataset, syntax)
+        frames = [next(generate_frames(one.PixelData, number_of_frames=1)) for one in written]
+    else:
+        written = by_gdcm(dicom(noise, 8), tmp_path, "JPEGLosslessProcess14_1")
+        data = dcmread(io.BytesIO(written)).PixelData
+        frames = [next(generate_frames(data, number_of_frames=1))] * 2
+    plain = encapsulated(films[0], syntax, *frames, bits=8, NumberOfFrames=2)
+    noted = [with_note(one, marker, note) for one in frames]
+    content = content_of(told(encapsulated(films[0], syntax, *noted, bits=8, NumberOfFrames=2)))
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET in content
+    assert SECRET not in clean
+    for one, other in zip(
+        decode_radiographs(content_of(told(plain)), "a"),
+        decode_radiographs(clean, "a"),
+        strict=True,
+    ):
+        assert np.array_equal(one.pixels, other.pixels)
 
 
 def test_a_dicom_file_keeps_what_a_reading_needs_and_nothing_else():

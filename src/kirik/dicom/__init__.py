@@ -14,13 +14,17 @@ from pydicom.pixels import apply_color_lut
 
 from kirik.dicom.frames import refuse_compression, stored_values, without_unused_bits
 from kirik.dicom.grays import shown
-from kirik.dicom.parsing import parsed, truncated
+from kirik.dicom.parsing import parsed, share_pixels, truncated
 from kirik.dicom.scope import refuse_body_part, refuse_others
 from kirik.dicom.shutters import visible
 from kirik.errors import RadiographError
 from kirik.radiograph import Limits, Radiograph, luminance
 
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_DESCRIBED_BY = (
+    *("SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)
 _FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -32,6 +36,7 @@ def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[i
 
     def read() -> tuple[int, Dataset]:
         dataset = parsed(data, name, limits)
+        share_pixels(dataset)
         refuse_others(dataset, name)
         refuse_body_part(dataset, name)
         return _checked_frames(dataset, name, limits), dataset
@@ -75,6 +80,10 @@ def _checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     if frames < 1:
         raise ValueError("less than no frames")
     limits.check_frames(frames, frames * dataset.Rows * dataset.Columns, name)
+    for keyword in _DESCRIBED_BY:
+        if dataset.get(keyword) in (None, ""):
+            message = f"{name}: a damaged DICOM file, without {keyword}; export or send it again"
+            raise RadiographError(message, reason="damaged")
     if dataset.BitsAllocated not in (8, 16):
         message = f"{name}: {dataset.BitsAllocated} bits a pixel; export it with 8 or 16"
         raise RadiographError(message, reason="unsupported")
@@ -92,27 +101,47 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
         pixels = np.clip(luminance(stored) / np.float32(2**dataset.BitsStored - 1), 0, 1)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
         colors = apply_color_lut(without_unused_bits(stored, dataset), dataset)
-        pixels = np.clip(luminance(colors) / np.float32(np.iinfo(colors.dtype).max), 0, 1)
+        pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)
     else:
         pixels = shown(without_unused_bits(stored, dataset), open_, dataset)
     if open_ is not None:
         pixels[~open_] = 0
+    spacing = _spacing(dataset)
     return Radiograph(
         np.ascontiguousarray(pixels, dtype=np.float32),
         "DICOM",
         str(dataset.PhotometricInterpretation),
         pixels.shape,
-        spacing=_spacing(dataset),
+        spacing=spacing,
+        aspect=_aspect(spacing or _pair(dataset, "PixelAspectRatio")),
         frame=index + 1 if count > 1 else None,
+        frames=count,
     )
+
+
+def _palette_white(colors: np.ndarray, dataset: Dataset) -> int:
+    """The brightest level of a palette: some hold entries of 8 bits, as told, in words of 16."""
+    full = np.iinfo(colors.dtype).max
+    told = 2 ** dataset.RedPaletteColorLookupTableDescriptor[2] - 1
+    return told if 0 < colors.max() <= told < full else full
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        try:
-            row, column = (float(value) for value in dataset.get(keyword) or ())
-        except (TypeError, ValueError):
-            continue
-        if 0 < row < 100 and 0 < column < 100:
-            return row, column
+        pair = _pair(dataset, keyword)
+        if pair and max(pair) < 100:
+            return pair
     return None
+
+
+def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    """An element's two numbers above 0, for rows and for columns."""
+    try:
+        row, column = (float(value) for value in dataset.get(keyword) or ())
+    except (TypeError, ValueError):
+        return None
+    return (row, column) if 0 < row < np.inf and 0 < column < np.inf else None
+
+
+def _aspect(pair: tuple[float, float] | None) -> float:
+    return pair[0] / pair[1] if pair else 1.0

@@ -43,8 +43,7 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
     if not frame.startswith((_JPEG, _JPEG_2000, _JP2_BOX)):
         return None
     if _END not in frame[-64:]:  # all of these streams end in the same marker
-        message = f"{name}: truncated, the compressed pixels end too early; send or copy it again"
-        raise RadiographError(message, reason="truncated")
+        raise stream_truncated(name)
     stream = _jpeg(frame) if frame.startswith(_JPEG) else _jpeg_2000(frame)
     limits.check(stream.rows, stream.columns, name)
     told = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
@@ -57,6 +56,11 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
     if stream.precision > dataset.BitsAllocated:
         raise ValueError("more bits in the stream than in its container")
     return stream
+
+
+def stream_truncated(name: str) -> RadiographError:
+    message = f"{name}: truncated, the compressed pixels end too early; send or copy it again"
+    return RadiographError(message, reason="truncated")
 
 
 def bare_jpeg(frame: bytes) -> bytes:

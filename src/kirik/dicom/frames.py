@@ -1,6 +1,5 @@
 """The stored values of one frame: cut out of the pixel data, and decompressed."""
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +10,10 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 
-from kirik.dicom.codestream import Codestream, bare_jpeg, checked
+from kirik.dicom.codestream import Codestream, bare_jpeg, checked, stream_truncated
 from kirik.dicom.parsing import truncated
 from kirik.errors import RadiographError
+from kirik.jpeg import CutOff, Source, demand_whole
 from kirik.radiograph import Limits
 
 _JPEG = "JPEG"
@@ -73,14 +73,16 @@ def without_unused_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     width, bits = stored.dtype.itemsize * 8, dataset.BitsStored
     if bits >= width:
         return stored
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in _LOSSY:  # there is nothing but an overshoot of the codec
-        signed = stored.dtype.kind == "i"
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-        return np.clip(stored, low, high)
+    signed = stored.dtype.kind == "i"
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    lossy = dataset.file_meta.TransferSyntaxUID in _LOSSY
     high_bit = dataset.get("HighBit")
     known = isinstance(high_bit, int) and bits - 1 <= high_bit < width
     high_bit = high_bit if known and not _is_encapsulated(dataset) else bits - 1
+    if (lossy or high_bit == bits - 1) and low <= stored.min() and stored.max() <= high:
+        return stored  # as nearly all are, without a copy
+    if lossy:  # there is nothing but an overshoot of the codec
+        return np.clip(stored, low, high)
     # Shifting up and down again clears them, and spreads the sign where there is one.
     return (stored << (width - 1 - high_bit)) >> (width - bits)
 
@@ -110,16 +112,18 @@ def _options(dataset: Dataset) -> dict:
 
 
 def _native(dataset: Dataset, index: int, count: int, name: str) -> np.ndarray:
+    element = dataset.get_item("PixelData")
     samples = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         samples = samples * 2 // 3
     length = samples * dataset.BitsAllocated // 8
-    whole = min(count, len(dataset.PixelData) // length)
+    whole = min(count, len(element.value) // length)
     if index >= whole:
         raise truncated(name)
-    options = _options(dataset) | {"number_of_frames": whole, "pixel_vr": dataset["PixelData"].VR}
+    # An implicit encoding tells no VR; it matters in big endian alone, which is explicit.
+    options = _options(dataset) | {"number_of_frames": whole, "pixel_vr": element.VR or "OW"}
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    return decoder.as_array(dataset.PixelData, index=index, **options)[0]
+    return decoder.as_array(element.value, index=index, view_only=True, **options)[0]
 
 
 def _fragment(dataset: Dataset, index: int, count: int) -> bytes:
@@ -154,7 +158,10 @@ def _decoded_jpeg(
         if dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):
             values = convert_color_space(values, "YBR_FULL", "RGB")
     else:
-        values = _by_pillow(frame, stream, dataset)
+        try:
+            values = _by_pillow(frame, stream, dataset)
+        except CutOff:
+            raise stream_truncated(name) from None
     if dataset.PixelRepresentation == 1:
         values = _signed(values, stream.precision)
     return values
@@ -167,7 +174,10 @@ def _signed(values: np.ndarray, precision: int) -> np.ndarray:
 
 
 def _by_pillow(frame: bytes, stream: Codestream, dataset: Dataset) -> np.ndarray:
-    image = JpegImageFile(io.BytesIO(frame))
+    source = Source(frame)
+    image = JpegImageFile(source)
+    demand_whole(image, source)
+    source.in_header = False
     if stream.components == 1:
         return np.asarray(image)
     told = "jfif" in image.info or "adobe" in image.info or stream.ids in (b"RGB", b"rgb")

@@ -16,37 +16,49 @@ _NARROW = 0.02
 """A window that leaves the image's 0.5th to 99.5th percentile less of the scale is absurd, and so
 is one that leaves less than this share of the pixels between black and white."""
 
+_BLOCK = 2**17
+"""Pixels that are counted, or looked up, at a time: as indices they take eight bytes each."""
+
 Formula = Callable[[np.ndarray], np.ndarray]
 
 
 def shown(stored: np.ndarray, open_: np.ndarray | None, dataset: Dataset) -> np.ndarray:
     """One sample a pixel as a viewer shows it, float32 [rows, columns] in 0…1.
 
-    stored: whole numbers [rows, columns]. open_: bool, what no shutter covers; None for all.
+    stored: whole numbers [rows, columns]. open_: bool, what no shutter covers and so counts for a
+    window; None for all.
     """
-    hidden = _padding(stored, dataset)
-    if open_ is not None:
-        hidden = ~open_ if hidden is None else hidden | ~open_
-    first = int(stored.min())
-    places = stored.astype(np.int32) - first
-    length = int(places.max()) + 1
-    table = _gray_table(first, _counts(places, hidden, length), dataset)
+    values = np.arange(int(stored.min()), int(stored.max()) + 1, dtype=np.int32)
+    padding = _padding(values, stored.dtype, dataset)
+    table = _gray_table(values, _counts(stored, values, padding, open_), dataset)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         table = 1 - table
-    pixels = table[places]
-    if hidden is not None:
-        pixels[hidden] = 0
+    if padding is not None:
+        table[padding] = 0
+    pixels = np.empty(stored.shape, np.float32)
+    for rows in _blocks(stored):
+        pixels[rows] = table[_places(stored[rows], values)]
     return pixels
 
 
-def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """bool [rows, columns]: where the image was filled up; None if nowhere or everywhere."""
-    value = _whole(dataset, "PixelPaddingValue", stored.dtype)
+def _blocks(stored: np.ndarray) -> Iterator[slice]:
+    rows = max(1, _BLOCK // stored.shape[1])
+    return (slice(start, start + rows) for start in range(0, len(stored), rows))
+
+
+def _places(stored: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where stored values stand among all of them."""
+    return np.subtract(stored, values[0], dtype=np.intp)
+
+
+def _padding(values: np.ndarray, dtype: np.dtype, dataset: Dataset) -> np.ndarray | None:
+    """bool [values]: with which the image was filled up; None if with none or with all of them."""
+    value = _whole(dataset, "PixelPaddingValue", dtype)
     if value is None:
         return None
-    limit = _whole(dataset, "PixelPaddingRangeLimit", stored.dtype)
+    limit = _whole(dataset, "PixelPaddingRangeLimit", dtype)
     limit = value if limit is None else limit
-    padding = (stored >= min(value, limit)) & (stored <= max(value, limit))
+    padding = (values >= min(value, limit)) & (values <= max(value, limit))
     return padding if padding.any() and not padding.all() else None
 
 
@@ -60,23 +72,31 @@ def _whole(dataset: Dataset, keyword: str, dtype: np.dtype) -> int | None:
     return value % 2**16 if value < 0 else value
 
 
-def _counts(places: np.ndarray, hidden: np.ndarray | None, length: int) -> np.ndarray:
+def _counts(
+    stored: np.ndarray, values: np.ndarray, padding: np.ndarray | None, open_: np.ndarray | None
+) -> np.ndarray:
     """How many pixels have each value, without padding, shutters and burned-in borders."""
-    rows, columns = _within_border(places)
-    if hidden is not None:
-        seen = places[rows, columns][~hidden[rows, columns]]
-        seen = seen if seen.size else places
-    else:
-        seen = places[rows, columns]
-    return np.bincount(seen.ravel(), minlength=length)
+    within = _within_border(stored, (values[0], values[-1]))
+    counts = _histogram(stored[within], values, None if open_ is None else open_[within])
+    if padding is not None:
+        counts[padding] = 0
+    return counts if counts.any() else _histogram(stored, values, None)
 
 
-def _within_border(places: np.ndarray) -> tuple[slice, slice]:
+def _histogram(stored: np.ndarray, values: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
+    """How many pixels have each value; seen: bool, those that count, None for all."""
+    counts = np.zeros(len(values), np.int64)
+    for rows in _blocks(stored):
+        block = stored[rows] if seen is None else stored[rows][seen[rows]]
+        counts += np.bincount(_places(block, values).ravel(), minlength=len(values))
+    return counts
+
+
+def _within_border(stored: np.ndarray, extremes: tuple[int, int]) -> tuple[slice, slice]:
     """The part that is left without borders: lines at an edge, more than one and 1 % of the side,
     that are all of the darkest or the brightest stored value; everything, if nothing is left."""
-    extremes = (0, int(places.max()))
     slices = []
-    for lines in (places, places.T):
+    for lines in (stored, stored.T):
         before, after = _flat(lines, extremes), _flat(lines[::-1], extremes)
         if before == len(lines):
             return slice(None), slice(None)
@@ -94,12 +114,11 @@ def _flat(lines: np.ndarray, values: tuple[int, int]) -> int:
     return count if count > max(1, len(lines) / 100) else 0
 
 
-def _gray_table(first: int, counts: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """The shown gray, float32 in 0…1, of the stored values `first`, `first` + 1, …
+def _gray_table(values: np.ndarray, counts: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """The shown gray, float32 in 0…1, of each stored value.
 
     counts: how many of the pixels that matter have each of these values.
     """
-    values = np.arange(first, first + len(counts), dtype=np.int32)
     share = np.cumsum(counts) / counts.sum()
     usual = np.searchsorted(share, (0.005, 0.995))
     modality = _modality(values, dataset)

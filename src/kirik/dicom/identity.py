@@ -10,15 +10,19 @@ from dataclasses import dataclass
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from kirik.dicom.parsing import bounded_source, parsed
 from kirik.errors import RadiographError
+from kirik.nameless import nameless_jpeg
 from kirik.radiograph import Limits
 
 _WHOSE = ["SpecificCharacterSet", "PatientName", "PatientID", "StudyInstanceUID"]
 _UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+_JPEGS = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55, 57, 70, 80, 81))
+"""Transfer syntaxes whose frames are JPEG or JPEG-LS, which have room for notes."""
 _WITHIN_ITEMS = frozenset(
     Tag(keyword)
     for keyword in (
@@ -60,6 +64,8 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
                     _reduce(item)
         for keyword in _UIDS:
             setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
+        if dataset.file_meta.TransferSyntaxUID in _JPEGS:
+            _clear_frames(dataset)
         dataset.PatientName = dataset.PatientID = ""
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = "kirik: only what a reading needs"
@@ -75,6 +81,22 @@ def _reduce(item: Dataset) -> None:
     for tag in list(item.keys()):
         if tag not in _WITHIN_ITEMS:
             del item[tag]
+
+
+def _clear_frames(dataset: Dataset) -> None:
+    """Take notes out of the compressed frames, where there are any."""
+    offsets = None
+    if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
+        offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
+    count = int(dataset.get("NumberOfFrames") or 1)
+    found = generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
+    frames = [frame.removesuffix(b"\0") for frame in found]
+    clear = [nameless_jpeg(frame) for frame in frames]
+    if clear != frames:
+        dataset.PixelData = encapsulate(clear)
+        for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+            if keyword in dataset:
+                delattr(dataset, keyword)
 
 
 def _written(dataset: Dataset) -> bytes:

@@ -32,6 +32,7 @@ _TAGS = [
     *(f"{color}PaletteColorLookupTableData" for color in _COLORS),
     *(f"Segmented{color}PaletteColorLookupTableData" for color in _COLORS),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+    "PixelAspectRatio",
     *("ShutterShape", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge"),
     *("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge"),
     *("CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter"),
@@ -80,6 +81,14 @@ def _is_encapsulated(dataset: Dataset) -> bool:
             raise ValueError("fragments in a transfer syntax that has none")
         return True
     return told not in _PLAIN and (element.value or b"")[:4] == _ITEM
+
+
+def share_pixels(dataset: Dataset) -> None:
+    """Let plain pixels be a view of the file's bytes, in the place of the parser's copy of them."""
+    if "PixelData" in dataset and not _is_encapsulated(dataset):
+        element = dataset.get_item("PixelData")
+        content = memoryview(dataset.buffer.getvalue())[element.value_tell :]
+        dataset["PixelData"] = element._replace(value=content[: len(element.value or b"")])
 
 
 def truncated(name: str) -> RadiographError:

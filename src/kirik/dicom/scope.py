@@ -57,27 +57,32 @@ _ROOT = "1.2.840.10008.5.1.4.1.1."
 
 _BODY_PARTS = {
     "the spine": (
-        r"[CTLS]?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|SACR(UM|AL)\b|COCCY|"
-        r"THORACIC SPINE|[CTLSHB]WS\b"
+        r"(CT?|TL?|LS?|S)?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|"
+        r"SACR(UM|AL)\b|COCCY|THORACIC SPINE|[CTLSHB]WS\b"
     ),
     "the chest": (
-        r"CHEST|THORA|TORA[KX]|LUNGS?\b|RIBS?\b|STERNUM|MEDIAST|HEART|BRONCH|GOGUS|AKCIGER|"
-        r"KABURGA"
+        r"CHEST|THORA|TORA[KX]|LUNGS?\b|RIBS?\b|STERNUM|MEDIAST|HEART|BRONCH|THYMUS|GOGUS|"
+        r"AKCIGER|KABURGA"
     ),
     "the skull": (
         r"SKULL|HEAD|CRANI|KRANI|KAFA|BRAIN|FAC(E|IAL)\b|NASAL|NOSE|ORBIT|SINUS|ZYGOM|MASTOID|"
-        r"SELLA"
+        r"SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b"
     ),
-    "the jaw": r"JAW|MANDIB|MAXILL|TEMPOROMANDIB|TMJ\b|CENE\b",
+    "the eye": r"EYE|CORNEA|SCLERA|GOZ\b",
+    "the vessels": r"AORTA|CAROTID|CORONARY|CIRCLE ?OF ?WILLIS",
+    "the jaw": r"JAW|(SUB)?MANDIB|MAXILL|TEMPOROMANDIB|TMJ\b|MOUTH|TONGUE|PAROTID|CENE\b",
     "the teeth": r"TEETH|TOOTH|DENT",
-    "the neck": r"NECK|LARYN|PHARYN|TRACHEA|BOYUN",
+    "the neck": r"NECK|LARYN|PHARYN|TRACHEA|THYROID|BOYUN",
     "the abdomen": (
-        r"ABDOM|BATIN|KARIN\b|KUB\b|STOMACH|COLON\b|BOWEL|INTESTIN|KIDNEY|BLADDER|LIVER|"
-        r"GALLBL|O?ESOPHAG"
+        r"ABD\b|ABDOM|BATIN|KARIN\b|KUB\b|STOMACH|COLON\b|BOWEL|INTESTIN|KIDNEY|BLADDER|LIVER|"
+        r"GALLBL|O?ESOPHAG|DUODEN|JEJUN|ILEUM|RECTUM|ADRENAL|PANCREA|SPLEEN|URET(ER|HRA)|"
+        r"UPRURTRACT|PROSTATE|UTERUS|OVAR(Y|IES)\b"
     ),
     "the breast": r"BREAST|MAMM[AO]|MEME\b",
 }
-"""What kirik does not read: how a message calls it, and the beginnings of its words."""
+"""What kirik does not read: how a message calls it, and the beginnings of its words, among them
+the codes of DICOM PS3.16 Annex L. Not WHOLEBODY, which skeletal surveys carry: their films are of
+limbs, too."""
 
 _LIMBS = (
     r"SHOULDER|CLAVIC|SCAPUL|ACROMIO|STERNOCLAV|HUMER|(UPPER )?ARMS?\b|FOREARM|ELBOW|RADI(US|AL)\b|"

@@ -20,6 +20,10 @@ _LEAST_SPREAD = 0.02
 """Less than this between the 1st and 99th percentile is an empty exposure, or a lost window."""
 
 
+_MOST_SQUASHED = 1.02
+"""Pixels less square than this show bones in a shape that no network was trained on."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a model wants of a radiograph.
@@ -59,25 +63,35 @@ def prepare(
 
     Raises RadiographError for what shows nothing: its reason is then too_small or blank.
     """
-    _check_shows_something(radiograph, str(source or "array"))
+    _check_shows_something(radiograph, _name(radiograph, str(source or "array")))
     inputs = {setting: setting.apply(radiograph) for setting in wanted.settings}
     frame = Frame.of(radiograph, wanted.settings[0], wanted.stride)
-    return Prepared(source, radiograph.frame, inputs, frame, _warnings(frame))
+    return Prepared(source, radiograph.frame, inputs, frame, _warnings(radiograph, frame))
 
 
-def _warnings(frame: Frame) -> tuple[str, ...]:
+def _name(radiograph: Radiograph, where: str) -> str:
+    """How an error calls it: one of several frames or pages with its number."""
+    if radiograph.frame is None:
+        return shown(where)
+    what = "page" if radiograph.format == "TIFF" else "frame"
+    return f"{shown(where)} ({what} {radiograph.frame} of {radiograph.frames})"
+
+
+def _warnings(radiograph: Radiograph, frame: Frame) -> tuple[str, ...]:
     """Stable words for what makes a reading of this radiograph doubtful."""
     # Above 2, more than half of the input's pixels would be made up.
-    return ("low_resolution",) if frame.scale > 2 else ()
+    few = frame.scale > 2
+    squashed = max(radiograph.aspect, 1 / radiograph.aspect) > _MOST_SQUASHED
+    return ("low_resolution",) * few + ("pixel_aspect",) * squashed
 
 
-def _check_shows_something(radiograph: Radiograph, where: str) -> None:
+def _check_shows_something(radiograph: Radiograph, name: str) -> None:
     """A network gives a sure answer for an empty picture, too: so that it is never asked."""
     rows, columns = radiograph.stored_size
     if min(rows, columns) < _LEAST_SIDE:
         raise RadiographError(
-            f"{shown(where)}: {columns}×{rows} pixels are too few to judge (at least {_LEAST_SIDE} "
-            "on each side); export it larger",
+            f"{name}: {columns}×{rows} pixels are too few to judge (at least {_LEAST_SIDE} on each "
+            "side); export it larger",
             reason="too_small",
         )
     step = max(1, min(rows, columns) // 96)  # enough pixels for percentiles, and quick
@@ -90,7 +104,7 @@ def _check_shows_something(radiograph: Radiograph, where: str) -> None:
         low, high = np.partition(some, (first, last))[[first, last]]
     if high - low < _LEAST_SPREAD:
         raise RadiographError(
-            f"{shown(where)}: nothing to see in it: all pixels are nearly alike; "
+            f"{name}: nothing to see in it: all pixels are nearly alike; "
             "export it again with a window",
             reason="blank",
         )

@@ -1,0 +1,103 @@
+"""JPEGs for Pillow that are decoded whole or not at all.
+
+Where a scan ends too early, libjpeg paints the rest gray and only warns, which Pillow does not
+pass on. It does stop, however, where there are no more bytes at all.
+"""
+
+import io
+import re
+import struct
+
+from PIL.JpegImagePlugin import JpegImageFile
+
+_END = b"\xff\xd9"
+_SEQUENTIAL, _PROGRESSIVE = (b"\xff\xc0", b"\xff\xc1"), b"\xff\xc2"
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
+_SCAN = b"\xff\xda"
+_MOST_SEGMENTS = 10_000
+_ONES = 8 * b"\xff\0"
+"""As many bits as libjpeg looks ahead. They are in no Huffman code, so that it makes two blocks of
+them at most."""
+
+
+class CutOff(Exception):
+    """The file ended before its image did."""
+
+
+class Source(io.BytesIO):
+    """Bytes for Pillow that do not end quietly.
+
+    Pillow can be told, for the whole process, to fill what is missing with gray; an exception
+    out of `read` reaches us however it is told. Headers are read by exact lengths, pixels by
+    blocks, of which the last one is shorter.
+    """
+
+    in_header = True
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        missing = len(data) < size if self.in_header and size else not data
+        if missing and size != 0:
+            raise CutOff
+        return data
+
+
+def demand_whole(image: JpegImageFile, source: Source) -> None:
+    """Raise CutOff, now or when the image is loaded, where it would be filled up with gray.
+
+    To be called once, with the source as the opening left it. A JPEG that lacks nothing but its
+    end marker is whole. Of several scans, as in a progressive one, each must be there and the
+    first be whole; that a later one is cut off cannot be told. Changes the source.
+    """
+    data, start = source.getvalue(), source.tell()
+    process, first = _process(image, data, start), data.rfind(_SCAN, 0, start)
+    if process in _SEQUENTIAL and data[first + 4] == image.layers:
+        end = data.find(_END, start)  # the codes of a scan never hold these two bytes
+        source.seek(end if end >= 0 else len(data))
+        source.write(_ONES)
+        source.truncate()
+    elif process in (*_SEQUENTIAL, _PROGRESSIVE) and (
+        not _has_all_scans(image, data, first) or _is_filled_up(data, start)
+    ):
+        raise CutOff
+
+
+def _process(image: JpegImageFile, data: bytes, end: int) -> bytes:
+    """The marker of the frame header, which lies before `end`."""
+    columns, rows = image.size
+    found = data.rfind(struct.pack(">BHHB", 8, rows, columns, image.layers), 0, end)
+    return data[max(0, found - 4) : max(0, found - 2)]
+
+
+def _has_all_scans(image: JpegImageFile, data: bytes, at: int) -> bool:
+    """Whether the scans, of which the first begins at `at`, bring each coefficient to its last
+    bit."""
+    missing = {(layer[0], k) for layer in image.layer for k in range(64)}
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if not found or found[0] == _END:
+            break
+        at = found.start()
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        header = data[at + 4 : at + 2 + length]
+        if found[0] == _SCAN and len(header) == length - 2 >= 6:
+            first, last, bits = header[-3:]
+            if bits & 15 == 0:
+                missing -= {(id_, k) for id_ in header[1:-3:2] for k in range(first, last + 1)}
+        at += 2 + length
+    return not missing
+
+
+def _is_filled_up(data: bytes, start: int) -> bool:
+    """Whether the first scan, whose codes begin at `start`, ends too early: what is put behind its
+    codes then becomes blocks that would be gray without it."""
+    end = _MARKER.search(data, start).start()
+    told, more = (_smallest(data[:end] + ones + _END) for ones in (b"", 2 * _ONES))
+    return told != more
+
+
+def _smallest(data: bytes) -> bytes:
+    """A JPEG's pixels at an eighth of its size, about one for each block."""
+    image = JpegImageFile(io.BytesIO(data))
+    image.draft("L", (1, 1))
+    return image.tobytes()

@@ -1,0 +1,56 @@
+"""A JPEG without all that is neither its pixels nor needed to decode them."""
+
+import re
+import struct
+
+_COMMENT, _SCAN, _END, _JPEG_LS = 0xFE, 0xDA, 0xD9, 0xF7
+_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_NEXT_MARKER_LS = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]", re.DOTALL)
+"""JPEG-LS stuffs a bit where JPEG stuffs a byte (ISO 14495-1 A.1): less is its pixels'."""
+_KEPT_APPS = {0xE0: (b"JFIF\0", 14), 0xE8: (b"mrfx", 5), 0xEE: (b"Adobe", 12)}
+"""Application segments that say what the colours are: how they begin, and how many bytes say it;
+a small copy or a note may follow."""
+
+
+def nameless_jpeg(data: bytes, added: bytes = b"") -> bytes:
+    """The same JPEG or JPEG-LS without comments, others' segments, and what follows its end; the
+    compressed pixels stay bit for bit.
+
+    added: segments to put at its beginning. Raises ValueError, IndexError or struct.error where the
+    parts cannot be told.
+    """
+    kept, place, next_marker = [data[:2], added], 2, _NEXT_MARKER
+    while True:
+        found = _NEXT_MARKER.match(data, place)
+        if found is None:
+            raise ValueError("no marker where one was expected")
+        marker, start = data[found.end() - 1], found.end()
+        if marker == _END:
+            return b"".join([*kept, b"\xff\xd9"])  # what comes behind it is not the picture
+        if marker == _JPEG_LS:
+            next_marker = _NEXT_MARKER_LS
+        end = start + struct.unpack_from(">H", data, start)[0]
+        if marker == _SCAN:  # its pixels run to the next marker
+            following = next_marker.search(data, end)
+            if following is None:
+                return b"".join([*kept, b"\xff\xda", data[start:]])  # cut off; decoding says so
+            end = following.start()
+        kept.append(_kept(marker, data[start:end]))
+        if end <= start or end > len(data):
+            raise ValueError("a segment beyond the end")
+        place = end
+
+
+def _kept(marker: int, segment: bytes) -> bytes:
+    """What stays of a segment, which begins with its length."""
+    if marker == _COMMENT:
+        return b""
+    if 0xE0 <= marker <= 0xEF:
+        begins, length = _KEPT_APPS.get(marker, (b"", 0))
+        if not length or not segment.startswith(begins, 2):
+            return b""
+        said = segment[2 : 2 + length]
+        if marker == 0xE0:
+            said = said[:12] + bytes(len(said[12:]))  # of a copy of no size
+        segment = struct.pack(">H", len(said) + 2) + said
+    return b"\xff" + bytes([marker]) + segment
