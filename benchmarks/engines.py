@@ -31,7 +31,7 @@ from kirik.dataset.split import load_split
 from kirik.operating_points import decide
 from kirik.reading.cores import usable_cores
 from kirik.reading.engines import CPU, ENGINES, OpenVino, open_engine
-from kirik.reading.network import softmax
+from kirik.reading.network import calibrated
 from reading import matrix_rate, processor
 
 BATCH, CALIBRATION = 16, 200
@@ -129,7 +129,7 @@ def answers(engine, radiographs: np.ndarray, manifest) -> tuple[np.ndarray, int]
     logits, strangeness = (
         np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
     )
-    probabilities = softmax(logits / manifest.temperature)
+    probabilities = calibrated(logits, manifest)
     refused = int((strangeness > manifest.scope.threshold).sum())
     return 1 - probabilities[:, manifest.negative], refused
 

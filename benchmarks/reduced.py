@@ -20,7 +20,7 @@ from kirik.files import find_files
 from kirik.radiograph import read_radiograph
 from kirik.reading.cores import usable_cores
 from kirik.reading.engines import CPU, open_engine
-from kirik.reading.network import softmax
+from kirik.reading.network import calibrated
 
 LEAST, ROOM = 4, 0.002
 
@@ -46,7 +46,7 @@ def main(radiographs: Path, *, model: Path, most: int = 300, out: Path | None = 
     said = {}
     for name, batch in inputs.items():
         logits = engine.run(["logits"], batch[:, None])[0].astype(np.float64)
-        said[name] = 1 - softmax(logits / manifest.temperature)[:, manifest.negative]
+        said[name] = 1 - calibrated(logits, manifest)[:, manifest.negative]
     result = {
         "model": manifest.name,
         "radiographs": len(files),

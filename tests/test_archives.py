@@ -1,7 +1,11 @@
 """Zips and DICOMDIRs: read without unpacking, and a hostile one is an error, not an accident."""
 
 import io
+import json
+import os
+import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,8 +70,8 @@ def test_members_are_listed_in_order_and_never_unpacked(study):
 def test_a_members_name_leads_nowhere(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(name, png())
-    for member in list_archive(tmp_path / "x.zip", MOST):
-        assert read_source(member, MOST) == png()
+    [member] = list_archive(tmp_path / "x.zip", MOST)
+    assert read_source(member, MOST) == png()
     assert [p.name for p in tmp_path.iterdir()] == ["x.zip"]
 
 
@@ -108,6 +112,86 @@ def test_what_cannot_be_unpacked_says_why(study, tmp_path):
     assert refusal(Member(str(tmp_path / "secret.zip"), "b/wrist.png")) == "unsupported"
 
 
+def spoilt(path: Path, name: str, method: int, spoil) -> None:
+    """A zip of a good member and one of `method`, whose bytes `spoil` changes in place."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("IM0001", png(0.9))
+        archive.writestr(name, png(0.1), method)
+        place = archive.getinfo(name)
+    data = bytearray(path.read_bytes())
+    local, listed = place.header_offset, data.rindex(b"PK\x01\x02")
+    spoil(data, local, local + 30 + len(name), listed)
+    path.write_bytes(data)
+
+
+def encrypt(data, local, content, listed):
+    data[local + 6] |= 1
+    data[listed + 8] |= 1
+
+
+def pack_otherwise(data, local, content, listed):
+    data[local + 8 : local + 10] = data[listed + 10 : listed + 12] = (9).to_bytes(2, "little")
+
+
+def damage(data, local, content, listed):
+    data[content + 4 : content + 60] = b"\xff" * 56
+
+
+def ask_for_memory(data, local, content, listed):
+    data[content + 5 : content + 9] = b"\xff\xff\xff\xff"  # the size of LZMA's dictionary
+
+
+@pytest.mark.parametrize(
+    ("method", "spoil", "reason"),
+    [
+        (zipfile.ZIP_DEFLATED, encrypt, "unsupported"),
+        (zipfile.ZIP_DEFLATED, pack_otherwise, "unsupported"),
+        (zipfile.ZIP_DEFLATED, damage, "damaged"),
+        (zipfile.ZIP_BZIP2, damage, "damaged"),
+        (zipfile.ZIP_LZMA, damage, "damaged"),
+        (zipfile.ZIP_LZMA, ask_for_memory, "damaged"),
+    ],
+)
+@pytest.mark.parametrize("name", ["IM0002", "b.png"])
+def test_a_bad_member_is_a_failure_of_its_own(tmp_path, make_bundle, name, method, spoil, reason):
+    path = tmp_path / "study.zip"
+    spoilt(path, name, method, spoil)
+    summary = predict([path], load_model(make_bundle().path))
+    assert summary.read == 1
+    assert [(one.path, one.reason) for one in summary.failures] == [(f"{path}/{name}", reason)]
+    assert summary.failures[0].error.startswith(f"{path}/{name}: ")
+
+
+def test_a_zip_in_a_zip_is_told_whatever_its_name(study, tmp_path, make_bundle):
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        for name in ("inner.zip", "inner", "inner.jpg"):
+            archive.write(study, name)
+        archive.write(study, "report.docx")  # a document is a zip, too
+    summary = predict([tmp_path / "outer.zip"], load_model(make_bundle().path))
+    said = "a zip inside a zip is not read; unpack it"
+    assert [one.error for one in summary.failures] == [
+        f"{tmp_path / 'outer.zip'}/{name}: {said}" for name in ("inner", "inner.jpg", "inner.zip")
+    ]
+
+
+@pytest.mark.parametrize("name", ["study", "1.2.840.55", "study.jpg", "study.docx"])
+def test_a_zip_that_is_named_is_known_by_its_content(study, make_bundle, name):
+    renamed = study.rename(study.with_name(name))
+    assert predict([renamed], load_model(make_bundle().path)).read == 2
+
+
+def test_a_zip_under_another_name_in_a_folder_is_never_passed_over(study, make_bundle):
+    model = load_model(make_bundle().path)
+    folder = study.rename(study.with_name("study")).parent
+    assert predict([folder], model).read == 2
+    (folder / "study").rename(folder / "study.jpg")
+    [failure] = predict([folder], model).failures
+    assert failure.error == f"{folder / 'study.jpg'}: a zip archive, not a radiograph; unpack it"
+    (folder / "study.jpg").rename(folder / "study.docx")
+    with pytest.raises(RadiographError, match="no radiographs in there"):
+        predict([folder], model)
+
+
 def test_a_member_without_a_name_costs_the_others_nothing(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("anonymous.png", b"x")
@@ -115,6 +199,34 @@ def test_a_member_without_a_name_costs_the_others_nothing(tmp_path):
     content = (tmp_path / "x.zip").read_bytes()
     (tmp_path / "x.zip").write_bytes(content.replace(b"anonymous", b"\0nonymous"))
     assert [member.name for member in list_archive(tmp_path / "x.zip", MOST)] == ["b.png"]
+
+
+def test_a_zip_that_took_anothers_place_is_read_anew(tmp_path):
+    path = tmp_path / "x.zip"
+    for content in (b"old", b"new"):
+        with zipfile.ZipFile(tmp_path / "next.zip", "w") as archive:
+            archive.writestr("a.png", content)
+        (tmp_path / "next.zip").replace(path)
+        assert read_source(Member(str(path), "a.png"), MOST) == content
+    opened = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+    assert str(path) in opened
+    assert f"{path} (deleted)" not in opened
+
+
+def test_of_members_with_one_name_the_last_is_read_and_the_others_are_told(tmp_path, make_bundle):
+    path = tmp_path / "twice.zip"
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, level in (("a.png", 0.9), ("b.png", 0.5), ("a.png", 0.1), ("notes.txt", 0.5)):
+            archive.writestr(name, png(level) if name != "notes.txt" else "none")
+        archive.writestr("notes.txt", "none")
+    summary = predict([path], load_model(make_bundle().path), json=tmp_path / "r.json")
+    records = json.loads((tmp_path / "r.json").read_text())
+    assert [one["path"] for one in records] == [f"{path}/a.png", f"{path}/b.png", str(path)]
+    assert records[0]["decision"] == "no_fracture"
+    assert summary.read == 2
+    [failure] = summary.failures
+    assert failure.error.startswith(f"{path}/a.png: another file of the same name comes later")
 
 
 @pytest.mark.parametrize("cut", [0, 10, 300, 700])
@@ -131,18 +243,19 @@ def test_a_zip_that_is_cut_off_is_one_failure(study, make_bundle, tmp_path, cut)
     assert failure.reason == "damaged"
 
 
-def dicomdir(tmp_path):
-    """A DICOMDIR of two images, one of which it says lies outside of its folder."""
+OUTSIDE = (("DIR", "IM1"), ("..", "secret"))
+
+
+def dicomdir(tmp_path, images=OUTSIDE, undefined=False):
+    """A DICOMDIR of some images; without others of two, one of which it says lies outside of its
+    folder. undefined: whether its sequence and records end by a mark, not by a length."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
     records = []
-    for kind, where in (
-        ("PATIENT", None),
-        ("IMAGE", ["DIR", "IM1"]),
-        ("IMAGE", ["..", "secret"]),
-    ):
+    for kind, where in (("PATIENT", None), *(("IMAGE", list(image)) for image in images)):
         record = Dataset()
+        record.is_undefined_length_sequence_item = undefined
         record.OffsetOfTheNextDirectoryRecord = 0
         record.RecordInUseFlag = 0xFFFF
         record.OffsetOfReferencedLowerLevelDirectoryEntity = 0
@@ -160,6 +273,7 @@ def dicomdir(tmp_path):
     directory.OffsetOfTheLastDirectoryRecordOfTheRootDirectoryEntity = 0
     directory.FileSetConsistencyFlag = 0
     directory.DirectoryRecordSequence = records
+    directory["DirectoryRecordSequence"].is_undefined_length = undefined
     path = tmp_path / "cd" / "DICOMDIR"
     path.parent.mkdir()
     directory.save_as(path, enforce_file_format=True)
@@ -182,3 +296,68 @@ def test_a_dicomdir_that_is_none_is_one_failure(tmp_path, make_bundle):
     (tmp_path / "DICOMDIR").write_bytes(b"nothing of the kind")
     summary = predict([tmp_path / "DICOMDIR"], load_model(make_bundle().path))
     assert [failure.reason for failure in summary.failures] == ["damaged"]
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_dicomdir_that_is_cut_off_anywhere_says_so(tmp_path, undefined):
+    path = dicomdir(tmp_path, [("IM1",), ("IM2",), ("IM3",)], undefined)
+    whole, files = path.read_bytes(), [path.parent / f"IM{i}" for i in (1, 2, 3)]
+    assert list(list_archive(path, MOST)) == files
+    counts = set()
+    for end in range(1, len(whole), 7):
+        path.write_bytes(whole[:end])
+        *listed, error = list_archive(path, MOST)
+        assert listed == files[: len(listed)]
+        assert str(error).startswith(f"{path}: a damaged DICOMDIR")
+        assert error.reason == "damaged"
+        counts.add(len(listed))
+    assert counts >= {0, 1, 2}
+
+
+def test_what_a_damaged_dicomdir_lists_is_read(tmp_path, make_bundle):
+    path = dicomdir(tmp_path, [("IM1",), ("IM2",)])
+    for name in ("IM1", "IM2"):
+        (path.parent / name).write_bytes(png(0.9))
+    path.write_bytes(path.read_bytes()[:-10])
+    summary = predict([path], load_model(make_bundle().path))
+    assert summary.read == 1
+    assert [(one.path, one.reason) for one in summary.failures] == [(str(path), "damaged")]
+
+
+@pytest.mark.parametrize("lies", ["dir/im1", "DIR/IM1.;1", "Dir./IM1."])
+def test_a_dicomdirs_files_are_found_as_a_file_system_shows_them(tmp_path, lies):
+    path = dicomdir(tmp_path, [("DIR", "IM1"), ("DIR", "IM2")])
+    file = path.parent / lies
+    file.parent.mkdir()
+    file.write_bytes(png())
+    assert list(list_archive(path, MOST)) == [file, file.parent / "IM2"]
+
+
+def test_a_name_as_a_dicomdir_writes_it_goes_before_its_likes(tmp_path):
+    path = dicomdir(tmp_path, [("IM1",), ("im2",)])
+    for name in ("IM1", "im1", "IM2", "im2"):
+        (path.parent / name).write_bytes(png())
+    assert list(list_archive(path, MOST)) == [path.parent / "IM1", path.parent / "im2"]
+
+
+def test_a_renamed_dicomdir_is_known_by_its_content(tmp_path, make_bundle):
+    path = dicomdir(tmp_path)
+    renamed = path.rename(path.with_name("index.dcm"))
+    assert list(list_archive(renamed, MOST)) == [path.parent / "DIR" / "IM1"]
+    (path.parent / "DIR").mkdir()
+    (path.parent / "DIR" / "IM1").write_bytes(png(0.9))
+    model = load_model(make_bundle().path)
+    assert predict([renamed], model).read == 1
+    plain = renamed.rename(path.with_name("DICOMDIR.old"))
+    summary = predict([plain.parent], model)
+    assert (summary.read, summary.failed) == (1, 0)
+
+
+def test_a_file_that_is_named_and_listed_besides_is_read_once(tmp_path, make_bundle):
+    path = dicomdir(tmp_path)
+    image = path.parent / "DIR" / "IM1"
+    image.parent.mkdir()
+    image.write_bytes(png(0.9))
+    model = load_model(make_bundle().path)
+    assert predict([*path.parent.iterdir()], model).read == 1
+    assert predict([image, path.parent, path, image], model).read == 1

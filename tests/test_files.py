@@ -86,6 +86,32 @@ def test_broken_link_with_an_image_name_is_given_for_its_error(tmp_path):
     assert found(tmp_path)[0] == [tmp_path / "gone.jpg"]
 
 
+def test_a_folder_named_dicomdir_is_entered(tmp_path):
+    (tmp_path / "DICOMDIR").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "DICOMDIR" / "a.png")
+    assert found(tmp_path) == ([tmp_path / "DICOMDIR" / "a.png"], [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that refuses to be read")
+def test_a_file_that_cannot_be_looked_into_is_given_for_its_error(tmp_path):
+    (tmp_path / "IM0001").symlink_to("/proc/self/mem")  # reading it is an input/output error
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert found(tmp_path) == ([tmp_path / "IM0001"], [])
+
+
+def test_a_file_without_permission_is_given_for_its_error(tmp_path, monkeypatch):
+    Image.new("L", (4, 4)).save(tmp_path / "IM0001", "PNG")
+    real_open = open
+
+    def refusing(path, *args, **kwargs):
+        if str(path) == str(tmp_path / "IM0001"):
+            raise PermissionError(13, "Permission denied")
+        return real_open(path, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", refusing)
+    assert found(tmp_path) == ([tmp_path / "IM0001"], [])
+
+
 def test_pipes_are_passed_over(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     os.mkfifo(tmp_path / "pipe")

@@ -2,8 +2,10 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from kirik.errors import KirikError, OutputError, SettingsError
 from kirik.predict import predict
@@ -70,6 +72,19 @@ def test_a_folder_without_radiographs_is_told_in_one_line(classifier, tmp_path):
     assert not (tmp_path / "r.json").exists()
 
 
+def test_a_file_that_is_met_twice_is_read_once(classifier, folder, tmp_path, monkeypatch):
+    out, film, again = tmp_path / "r.jsonl", Path("a/film.png"), folder / "a" / ".." / "a"
+    monkeypatch.chdir(folder)
+    summary = predict([Path("a"), film, folder / film, "none", "none"], classifier, json=out)
+    assert (summary.read, summary.failed) == (1, 1)
+    assert [json.loads(line)["path"] for line in out.read_text().splitlines()] == [
+        "a/film.png",
+        "none",
+    ]
+    # Where `..` leads, only the file system knows.
+    assert predict([film, again / "film.png"], classifier).read == 2
+
+
 def test_progress_counts_every_file_to_the_total(classifier, folder):
     seen = []
     predict(
@@ -79,6 +94,28 @@ def test_progress_counts_every_file_to_the_total(classifier, folder):
     )
     assert [entry[1:] for entry in seen] == [(1, 3), (2, 3), (3, 3)]
     assert seen[2][0] is Failure
+
+
+def test_progress_counts_a_file_of_several_frames_once(classifier, folder, tmp_path):
+    films = [Image.open(folder / name) for name in ("a/film.png", "b/film.png")]
+    films[0].save(folder / "a" / "pages.tif", save_all=True, append_images=films[1:])
+    seen = []
+    predict([folder / "a"], classifier, progress=lambda *args: seen.append(args[1:]))
+    assert seen == [(1, 2), (2, 2), (2, 2)]
+    out = tmp_path / "r.jsonl"
+    predict([folder / "a"], classifier, json=out)
+    predict(
+        [folder], classifier, json=out, resume=True, progress=lambda *args: seen.append(args[1:])
+    )
+    assert seen[-1] == (4, 4)
+
+
+def test_pictures_in_the_place_of_a_file_are_refused_in_fitting_words(classifier, folder, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError) as refused:
+        predict([folder], classifier, overlay=tmp_path / "file")
+    why = "cannot be written (there is a file where a folder is needed); name another place"
+    assert str(refused.value) == f"{tmp_path / 'file'}: {why}"
 
 
 def test_an_output_that_cannot_be_begun_is_refused_before_any_reading(classifier, folder, tmp_path):
@@ -98,29 +135,73 @@ def test_an_output_that_cannot_be_begun_is_refused_before_any_reading(classifier
         predict([folder], classifier, overlay=tmp_path / "o", language="xx")
 
 
-def test_an_output_that_breaks_off_leaves_the_others_whole(classifier, folder, tmp_path):
+def test_a_picture_that_cannot_be_drawn_or_written_costs_no_other(
+    classifier, save_radiograph, tmp_path
+):
     """A folder in the place of the picture stands for a disk that refuses it."""
+    films = [save_radiograph(f"{i}.png", 0.5) for i in range(3)]
     pictures = tmp_path / "pictures"
-    (pictures / "film.overlay.png").mkdir(parents=True)
-    summary = predict(
-        [folder / "a", folder / "b"], classifier, json=tmp_path / "r.json", overlay=pictures
-    )
-    assert summary.problems == []
-    alone = predict([folder / "a"], classifier, json=tmp_path / "r.json", overlay=pictures)
-    assert len(alone.problems) == 1
-    assert "film.overlay.png: cannot be written" in alone.problems[0]
-    assert alone.exit_code == 2
-    assert len(json.loads((tmp_path / "r.json").read_text())) == 1
+    (pictures / "0.overlay.png").mkdir(parents=True)
+
+    def move(result, done, total):
+        films[1].unlink(missing_ok=True)
+
+    summary = predict(films, classifier, json=tmp_path / "r.json", overlay=pictures, progress=move)
+    assert (summary.read, summary.failed, summary.problems) == (3, 0, [])
+    assert [one.path for one in summary.undrawn] == [str(film) for film in films[:2]]
+    assert "0.overlay.png: cannot be written (Is a directory)" in summary.undrawn[0].error
+    assert "1.png: no such file" in summary.undrawn[1].error
+    assert (pictures / "2.overlay.png").is_file()
+    assert summary.exit_code == 1
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 3
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_names_too_long_for_a_picture_are_cut_short_and_stay_apart(
+    classifier, save_radiograph, tmp_path, known, monkeypatch
+):
+    if not known:
+        monkeypatch.setattr("kirik.reading.sources.KNOWN", 1)
+    for name in ("ş" * 120 + "1", "ş" * 120 + "2", "a" * 228, "b" * 245):
+        save_radiograph(f"{name}.png", 0.5)
+    folder, pictures = save_radiograph("c.png", 0.5).parent, tmp_path / "pictures"
+    summary = predict([folder], classifier, overlay=pictures)
+    assert (summary.exit_code, summary.undrawn) == (0, [])
+    names = [path.name for path in pictures.iterdir()]
+    assert len(names) == 5
+    assert all(name.endswith(".overlay.png") for name in names)
+    assert ("a" * 228 + ".overlay.png" in names) == known
+
+
+def test_one_file_for_two_outputs_is_refused(classifier, folder, tmp_path):
+    with pytest.raises(SettingsError, match="named for two outputs"):
+        predict([folder], classifier, json=tmp_path / "r.json", csv=tmp_path / "r.json")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("r.json")] == []
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_readings_on_standard_output_have_no_table_among_them(make_bundle, folder, option):
+    words = [sys.executable, "-m", "kirik", "predict", folder / "a", "--model", make_bundle().path]
+    run = subprocess.run([*words, option, "/dev/stdout"], capture_output=True, text=True)
+    if option == "--json":
+        assert [row["decision"] for row in json.loads(run.stdout)] == ["fracture"]
+    else:
+        assert [row["decision"] for row in csv.DictReader(run.stdout.splitlines())] == ["fracture"]
+    plain = subprocess.run([*words, option, folder / "out"], capture_output=True, text=True)
+    assert "film.png" in plain.stdout
 
 
 def test_a_disk_that_fills_up_costs_that_output_and_nothing_else(make_bundle, folder, tmp_path):
+    (folder / "many").mkdir()
+    for i in range(300):
+        (folder / "many" / f"{i}.png").symlink_to(folder / "a/film.png")
     code = f"""
 import resource
 from kirik.predict import predict
 from kirik.reading.classifier import load_model
 classifier = load_model({str(make_bundle().path)!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-files = [{str(folder / "a/film.png")!r}] * 300
+files = [{str(folder / "many")!r}]
 summary = predict(files, classifier, json={str(tmp_path / "r.json")!r})
 print(summary.read, summary.exit_code, summary.problems)
 """

@@ -56,6 +56,19 @@ def tiny_split(tiny_set, tmp_path) -> Path:
     return file
 
 
+def test_a_seed_below_zero_by_its_option(refused, tiny_set, tmp_path):
+    for words in (
+        ("compare", tmp_path, tmp_path),
+        ("evaluate", "m", tiny_set, "--split", "s", "--part", "test", "--out", tmp_path / "x"),
+        ("study", tmp_path),
+        ("data", "split", tiny_set, "--out", tmp_path / "s.csv"),
+        ("data", "phantoms", tmp_path / "p"),
+        ("data", "augment-preview", tiny_set, "--out", tmp_path / "a.png"),
+    ):
+        assert "--seed" in refused(*words, "--seed", -1)
+    assert not list(tmp_path.glob("*.csv"))
+
+
 def test_an_unknown_network_with_the_nearest_names(refused, tiny_set, tiny_split, tmp_path):
     words = ["--split", tiny_split, "--network", "mobilnet", "--out", tmp_path / "run"]
     assert "unknown network 'mobilnet'; nearest: mobilenet" in refused("train", tiny_set, *words)

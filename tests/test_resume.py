@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from kirik.cli import run
 from kirik.errors import OutputError, SettingsError
 from kirik.output.files import draft_of
 from kirik.predict import predict
@@ -152,6 +153,179 @@ def test_another_models_readings_are_not_gone_on_with(films, make_bundle, tmp_pa
     with pytest.raises(SettingsError, match="begun with the model one"):
         predict([films], load_model(make_bundle("two").path), json=out, resume=True)
     assert len(rows(out)) == 61
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_another_model_of_the_same_name_does_not_go_on_with_a_stopped_run(
+    films, make_bundle, tmp_path, name
+):
+    one = make_bundle("one").path.rename(tmp_path / "trained-first")
+    two = make_bundle("one", temperature=2.0).path
+    draft = draft_of(tmp_path / name)
+
+    def stop(result, done, total):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict([films], load_model(one), progress=stop, **places(tmp_path, name))
+    kept = draft.read_bytes()
+    with pytest.raises(SettingsError, match="begun with the model one, of another make than this"):
+        predict([films], load_model(two), resume=True, **places(tmp_path, name))
+    assert draft.read_bytes() == kept
+    predict([films], load_model(one), resume=True, **places(tmp_path, name))
+    assert len(rows(tmp_path / name)) == 61
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("r.")] == [name]
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.csv"])
+def test_what_holds_no_readings_is_not_gone_on_with_and_stays(films, make_bundle, tmp_path, name):
+    foreign = '[\n{"path": "a", "label": 1}\n]\n' if name != "r.csv" else "name,age\nx,1\n"
+    (tmp_path / name).write_text(foreign)
+    with pytest.raises(SettingsError, match=f"{name}: holds something else than readings"):
+        predict([films], load_model(make_bundle().path), resume=True, **places(tmp_path, name))
+    assert (tmp_path / name).read_text() == foreign
+    assert not draft_of(tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["r.tsv", "r.CSV", "table"])
+def test_a_table_is_gone_on_with_whatever_its_name(films, make_bundle, tmp_path, name):
+    model, out = make_bundle(), tmp_path / name
+    predict([films], load_model(model.path), csv=out)
+    whole = out.read_bytes()
+    out.unlink()
+    draft_of(out).write_bytes(whole[:5000])
+    assert predict([films], load_model(model.path), csv=out, resume=True).before > 10
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", [*OUTPUTS, "r.pq"])
+def test_a_finished_file_is_not_read_for_again(films, make_bundle, tmp_path, name):
+    model = load_model(make_bundle().path)
+    kind = "parquet" if name == "r.pq" else next(iter(places(tmp_path, name)))
+    out = {kind: tmp_path / name}
+    predict([films], model, **out)
+    whole = (tmp_path / name).read_bytes()
+    seen = []
+    (films / "new.png").write_bytes((films / "03.png").read_bytes())
+    summary = predict(
+        [films], model, resume=True, progress=lambda *args: seen.append(args[1:]), **out
+    )
+    assert seen == [(62, 62)]
+    assert (summary.before, summary.read, summary.failed) == (61, 61, 1)
+    (films / "new.png").unlink()
+    (tmp_path / name).unlink()
+    predict([films], model, **out)
+    assert (tmp_path / name).read_bytes() == whole
+
+
+def test_a_finished_parquet_file_keeps_its_rows(films, make_bundle, tmp_path):
+    model, out = load_model(make_bundle().path), tmp_path / "r.parquet"
+    predict([films], model, parquet=out)
+    before = rows(out)
+    (films / "new.png").write_bytes((films / "03.png").read_bytes())
+    predict([films], model, parquet=out, resume=True)
+    assert rows(out)[:-1] == before
+    assert rows(out)[-1]["path"] == str(films / "new.png")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r.parquet"]
+
+
+def test_a_finished_parquet_file_of_other_classes_is_refused(films, make_bundle, tmp_path):
+    from pyarrow import parquet
+
+    model, out = load_model(make_bundle().path), tmp_path / "r.parquet"
+    predict([films], model, parquet=out)
+    table = parquet.read_table(out)
+    names = [name.replace("p_fractured", "p_spiral") for name in table.column_names]
+    parquet.write_table(table.rename_columns(names), out)
+    with pytest.raises(SettingsError, match="has other columns than this model's"):
+        predict([films], model, parquet=out, resume=True)
+
+
+def test_a_parquet_file_of_something_else_is_refused(films, make_bundle, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    model, out = load_model(make_bundle().path), tmp_path / "r.parquet"
+    for content in ("table", "text"):
+        out.write_text("text")
+        if content == "table":
+            parquet.write_table(pyarrow.table({"a": [1]}), out)
+        kept = out.read_bytes()
+        with pytest.raises(SettingsError, match="holds something else than readings"):
+            predict([films], model, parquet=out, resume=True)
+        assert out.read_bytes() == kept
+        assert not draft_of(out).exists()
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_stopped_runs_records_are_never_thrown_away(films, make_bundle, tmp_path, name):
+    model, out = load_model(make_bundle().path), places(tmp_path, name)
+    draft = draft_of(tmp_path / name)
+
+    def stop_at(count):
+        def stop(result, done, total):
+            if done == count:
+                raise KeyboardInterrupt
+
+        return stop
+
+    with pytest.raises(KeyboardInterrupt):
+        predict([films], model, progress=stop_at(7), **out)
+    kept = draft.read_bytes()
+    with pytest.raises(SettingsError) as refused:
+        predict([films], model, **out)
+    assert str(refused.value) == (
+        f"{tmp_path / name}: a stopped run's 7 records stand in {name}.partial; go on with them by "
+        "--resume, or delete that file to begin anew"
+    )
+    assert draft.read_bytes() == kept
+    draft.unlink()
+    assert predict([films], model, **out).read == 60
+
+
+def test_a_draft_without_a_record_is_begun_anew(films, make_bundle, tmp_path):
+    model, out = load_model(make_bundle().path), tmp_path / "r.csv"
+    draft_of(out).write_text("path,frame\n")
+    assert predict([films], model, csv=out, json=tmp_path / "r.json").read == 60
+    assert not draft_of(out).exists()
+
+
+def test_a_refusal_to_go_on_leaves_no_draft_of_a_finished_file(films, make_bundle, tmp_path):
+    out = tmp_path / "r.jsonl"
+    predict([films], load_model(make_bundle("one").path), json=out)
+    two = load_model(make_bundle("two").path)
+    with pytest.raises(SettingsError, match="begun with the model one"):
+        predict([films], two, json=out, resume=True)
+    assert predict([films], two, json=out).read == 60
+
+
+def test_ctrl_c_says_how_to_go_on(films, make_bundle, tmp_path):
+    model, out = make_bundle(), tmp_path / "r.jsonl"
+    code = f"""
+import os, signal, sys, threading
+from kirik.cli import run
+def stop():
+    while not os.path.exists({str(draft_of(out))!r}) or not os.path.getsize({str(draft_of(out))!r}):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=stop, daemon=True).start()
+sys.exit(run(["predict", {str(films)!r}, "--model", {str(model.path)!r}, "--json", {str(out)!r}]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 130
+    assert ended.stderr.splitlines()[-1] == (
+        "kirik: stopped; the same command with --resume goes on from here"
+    )
+
+
+def test_the_table_after_a_resume_counts_what_it_shows(films, make_bundle, tmp_path, capsys):
+    model, out = make_bundle(), tmp_path / "r.jsonl"
+    words = ["predict", str(films), "--model", str(model.path), "--json", str(out), "--resume"]
+    predict([films / "03.png", films / "30b.png"], load_model(model.path), json=out)
+    (films / "30b.png").unlink()
+    assert run(words) == 1
+    assert "not shown" not in capsys.readouterr().out
 
 
 def test_one_file_is_written_by_one_process_alone(films, make_bundle, tmp_path):

@@ -5,6 +5,7 @@ file. Archives within archives are not entered.
 """
 
 import errno
+import os
 import struct
 import zipfile
 import zlib
@@ -17,12 +18,19 @@ from kirik.errors import RadiographError
 from kirik.files import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
-    READABLE,
     access_error,
+    head_of,
+    is_dicomdir,
     kind_of,
+    promises_radiographs,
     read_file,
     shown,
 )
+
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python without it: a member packed so is then one of an unknown method
+    LZMAError = zlib.error
 
 MOST_MEMBERS = 1_000_000
 DICOMDIR = "DICOMDIR"
@@ -44,10 +52,31 @@ def is_archive(path: Path) -> bool:
     return path.suffix.lower() == ".zip" or path.name.upper() == DICOMDIR
 
 
+def announces_archive(path: Path) -> bool:
+    """Whether a file is a zip or a DICOMDIR by its first bytes, whatever its name."""
+    head = _head(path)
+    return kind_of(head) == "ZIP" or is_dicomdir(head)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        return head_of(path) if path.is_file() else b""
+    except OSError:  # reading it will say so
+        return b""
+
+
 def read_source(source: Path | str | Member, most: int) -> bytes:
-    """All bytes of a file or of a zip's member; see `kirik.files.read_file` for what is refused."""
-    if not isinstance(source, Member):
-        return read_file(source, most)
+    """All bytes of a file or of a zip's member; see `kirik.files.read_file` for what is refused,
+    and a zip is, too."""
+    inside = isinstance(source, Member)
+    content = _member_bytes(source, most) if inside else read_file(source, most)
+    if kind_of(content[:HEAD_BYTES]) == "ZIP":
+        what = "a zip inside a zip is not read" if inside else "a zip archive, not a radiograph"
+        raise RadiographError(f"{shown(source)}: {what}; unpack it", reason="unsupported")
+    return content
+
+
+def _member_bytes(source: Member, most: int) -> bytes:
     name = shown(source)
     try:
         archive = _opened(source.archive)
@@ -59,7 +88,7 @@ def read_source(source: Path | str | Member, most: int) -> bytes:
     except KeyError as error:
         message = f"{name}: no such file in the archive; check the path"
         raise RadiographError(message, reason="missing") from error
-    except (OSError, *_DAMAGE) as error:
+    except (OSError, MemoryError, *_DAMAGE) as error:
         raise _refusal(source.archive, name, error) from error
     if len(content) > most:
         raise _too_large(name, len(content), most)
@@ -68,30 +97,38 @@ def read_source(source: Path | str | Member, most: int) -> bytes:
     return content
 
 
-def list_archive(path: Path, most: int) -> Iterator[Path | Member]:
+def list_archive(path: Path, most: int) -> Iterator[Path | Member | RadiographError]:
     """The plausible radiographs of a zip or a DICOMDIR, in a zip sorted by name.
 
-    most: bytes that a DICOMDIR may have. Raises RadiographError if it cannot be listed.
+    Of a zip's members of one name the last is meant, as for all that unpack it; that there are
+    others is an error at the end. most: bytes that a DICOMDIR may have. Raises RadiographError if
+    it cannot be listed.
     """
-    if path.name.upper() == DICOMDIR:
+    if path.name.upper() == DICOMDIR or is_dicomdir(_head(path)):
         return _listed_by_dicomdir(path, most)
     return _zip_members(path)
 
 
 _DAMAGE = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, LZMAError, EOFError, RuntimeError),
     *(NotImplementedError, ValueError, struct.error, UnicodeError),
 )
 
 
-@lru_cache(maxsize=1)
 def _opened(path: str) -> zipfile.ZipFile:
+    facts = os.stat(path)  # noqa: PTH116
+    return _kept_open(path, (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _kept_open(path: str, facts: tuple[int, ...]) -> zipfile.ZipFile:
+    """facts: that tell it from a later file of its name. It closes when nobody has it any more."""
     # Kept open: reading the list of a large archive again for each of its members takes longer
     # than decoding them.
     return zipfile.ZipFile(path)
 
 
-def _zip_members(path: Path) -> Iterator[Member]:
+def _zip_members(path: Path) -> Iterator[Member | RadiographError]:
     name = shown(path)
     try:
         archive = _opened(str(path))
@@ -103,15 +140,26 @@ def _zip_members(path: Path) -> Iterator[Member]:
             f"{name}: {len(infos):,} files, more than the limit of {MOST_MEMBERS:,}; unpack it"
         )
         raise RadiographError(message, reason="too_large")
+    passed_over = []
     for info in sorted(infos, key=lambda info: info.filename):
         # A name that begins with a zero byte is none, which `is_dir` does not expect.
         if info.filename and not info.is_dir() and _worth_a_look(archive, info):
-            yield Member(str(path), info.filename)
+            if archive.getinfo(info.filename) is info:
+                yield Member(str(path), info.filename)
+            else:
+                passed_over.append(info.filename)
+    if passed_over:
+        more = f" (and {len(passed_over) - 1:,} more)" if len(passed_over) > 1 else ""
+        message = (
+            f"{name}/{shown(passed_over[0])}{more}: another file of the same name comes later in "
+            "the archive, and only the last is read; give each a name of its own"
+        )
+        yield RadiographError(message, reason="unsupported")
 
 
 def _worth_a_look(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     inside = PurePosixPath(info.filename)
-    if any(part.startswith((".", "__MACOSX")) for part in inside.parts):
+    if any(part.startswith((".", "__MACOSX")) and part != ".." for part in inside.parts):
         return False
     if inside.name.upper() == DICOMDIR:
         return False
@@ -119,35 +167,92 @@ def _worth_a_look(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
         return True  # a zip, too, which is then refused: what was passed over would be missed
     try:
         with archive.open(info) as file:
-            return kind_of(file.read(HEAD_BYTES)) in READABLE
-    except (OSError, *_DAMAGE):
-        return False
+            return promises_radiographs(inside.name, file.read(HEAD_BYTES))
+    except (OSError, MemoryError, *_DAMAGE):
+        return True  # to be read, which then says why it cannot be
 
 
-def _listed_by_dicomdir(path: Path, most: int) -> Iterator[Path]:
+def _listed_by_dicomdir(path: Path, most: int) -> Iterator[Path | RadiographError]:
     """The images that a DICOMDIR names, in its order; names that lead out of its folder are left
-    out."""
-    data, name = read_file(path, most), shown(path)
-    from pydicom import dcmread
-    from pydicom.filebase import DicomBytesIO
-
+    out. Where it is damaged, those before the damage, and then an error."""
+    data, named, damaged = read_file(path, most), [], False
     from kirik.quiet import quiet_decoding
 
     try:
         with quiet_decoding():
-            records = dcmread(DicomBytesIO(data), force=False).DirectoryRecordSequence
-            images = [r for r in records if str(r.get("DirectoryRecordType")).strip() == "IMAGE"]
-            named = [_parts(record.get("ReferencedFileID")) for record in images]
+            for record in _records(data):
+                if str(record.get("DirectoryRecordType")).strip() == "IMAGE":
+                    named.append(_parts(record.get("ReferencedFileID")))
     except Exception:
-        message = f"{name}: not a readable DICOMDIR; name the folder that its files lie in"
-        raise RadiographError(message, reason="damaged") from None
+        damaged = True
+    listings: dict[Path, dict[str, str]] = {}
     for parts in named:
         if parts and not any(part in ("", ".", "..") or "/" in part for part in parts):
-            yield path.parent.joinpath(*parts)
+            yield _as_it_lies(path.parent, parts, listings)
+    if damaged:
+        message = f"{shown(path)}: a damaged DICOMDIR, which does not list all of its files; "
+        yield RadiographError(f"{message}name the folder that they lie in", reason="damaged")
+
+
+def _records(data: bytes) -> Iterator:
+    """A DICOMDIR's records. Raises some exception where one is damaged or not there to its end."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filereader import read_partial, read_sequence_item
+
+    file, found = DicomBytesIO(data), None
+
+    def is_sequence(tag, vr, length) -> bool:
+        nonlocal found
+        found = (vr is None, length) if tag == _RECORDS else None
+        return found is not None
+
+    read_partial(file, is_sequence)
+    implicit, length = found
+    start = file.tell() + (8 if implicit else 12)
+    end = None if length == _UNDEFINED else start + length
+    file.seek(start)
+    while end is None or file.tell() < end:
+        _, length = struct.unpack("<II", data[file.tell() : file.tell() + 8])
+        if length != _UNDEFINED and file.tell() + 8 + length > len(data):
+            raise EOFError
+        record = read_sequence_item(file, implicit, True, "iso8859")
+        if record is None:
+            return
+        if length == _UNDEFINED and data[file.tell() - 8 : file.tell() - 4] != _ITEM_END:
+            raise EOFError
+        yield record
+
+
+_RECORDS, _UNDEFINED, _ITEM_END = 0x00041220, 0xFFFFFFFF, b"\xfe\xff\x0d\xe0"
 
 
 def _parts(value) -> list[str]:
     return [value] if isinstance(value, str) else [str(part) for part in value or ()]
+
+
+def _as_it_lies(folder: Path, parts: list[str], listings: dict[Path, dict[str, str]]) -> Path:
+    """A file's path by the names that its folders have for it: a file system may show those of a
+    CD in lower case, or with `.` or `;1` at the end. listings: of folders, kept for the next."""
+    path = folder
+    for part in parts:
+        if path not in listings:
+            listings[path] = _names_in(path)
+        names = listings[path]
+        path /= names.get(part) or names.get(_plain(part), part)
+    return path
+
+
+def _names_in(folder: Path) -> dict[str, str]:
+    """By themselves, and by what is left of them without case and ends."""
+    try:
+        names = sorted(os.listdir(folder), reverse=True)  # noqa: PTH208
+    except OSError:
+        return {}
+    return {_plain(name): name for name in names} | {name: name for name in names}
+
+
+def _plain(name: str) -> str:
+    return name.partition(";")[0].rstrip(".").casefold()
 
 
 def _too_large(name: str, size: int, most: int) -> RadiographError:
@@ -157,8 +262,9 @@ def _too_large(name: str, size: int, most: int) -> RadiographError:
 
 
 def _refusal(archive: Path | str, name: str, error: Exception) -> RadiographError:
-    # A place before the file's beginning is what a damaged list of members leads to.
-    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+    # A place before the file's beginning is what a damaged list of members leads to, and an error
+    # without a number is what bzip2 says of damage.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return access_error(archive, error)
     if "encrypted" in str(error) or "password" in str(error):
         message = f"{name}: encrypted; unpack the archive with its password first"

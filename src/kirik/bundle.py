@@ -12,8 +12,8 @@ where the manifest has `evidence`, `evidence`, float32
 [n, 1, size/stride, size/stride] in 0…1, and, where that has `boxes`, `boxes`, float32
 [n, 4, size/stride, size/stride]: input pixels from each cell's centre to the left, top, right and
 bottom of the fracture there. Where the manifest names `attributes`, `attributes`, float32
-[n, attributes] in 0…1, says which of them a radiograph has. softmax(logits / temperature) are the
-probabilities.
+[n, attributes] in 0…1, says which of them a radiograph has. softmax(logits / temperature + bias)
+are the probabilities.
 
 A file in the folder that SHA256SUMS does not list (a desktop's `.DS_Store`, a user's note) is
 ignored: kirik reads listed files only.
@@ -57,6 +57,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 _Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=120)]
 _Folder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Evidence(BaseModel):
@@ -88,8 +89,8 @@ class Manifest(BaseModel):
     name, version: the model, as a reading names it.
     classes: in the order of the graph's logits; `negative` is the index of the one that means
         "no fracture", or None where every class is a fracture.
-    temperature: of the calibration (Guo et al., ICML 2017, arXiv:1706.04599). In an average it
-        is applied to the logarithm of the members' mean.
+    temperature, bias: of the calibration, see `kirik.evaluation.calibration`; no bias where empty.
+        In an average they are applied to the logarithm of the members' mean.
     operating_points: chosen on the validation part; with a negative class only.
     members, weights: of an average; weights are relative, and equal where there are none. A
         cascade's members are the network for the whole radiograph and the one for patches.
@@ -98,6 +99,7 @@ class Manifest(BaseModel):
         second one looks; 0 where it always does.
     close_ups: of a cascade: how many findings of a radiograph, at most, its second network sees
         once more, close up.
+    overview_weight: of a cascade: what the first network's word counts beside the second's 1.
     scope: None where nothing is refused. An average's members' strangeness is divided by their own
         thresholds before it is averaged.
     attributes: what the graph tells beside the classes, such as `region:hand` or `hardware`.
@@ -117,6 +119,7 @@ class Manifest(BaseModel):
     negative: int | None = Field(ge=0)
     preprocessing: Preprocessing
     temperature: _Positive = 1.0
+    bias: tuple[_Finite, ...] = ()
     operating_points: OperatingPoints | None = None
     evidence: Evidence | None = None
     scope: Scope | None = None
@@ -126,6 +129,7 @@ class Manifest(BaseModel):
     looks: int | None = Field(default=None, ge=1, le=64)
     looks_from: float = Field(default=0, ge=0, lt=0.5)
     close_ups: int = Field(default=0, ge=0, le=64)
+    overview_weight: float = Field(default=1, gt=0, le=10)
     network: _Text
     provenance: dict[str, Any] = {}
 
@@ -140,9 +144,11 @@ class Manifest(BaseModel):
         if (self.kind == "network") == bool(self.members):
             raise ValueError('kinds "average" and "cascade" have members, "network" has none')
         if (self.kind == "cascade") != (self.looks is not None) or (
-            (self.looks_from or self.close_ups) and self.looks is None
+            (self.looks_from or self.close_ups or self.overview_weight != 1) and self.looks is None
         ):
             raise ValueError('looks belong to kind "cascade", and to that alone')
+        if self.bias and len(self.bias) != len(self.classes):
+            raise ValueError("there must be one bias a class, or none at all")
         if len(set(self.members)) < len(self.members):
             raise ValueError("two members have the same name")
         if self.weights and len(self.weights) != len(self.members):
@@ -317,6 +323,7 @@ def cascade_bundles(
     looks: int,
     looks_from: float = 0,
     close_ups: int = 0,
+    overview_weight: float = 1,
     temperature: float = 1.0,
     operating_points: OperatingPoints | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -344,6 +351,7 @@ def cascade_bundles(
         looks=looks,
         looks_from=looks_from,
         close_ups=close_ups,
+        overview_weight=overview_weight,
         network=f"{overview.manifest.network} + {closer.manifest.network}",
         provenance=dict(provenance or {}),
     )

@@ -24,6 +24,9 @@ IMAGE_SUFFIXES = frozenset(
 
 READABLE = ("JPEG", "PNG", "TIFF", "DICOM")
 
+_DICOMDIR = b"\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"
+"""What a DICOMDIR says in its first bytes that it is: Media Storage SOP Class UID."""
+
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -62,6 +65,26 @@ def kind_of(head: bytes) -> str | None:
     return "DICOM" if _BARE_DICOM.match(head) else None
 
 
+def is_dicomdir(head: bytes) -> bool:
+    """Whether a file's first bytes say that it lists others, and is no radiograph itself."""
+    return head[128:132] == b"DICM" and _DICOMDIR in head
+
+
+def promises_radiographs(name: str, head: bytes) -> bool:
+    """Whether the first bytes of a file without an image's suffix make it one to read, or a zip."""
+    kind = kind_of(head)
+    if kind == "ZIP":
+        # Documents and programs are zips, too, and have a suffix that says so.
+        return not Path(name).suffix.strip(".0123456789")
+    return kind in READABLE and not is_dicomdir(head)
+
+
+def head_of(path: Path | str) -> bytes:
+    """A file's first bytes. Raises OSError. Waits for a pipe: ask for a regular file only."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(HEAD_BYTES)
+
+
 def shown(path: Path | str) -> str:
     """A path as text that stays on one line and can be printed on any terminal."""
     text = str(path)
@@ -87,7 +110,7 @@ def read_file(path: Path | str, most: int) -> bytes:
                 found, limit = facts.st_size / 2**20, most / 2**20
                 message = f"{name}: {found:,.0f} MiB, more than the limit of {limit:,.0f} MiB"
                 raise RadiographError(f"{message}; export it smaller", reason="too_large")
-            content = file.read(most)
+            content = file.read(min(facts.st_size + 1, most))  # room is made for all that is asked
     except (OSError, ValueError) as error:
         raise access_error(path, error) from error
     if not content:
@@ -121,8 +144,9 @@ def find_files(
     """Files to read: those named, and the plausible images in the folders named, sorted.
 
     Folders are entered to any depth, each once, however many links lead to it. Hidden entries
-    are passed over, and so is what neither its suffix nor its first bytes make an image. A path
-    that is absent and a folder that cannot be listed go to `on_error`, and the rest goes on.
+    are passed over, and so is what neither its suffix nor its first bytes make an image or a zip.
+    A file whose first bytes cannot be read is given, to fail by name. A path that is absent and a
+    folder that cannot be listed go to `on_error`, and the rest goes on.
     """
     seen: set[tuple[int, int]] = set()
     for path in map(Path, paths):
@@ -163,25 +187,28 @@ def _walk(
 
 
 def _worth_a_look(entry: os.DirEntry) -> bool:
-    if entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
+    if entry.name.startswith("."):
         return False
     promises = Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
     try:
         if entry.is_dir():
             return True
+        if entry.name.upper() == "DICOMDIR":
+            return False
         if promises:
             return entry.is_file() or entry.is_symlink()
-        return entry.is_file() and _head_kind(entry.path) in READABLE
-    except OSError:  # a link to itself, or into a folder without permission
-        return promises
+        return entry.is_file() and _head_promises(entry)
+    except OSError as error:  # a link to itself, or into a folder without permission
+        return promises or isinstance(error, PermissionError)
 
 
-def _head_kind(path: str) -> str | None:
+def _head_promises(entry: os.DirEntry) -> bool:
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            return kind_of(file.read(HEAD_BYTES))
+        return promises_radiographs(entry.name, head_of(entry.path))
+    except FileNotFoundError:  # gone meanwhile
+        return False
     except OSError:
-        return None
+        return True
 
 
 def _folder_error(path: Path, error: OSError) -> KirikError:

@@ -7,16 +7,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from kirik.errors import KirikError, OutputError, SettingsError
+from kirik.errors import KirikError, OutputError, RadiographError, SettingsError
 from kirik.output.done import Done
+from kirik.output.files import draft_of, is_stream
 from kirik.output.overlay import overlay_names, overlay_writer
-from kirik.output.records import Write, csv_writer, json_writer, look_back, parquet_writer
+from kirik.output.records import (
+    Write,
+    csv_writer,
+    json_writer,
+    look_back,
+    parquet_writer,
+    reopen,
+    require_no_draft,
+)
 from kirik.reading.classifier import Classifier
-from kirik.reading.reading import Failure, Reading
+from kirik.reading.reading import Failure, Reading, failure_of
 from kirik.reading.sources import Source, Sources
 
 Progress = Callable[[Reading | Failure, int, int | None], None]
-"""Called after each frame: its result, how many are done, how many files there are, or None."""
+"""Called after each frame: its result, how many files are done, its own among them, and how many
+there are, or None."""
 
 
 @dataclass
@@ -26,6 +36,7 @@ class Summary:
     before, failed_before: of a stopped run that was gone on with: records, failures among them.
     decisions: how many readings for each decision.
     failures: files that could not be read. untold: how many more there are.
+    undrawn: readings whose picture could not be written.
     problems: outputs that could not be written to their end, one line each.
     """
 
@@ -35,6 +46,7 @@ class Summary:
     decisions: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     untold: int = 0
+    undrawn: list[Failure] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def add(self, result: Reading | Failure) -> None:
@@ -51,10 +63,11 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0: all was read and written; 1: some files were not read; 2: none, or an output broke."""
+        """0: all was read and written; 1: some files were not read, or have no picture; 2: none was
+        read, or an output broke."""
         if self.problems or not self.read:
             return 2
-        return 1 if self.failed else 0
+        return 1 if self.failed or self.undrawn else 0
 
 
 def predict(
@@ -78,31 +91,59 @@ def predict(
     resume: go on with the files that a stopped run left, reading only what they do not have.
 
     Raises OutputError if an output cannot be begun, SettingsError if the files to go on with are
-    another model's, and RadiographError if there is no file at all. An output that breaks off later
-    (a full disk) is a problem of the summary, and all else is done.
+    another model's, a stopped run's would be lost without `resume`, or two outputs are one file,
+    and RadiographError if there is no file at all. An output that breaks off later (a full disk) is
+    a problem of the summary, and all else is done.
     """
+    named = {"json": json, "csv": csv, "parquet": parquet}
+    places = {kind: Path(place) for kind, place in named.items() if place}
     sources = Sources(paths, classifier.decoders)
-    places = [Path(place) for place in (json, csv, parquet) if place]
-    before = [look_back(place) if resume else Done() for place in places]
-    for place, done in zip(places, before, strict=True):
-        if done.models - {classifier.name}:
-            raise SettingsError(
-                f"{place}: begun with the model {', '.join(sorted(done.models))}; go on with "
-                "that one, or name another file"
-            )
+    before = _before(places, classifier, resume)
     outputs = _outputs(sources, classifier, json, csv, parquet, overlay, before, language)
-    summary = _summary(before)
+    summary, done, last = _summary(before), _least(before).files, None
     left = (one for one in sources if not (before and all(_name(one) in done for done in before)))
     with _closing(outputs):
-        results = classifier.read_many(left, batch_size=batch_size, workers=workers)
-        for done, result in enumerate(results, 1 + summary.before):
+        for result in classifier.read_many(left, batch_size=batch_size, workers=workers):
             summary.add(result)
             for output in outputs:
-                output.write(result)
+                if undrawn := output.write(result):
+                    summary.undrawn.append(undrawn)
+            done, last = done + (result.path != last), result.path
             if progress:
                 progress(result, done, sources.total)
     summary.problems += [output.problem for output in outputs if output.problem]
     return summary
+
+
+def _before(places: dict[str, Path], classifier: Classifier, resume: bool) -> list[Done]:
+    """What each output has already; nothing without `resume`, and no draft either."""
+    drafts = Counter(draft_of(place) for place in places.values() if not is_stream(place))
+    for kind, place in places.items():
+        if drafts[draft_of(place)] > 1:
+            raise SettingsError(f"{place}: named for two outputs; give each a file of its own")
+        if not resume:
+            require_no_draft(place, kind)
+    before = {kind: look_back(place, kind) if resume else Done() for kind, place in places.items()}
+    for kind, done in before.items():
+        _require_own(done, places[kind], classifier)
+        done.digest = classifier.digest
+    for kind, done in before.items():
+        if done.finished:
+            reopen(places[kind], kind)
+    return [*before.values()]
+
+
+def _require_own(done: Done, place: Path, classifier: Classifier) -> None:
+    """Refuse to go on with another model's readings."""
+    # What kirik wrote before it kept digests has none.
+    other = done.models and done.digest not in (None, classifier.digest)
+    if not other and done.models <= {classifier.name}:
+        return
+    name = ", ".join(sorted(done.models))
+    same = f", of another make than this {name}" if done.models == {classifier.name} else ""
+    raise SettingsError(
+        f"{place}: begun with the model {name}{same}; go on with that one, or name another file"
+    )
 
 
 def _name(source: Source) -> str:
@@ -110,16 +151,19 @@ def _name(source: Source) -> str:
 
 
 def _summary(before: list[Done]) -> Summary:
-    """Of what all outputs have already; the shortest tells it."""
-    if not before:
-        return Summary()
-    least = min(before, key=lambda done: done.rows)
+    """Of what all outputs have already."""
+    least = _least(before)
     return Summary(
         read=least.rows - least.failed,
         decisions=Counter(least.decisions),
         before=least.rows,
         failed_before=least.failed,
     )
+
+
+def _least(before: list[Done]) -> Done:
+    """The shortest of them tells what all have."""
+    return min(before, key=lambda done: done.rows, default=Done())
 
 
 class _Output:
@@ -134,13 +178,17 @@ class _Output:
         self._context = context
         self._write = context.__enter__()
 
-    def write(self, result: Reading | Failure) -> None:
+    def write(self, result: Reading | Failure) -> Failure | None:
+        """Why there is no picture of this one, where it is so; the next may have theirs."""
         if self.problem is None and result.path not in self._done:
             try:
                 self._write(result)
+            except RadiographError as error:
+                return failure_of(result.path, error)
             except (OSError, KirikError) as error:
                 self.close(error)
                 self.problem = self.problem or str(error)
+        return None
 
     def close(self, error: BaseException | None) -> None:
         """End it well, or, after an error, as far as it came."""

@@ -24,8 +24,8 @@ def darken_unexposed(pixels: np.ndarray) -> np.ndarray:
 
     Film shows them white, and most systems mask them black before they hand a radiograph on. Those
     that do not would show a network two bright bars unlike anything it was trained on. A margin is
-    lines from an edge on that are white nearly everywhere, at least 2 % of the side, with the blurred
-    border after them (see `_border`); what is white on more than 45 % of the side is no margin.
+    lines from an edge on that are white nearly everywhere, at least 2 % of the side, with their
+    blurred border (see `_border`); what is white on more than 45 % of the side is no margin.
     pixels: float32 [rows, columns] in 0…1, upright. Returns them, or a copy with dark margins.
     """
     result = pixels

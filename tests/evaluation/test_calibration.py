@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax
 
-from kirik.evaluation.calibration import CalibrationBins, apply_temperature, fit_temperature
+from kirik.evaluation.calibration import (
+    Calibration,
+    CalibrationBins,
+    apply_temperature,
+    fit_calibration,
+    fit_temperature,
+)
 
 from .conftest import make_types
 
@@ -61,6 +67,45 @@ def test_applying_a_temperature_softens_and_keeps_the_order():
     two = apply_temperature(np.stack([1 - p, p], axis=1), 2.0)
     assert two.sum(axis=1) == pytest.approx(np.ones(5))
     assert two[:, 1] == pytest.approx(soft, abs=1e-6)
+
+
+def test_a_calibration_finds_the_factor_and_the_bias():
+    logits, labels = overconfident(20_000)
+    p = expit(logits - 3)  # overconfident, and too low
+    found = fit_calibration(np.stack([1 - p, p], axis=1), labels)
+    assert found.temperature == pytest.approx(3, rel=0.1)
+    assert found.bias[1] - found.bias[0] == pytest.approx(1, abs=0.1)
+    assert sum(found.bias) == pytest.approx(0, abs=1e-3)
+    mended = found.apply(np.stack([1 - p, p], axis=1))
+    assert mended.sum(axis=1) == pytest.approx(np.ones(len(p)))
+    assert mended[:, 1].mean() == pytest.approx(labels.mean(), abs=1e-3)
+
+
+def test_a_calibration_of_several_classes_finds_the_bias_of_each():
+    part = make_types(3000)
+    shift = np.array([0.8, -0.5, *[0.0] * (part.probabilities.shape[1] - 2)])
+    tilted = np.exp(log_softmax(np.log(part.probabilities) - shift, axis=1))
+    plain, found = (fit_calibration(p, part.labels) for p in (part.probabilities, tilted))
+    off = (np.array(found.bias) - plain.bias) * 1.0
+    expected = (shift - shift.mean()) / plain.temperature
+    assert off - off.mean() == pytest.approx(expected, abs=0.1)
+    assert found.apply(tilted) == pytest.approx(plain.apply(part.probabilities), abs=0.02)
+
+
+def test_a_calibration_bears_few_one_class_and_certain_probabilities():
+    few = fit_calibration(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+    assert 0.3 < few.temperature < 1
+    assert np.abs(few.bias).max() < 1
+    assert fit_calibration(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 1])) == Calibration()
+    certain = np.eye(2)[[0, 1, 1, 0] * 5]
+    assert np.isfinite(fit_calibration(certain, np.array([0, 1, 0, 1] * 5)).apply(certain)).all()
+
+
+def test_a_calibration_without_bias_is_a_temperature():
+    p = np.array([0.0, 0.2, 0.5, 0.8, 1.0])
+    two = np.stack([1 - p, p], axis=1)
+    assert Calibration(2.0).apply(two) == pytest.approx(apply_temperature(two, 2.0), abs=1e-6)
+    assert Calibration().apply(two) == pytest.approx(two, abs=1e-6)
 
 
 def test_calibration_error_is_the_mean_gap_over_bins_of_equal_mass():

@@ -107,14 +107,20 @@ def test_evidence_is_warm_and_has_a_yellow_contour_on_dark_and_on_bright(save_ra
     assert np.ptp(draw_marked(radiograph, faint), axis=2).max() == 0
 
 
-def test_a_box_for_a_person_to_decide_is_of_dashes(save_radiograph):
+@pytest.mark.parametrize(("decision", "score"), [("uncertain", 0.97), ("fracture", 0.2)])
+def test_a_box_for_a_person_to_decide_and_a_faint_one_is_of_dashes(
+    save_radiograph, decision, score
+):
     radiograph = read_radiograph(save_radiograph("film.png", 0.5))
 
-    def drawn(decision: str) -> np.ndarray:
-        reading = reading_of("film.png", decision=decision, evidence=None)
-        return (draw_marked(radiograph, reading) == (0x56, 0xB4, 0xE9)).all(axis=2)
+    def drawn(decision: str, score: float) -> np.ndarray:
+        box = (Finding(16, 48, 16, 16, score),)
+        reading = reading_of("film.png", decision=decision, findings=box, evidence=None)
+        # The score stands above the box.
+        marked = draw_marked(radiograph, reading)[48 * 720 // 96 - 8 :]
+        return (marked == (0x56, 0xB4, 0xE9)).all(axis=2)
 
-    solid, dashed = drawn("fracture"), drawn("uncertain")
+    solid, dashed = drawn("fracture", 0.97), drawn(decision, score)
     assert not (dashed & ~solid).any()
     assert 0.4 < dashed.sum() / solid.sum() < 0.75
     for axis in (0, 1):  # as far as the solid one on every side, and with gaps in each

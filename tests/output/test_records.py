@@ -4,14 +4,17 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from kirik.errors import OutputError
-from kirik.output.records import csv_writer, json_writer, record
+from kirik.output.records import csv_writer, json_writer, parquet_writer, record
 from kirik.reading.reading import Failure, Reading
 
+CLASSES = ("not_fractured", "fractured")
 BINARY = Reading(
     "a/kırık.png",
     "fracture",
@@ -114,6 +117,47 @@ def test_a_name_that_is_not_text_comes_back_from_json_as_it_was(tmp_path):
     with json_writer(tmp_path / "out.json") as write:
         write(Failure(odd, f"{odd}: empty", "empty"))
     assert json.loads((tmp_path / "out.json").read_bytes())[0]["path"] == odd
+
+
+def test_a_second_writer_that_is_refused_leaves_the_first_its_draft(tmp_path):
+    path = tmp_path / "out.json"
+    with json_writer(path) as write:
+        with pytest.raises(OutputError, match="another process is writing it"):
+            json_writer(path).__enter__()
+        write(BINARY)
+    assert json.loads(path.read_text()) == [record(BINARY)]
+
+
+def test_nothing_but_a_whole_parquet_file_ever_stands_under_its_name(tmp_path, monkeypatch):
+    from pyarrow import parquet
+
+    path, seen = tmp_path / "out.parquet", []
+    path.write_bytes(b"PAR1 the old one")
+    replace_file = Path.replace
+
+    def watched(own, target):
+        replace_file(own, target)
+        seen.append(path.read_bytes()[:4])
+
+    monkeypatch.setattr(Path, "replace", watched)
+    with parquet_writer(path, CLASSES) as write:
+        write(BINARY)
+    assert set(seen) == {b"PAR1"}
+    assert parquet.read_table(path).num_rows == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs another file system")
+def test_parquet_is_written_through_a_link_to_another_disk(tmp_path):
+    from pyarrow import parquet
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (tmp_path / "link.parquet").symlink_to(Path(other) / "real.parquet")
+        with parquet_writer(tmp_path / "link.parquet", CLASSES) as write:
+            write(BINARY)
+        assert (tmp_path / "link.parquet").is_symlink()
+        assert parquet.read_table(Path(other) / "real.parquet").num_rows == 1
+        assert [one.name for one in Path(other).iterdir()] == ["real.parquet"]
 
 
 def test_what_was_read_before_a_stop_is_kept_beside_the_old_file(tmp_path):

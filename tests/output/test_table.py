@@ -27,7 +27,7 @@ def text_of(renderable, **options) -> str:
     ("language", "words"),
     [
         ("en", ["fracture", "uncertain", "no fracture", "not a medical device", "0.910"]),
-        ("tr", ["kırık", "belirsiz", "kırık yok", "tıbbi cihaz değildir", "0.910"]),
+        ("tr", ["kırık", "belirsiz", "kırık yok", "tıbbi cihaz değildir", "0,910"]),
     ],
 )
 def test_a_decision_is_worded_in_the_readers_language(language, words):
@@ -68,9 +68,9 @@ def test_a_class_of_fracture_is_shown_with_its_own_probability():
     ("language", "low", "said"),
     [
         ("en", 0.088, "no fracture below 0.088, fracture from 0.186, a person decides between"),
-        ("tr", 0.088, "0.088 altında kırık yok, 0.186 ve üzerinde kırık; arada kararı bir insan"),
+        ("tr", 0.088, "0,088 altında kırık yok, 0,186 ve üzerinde kırık; arada kararı bir insan"),
         ("en", 0.186, "no fracture below 0.186, fracture from there on"),
-        ("tr", 0.186, "0.186 altında kırık yok, bu değerde ve üzerinde kırık"),
+        ("tr", 0.186, "0,186 altında kırık yok, bu değerde ve üzerinde kırık"),
     ],
 )
 def test_a_low_probability_that_is_a_fracture_is_explained_once(language, low, said):

@@ -1,7 +1,9 @@
 import threading
+import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from convolutions import convolution_graph
 from kirik.errors import SettingsError
@@ -61,7 +63,9 @@ def test_results_come_in_order_with_failures_in_their_place(
 
 
 def test_nothing_at_all_gives_nothing_at_all(make_bundle):
-    assert list(load_model(make_bundle().path).read_many([])) == []
+    classifier = load_model(make_bundle().path)
+    assert list(classifier.read_many([])) == []
+    assert classifier.judge([]) == []
 
 
 def test_only_bad_files_give_only_failures(make_bundle, tmp_path):
@@ -71,14 +75,14 @@ def test_only_bad_files_give_only_failures(make_bundle, tmp_path):
 
 def test_an_unforeseen_error_costs_its_own_file_alone(make_bundle, films, monkeypatch):
     classifier = load_model(make_bundle().path)
-    prepare = classifier.prepare
+    frames = classifier.frames
 
     def breaking(path):
         if path == films[1]:
             raise ZeroDivisionError("of a kind\nnobody foresaw")
-        return prepare(path)
+        return frames(path)
 
-    monkeypatch.setattr(classifier, "prepare", breaking)
+    monkeypatch.setattr(classifier, "frames", breaking)
     results = list(classifier.read_many(films[:3]))
     assert [type(result) for result in results] == [Reading, Failure, Reading]
     assert results[1].reason == "unexpected"
@@ -110,6 +114,63 @@ def test_files_are_asked_for_only_as_they_are_needed(make_bundle, films):
     results.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("kirik-decode")]
     assert len(asked) <= 12
+
+
+@pytest.fixture
+def stacks(films, tmp_path):
+    """Five TIFFs of twelve pages, no two alike, with films between them."""
+    pages = [Image.open(path).resize((70, 90)) for path in films[:12]]
+    paths = []
+    for number in range(5):
+        paths.append(tmp_path / f"{number}.tif")
+        turned = pages[number:] + pages[:number]
+        turned[0].save(paths[-1], save_all=True, append_images=turned[1:])
+        paths.append(films[number])
+    return paths
+
+
+def test_a_file_of_more_frames_than_may_be_held_is_read_in_order(make_bundle, stacks):
+    classifier = load_model(make_bundle(graph=convolution_graph(), evidence=None).path)
+    expected = []
+    for path in stacks:
+        prepared = classifier.prepare(path)
+        read = [classifier.judge([one])[0] for one in prepared]
+        assert len(read) == (12 if path.suffix == ".tif" else 1)
+        expected += [(str(path), one.frame, one.probability) for one in read]
+    for batch_size, workers in ((1, 1), (2, 5), (5, 2), (100, 3)):
+        results = classifier.read_many(stacks, batch_size=batch_size, workers=workers)
+        assert [(one.path, one.frame, one.probability) for one in results] == expected
+
+
+def test_what_is_held_is_bounded_by_frames_and_not_by_files(make_bundle, stacks, monkeypatch):
+    classifier, held, most = load_model(make_bundle().path), [], 0
+    frames, judge = classifier.frames, classifier.judge
+
+    def counted(source):
+        for one in frames(source):
+            held.append(one)
+            yield one
+
+    def judged(batch):
+        nonlocal most
+        time.sleep(0.1)  # those that decode could go on for long
+        most = max(most, len(held) - done)
+        return judge(batch)
+
+    monkeypatch.setattr(classifier, "frames", counted)
+    monkeypatch.setattr(classifier, "judge", judged)
+    done = 0
+    for _ in classifier.read_many(stacks, batch_size=4, workers=2):
+        done += 1
+    assert done == len(held) == 65
+    assert most <= 3 * 4 + 1 + 2  # and one of the file whose turn it is, and of each worker
+
+
+def test_reading_that_is_left_within_a_file_of_many_frames_ends_at_once(make_bundle, stacks):
+    results = load_model(make_bundle().path).read_many(stacks, batch_size=2, workers=3)
+    next(results)
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("kirik-decode")]
 
 
 def test_one_classifier_serves_several_threads(make_bundle, films):

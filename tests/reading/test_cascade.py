@@ -1,10 +1,21 @@
 """A cascade: what its two networks say, computed by hand, and where it looks."""
 
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from brightness import GAIN
-from kirik.bundle import Evidence, Manifest, average_bundles, cascade_bundles, load_bundle
+from kirik.bundle import (
+    Evidence,
+    Manifest,
+    average_bundles,
+    cascade_bundles,
+    load_bundle,
+    write_bundle,
+)
 from kirik.errors import BundleError
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import Classifier, load_model
@@ -58,6 +69,28 @@ def test_a_calibrated_cascade_is_less_sure(cascade, tmp_path):
     plain, soft = (load_model(b.path).read(spot(256, 256)).probability for b in (cascade, softer))
     odds = [np.log(p / (1 - p)) for p in (plain, soft)]
     assert odds[0] / odds[1] == pytest.approx(2.5, rel=1e-3)
+
+
+def test_the_overviews_word_can_count_less(cascade, tmp_path):
+    pixels = spot(160, 352)
+    said = []
+    for weight in (1, 0.5):
+        one = cascade_bundles(
+            *cascade.members, tmp_path / f"{weight}", "one", looks=3, overview_weight=weight
+        )
+        said.append(load_model(one.path).read(pixels).probability)
+    odds = [np.log(p / (1 - p)) for p in said]
+    whole = GAIN * (pixels.mean() / 255 - 0.5)
+    assert odds[0] - odds[1] == pytest.approx(whole / 2, rel=0.02)
+
+
+def test_a_bias_is_added_after_the_temperature(cascade):
+    pixels = spot(160, 352)
+    manifest = cascade.manifest.model_copy(update={"temperature": 2.0, "bias": (-0.25, 0.5)})
+    biased = write_bundle(cascade.path.with_name("biased"), manifest, cascade.files)
+    plain, other = (load_model(b.path).read(pixels).probability for b in (cascade, biased))
+    odds = [np.log(p / (1 - p)) for p in (plain, other)]
+    assert odds[1] == pytest.approx(odds[0] / 2 + 0.75, abs=1e-6)
 
 
 def film(level: int) -> np.ndarray:
@@ -283,6 +316,45 @@ def test_cascades_with_the_same_first_network_run_it_once(
             assert sum(own.manifest.preprocessing.size != PATCH for own in runs) == first
             expected = np.mean([other.read(one).probability for other in alone])
             assert reading.probability == pytest.approx(expected, abs=1e-6)
+
+
+def test_batches_that_are_judged_at_the_same_time_run_a_shared_network_once_each(
+    cascade, tmp_path, monkeypatch
+):
+    close = with_close_ups(cascade, tmp_path, 1)
+    classifier = Classifier(average_bundles([cascade.path, close.path], tmp_path / "mean", "mean"))
+    prepared = [classifier.prepare(one) for one in (spot(160, 352), spot(352, 160))]
+    runs, together, run_graph = [], threading.Barrier(2, timeout=10), Network.run
+
+    def counted(network, inputs):
+        scores = run_graph(network, inputs)
+        if network.manifest.preprocessing.size != PATCH:
+            runs.append(threading.get_ident())
+            together.wait()  # so that the other batch's scores are there, too
+        return scores
+
+    expected = [classifier.judge(one)[0].probability for one in prepared]
+    monkeypatch.setattr(Network, "run", counted)
+    with ThreadPoolExecutor(2) as judges:
+        found = [one.probability for [one] in judges.map(classifier.judge, prepared)]
+    assert len(runs) == len(set(runs)) == 2
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_average_keeps_no_batch_alive(cascade, tmp_path):
+    close = with_close_ups(cascade, tmp_path, 1)
+    classifier = Classifier(average_bundles([cascade.path, close.path], tmp_path / "mean", "mean"))
+    [prepared] = classifier.prepare(spot(160, 352))
+    batches, run = [], classifier._model.run
+
+    def watched(batch):
+        batches.extend(map(weakref.ref, batch.values()))
+        return run(batch)
+
+    classifier._model.run = watched
+    classifier.judge([prepared])
+    assert batches
+    assert all(one() is None for one in batches)
 
 
 def test_a_close_up_shows_a_finding_of_any_size_in_the_middle():

@@ -6,7 +6,7 @@ import pytest
 
 import kirik
 from brightness import GAIN, brightness_graph, two_tone
-from kirik.bundle import Evidence, Scope, average_bundles
+from kirik.bundle import Scope, average_bundles, write_bundle
 from kirik.errors import BundleError, KirikError, RadiographError, SettingsError
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import Classifier, load_model
@@ -106,6 +106,20 @@ def test_an_average_can_be_calibrated_after_it_is_pooled(make_bundle, square, tm
     logit = GAIN * (round(0.7 * 255) / 255 - 0.5)
     assert plain.read(path).probability == pytest.approx(sigmoid(logit), abs=1e-5)
     assert soft.read(path).probability == pytest.approx(sigmoid(logit / 2), abs=1e-5)
+
+
+def test_a_bias_mends_the_share_of_a_class(make_bundle, square, tmp_path):
+    one = make_bundle("one", temperature=1.5, bias=(0.0, 0.75))
+    path = square(0.7)
+    logit = GAIN * (round(0.7 * 255) / 255 - 0.5)
+    expected = sigmoid(logit / 1.5 + 0.75)
+    assert load_model(one.path).read(path).probability == pytest.approx(expected, abs=1e-5)
+    pooled = average_bundles([one.path, make_bundle("two").path], tmp_path / "pooled", "m")
+    manifest = pooled.manifest.model_copy(update={"bias": (0.5, 0.0)})
+    biased = write_bundle(tmp_path / "biased", manifest, pooled.files)
+    mean = (expected + sigmoid(logit)) / 2
+    odds = np.log(mean / (1 - mean)) - 0.5
+    assert load_model(biased.path).read(path).probability == pytest.approx(sigmoid(odds), abs=1e-5)
 
 
 def test_members_without_a_map_leave_the_others(make_bundle, square, tmp_path):
@@ -228,11 +242,6 @@ def test_the_package_offers_what_it_lists():
     assert set(kirik.__all__) <= set(dir(kirik))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         kirik.nonsense  # noqa: B018
-
-
-def test_a_map_with_holes_reads_as_no_evidence_there(make_bundle, square):
-    bundle = make_bundle(evidence=Evidence(stride=8, threshold=0.99))
-    assert load_model(bundle.path).read(square(0.9)).findings == ()
 
 
 GATED = {"scope": Scope(threshold=0.5, accepted=0.99)}

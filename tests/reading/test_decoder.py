@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,17 +84,20 @@ def test_a_child_that_died_of_something_else_costs_nothing(decoders, save_radiog
         kill_children()
 
 
-def test_a_file_that_takes_too_long_is_given_up(decoders, tmp_path):
-    # Noise of 90 million pixels as PNG takes seconds to inflate on any machine.
-    noise = np.random.default_rng(0).integers(0, 256, (500, 1000), dtype=np.uint8)
+@pytest.fixture
+def noise(tmp_path):
+    """90 million pixels of it as PNG take seconds to inflate on any machine."""
+    pixels = np.random.default_rng(0).integers(0, 256, (500, 1000), dtype=np.uint8)
     path = tmp_path / "large.png"
-    Image.fromarray(np.tile(noise, (18, 10))).save(path, compress_level=1)
+    Image.fromarray(np.tile(pixels, (18, 10))).save(path, compress_level=1)
+    return path
+
+
+def test_a_file_that_takes_too_long_is_given_up(decoders, noise, save_radiograph):
     decoder, started = decoders(seconds=0.2), time.monotonic()
-    assert ends(decoder, path) == "too_slow"
+    assert ends(decoder, noise) == "too_slow"
     assert time.monotonic() - started < 30
-    small = tmp_path / "small.png"
-    Image.fromarray(noise[:90, :90]).save(small)
-    assert ends(decoder, small) == "done"
+    assert ends(decoder, save_radiograph("small.png", 0.5)) == "done"
 
 
 def test_a_file_that_wants_too_much_memory_is_refused_and_the_child_lives(decoders, tmp_path):
@@ -159,22 +163,56 @@ def test_reading_goes_on_where_children_are_killed_at_random(make_bundle, save_r
             assert result.probability == pytest.approx(expected[result.path], abs=1e-6)
 
 
-def test_a_forked_process_has_children_of_its_own(make_bundle, save_radiograph):
-    path = save_radiograph("film.png", 0.6)
+def test_a_forked_process_has_children_and_a_time_limit_of_its_own(noise, save_radiograph):
     code = f"""
-import os
-from kirik.reading.classifier import load_model
-from kirik.reading.decoder import shared_decoders
-classifier = load_model({str(make_bundle().path)!r})
-first = classifier.read({str(path)!r}).probability
-before = shared_decoders()
+import os, signal, sys
+from kirik.errors import RadiographError
+from kirik.reading.decoder import Decoders, DecodingLimits
+FILM = {FILM}
+large, small = sys.argv[1:]
+decoders = Decoders(DecodingLimits(seconds=0.5))
+assert len(list(decoders.ask(small, FILM))) == 1
+[child] = decoders._idle
 pid = os.fork()
 if pid == 0:
-    os._exit(0 if shared_decoders() is not before else 1)
+    signal.alarm(60)
+    assert not decoders._idle
+    list(decoders.ask(small, FILM))
+    try:
+        list(decoders.ask(large, FILM))
+    except RadiographError as error:
+        print(error.reason, flush=True)
+    sys.exit(0)
 assert os.waitpid(pid, 0)[1] == 0
-assert shared_decoders() is before
-assert classifier.read({str(path)!r}).probability == first
+list(decoders.ask(small, FILM))
+assert decoders._idle == [child]
 print("well")
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout == "well\n", run.stderr
+    words = [sys.executable, "-c", code, noise, save_radiograph("film.png", 0.6)]
+    run = subprocess.run(words, capture_output=True, text=True)
+    assert run.stdout == "too_slow\nwell\n", run.stderr
+
+
+def test_a_relative_path_is_meant_from_where_the_process_is_now(
+    decoders, save_radiograph, tmp_path, monkeypatch
+):
+    decoder = decoders()
+
+    def level(source) -> float:
+        [(_, [pixels])] = decoder.ask(source, FILM)
+        return float(pixels.mean())
+
+    dark, bright = save_radiograph("a/film.png", 0.2), save_radiograph("b/film.png", 0.8)
+    expected = [level(dark), level(bright)]
+    found = []
+    for folder in (dark.parent, bright.parent):
+        monkeypatch.chdir(folder)
+        found.append(level(Path("film.png")))
+    assert found == expected
+    assert decoder._idle[0]._asked == 4
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert level(dark) == expected[0]
+    assert ends(decoder, Path("film.png")) == "missing"

@@ -173,6 +173,36 @@ def test_every_finding_can_be_asked_for_whatever_the_decision(make_bundle, save_
     assert len(Classifier(bundle, findings_from=0.45).read(path).findings) == 2
 
 
+@pytest.mark.parametrize("boxes", [False, True])
+@pytest.mark.parametrize(
+    ("points", "decision"), [((0.5, 0.5), "fracture"), ((0.3, 0.99), "uncertain")]
+)
+def test_a_reading_that_does_not_dismiss_shows_at_least_its_strongest_finding(
+    make_bundle, save_radiograph, boxes, points, decision
+):
+    pixels = np.full((128, 128), 130, np.uint8)
+    pixels[64:80, 32:48], pixels[96:112, 96:112] = 190, 180
+    evidence = Evidence(stride=8, threshold=0.9, boxes=boxes)
+    bundle = make_bundle(operating_points=OperatingPoints(*points), evidence=evidence)
+    reading = load_model(bundle.path).read(save_radiograph("a.png", pixels))
+    assert reading.decision == decision
+    [finding] = reading.findings
+    assert finding.score == pytest.approx(190 / 255, abs=0.05)
+    centre = finding.x + finding.width / 2, finding.y + finding.height / 2
+    assert centre == pytest.approx((40, 72) if boxes else (64, 64), abs=8)
+
+
+def test_what_is_next_to_nothing_is_no_finding(make_bundle, save_radiograph):
+    points = OperatingPoints(low=1e-9, high=1e-8)
+    pixels = np.zeros((128, 128), np.uint8)
+    pixels[::6, ::6] = 12
+    classifier = load_model(make_bundle(operating_points=points, evidence=BOXES).path)
+    reading = classifier.read(save_radiograph("dark.png", pixels))
+    assert reading.decision == "fracture"
+    assert reading.peak.score < 0.01
+    assert reading.findings == ()
+
+
 def test_an_averages_boxes_are_the_mean_of_its_members(make_bundle, save_radiograph, tmp_path):
     small = make_bundle("small", operating_points=ALWAYS, evidence=BOXES)
     large = make_bundle(

@@ -21,6 +21,7 @@ app = App(
     "For research and decision support; not a medical device.",
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 app.command(reading.predict)
 app.command(reading.models)
@@ -53,8 +54,8 @@ def run(arguments: list[str]) -> int:
         return _refuse(_one_line(error))
     except KirikError as error:
         return _refuse(str(error))
-    except KeyboardInterrupt:
-        return _refuse("stopped", code=130)
+    except KeyboardInterrupt as stop:
+        return _refuse(str(stop) or "stopped", code=130)
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         sys.stderr.close()
         return 0

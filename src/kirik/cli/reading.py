@@ -1,5 +1,9 @@
 """`kirik predict`: the readings of files and folders; `kirik models`: what reads them."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import samestat
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +11,7 @@ from cyclopts import Parameter
 
 from kirik.cli.options import Count, Language
 from kirik.errors import SettingsError
+from kirik.output.files import is_stream
 from kirik.stores import is_url
 
 SHOWN = 100
@@ -88,7 +93,7 @@ def predict(
 
     classifier = load_model(model, threads=threads, engine=engine, decoders=decoders)
     console, shown, failed = Console(), [], 0
-    with console.reading(len(paths)) as progress:
+    with _resumable(json, csv, parquet), console.reading(None) as progress:
 
         def keep(result, done: int, total: int | None) -> None:
             nonlocal failed
@@ -110,15 +115,36 @@ def predict(
             language=language,
             progress=keep,
         )
-    if shown:
-        print_table(shown, language, total=summary.read)
+    if shown and not (_taken(json) or _taken(csv)):
+        print_table(shown, language, total=summary.read - summary.before + summary.failed_before)
     if summary.before:
         console.say(f"{summary.before} were read before and are in the files")
     if summary.failures:
         console.rich.print(failures_list(summary.failures, language))
-    for problem in summary.problems:
+    for problem in (*(one.error for one in summary.undrawn), *summary.problems):
         console.say(f"kirik: {problem}")
     return summary.exit_code
+
+
+@contextmanager
+def _resumable(*places: Path | str | None) -> Iterator[None]:
+    """Say of a stop how to go on, where there is a file to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any(place and not is_stream(Path(place)) for place in places):
+            words = "stopped; the same command with --resume goes on from here"
+            raise KeyboardInterrupt(words) from None
+        raise
+
+
+def _taken(place: Path | None) -> bool:
+    """Whether a file to write is this command's standard output, so that nothing else may stand
+    there."""
+    try:
+        return bool(place) and is_stream(place) and samestat(place.stat(), os.fstat(1))
+    except OSError:
+        return False
 
 
 def _refuse_with_cluster(**places: Path | None) -> None:

@@ -1,12 +1,14 @@
-"""Do probabilities mean what they say: temperature scaling, calibration error, reliability.
+"""Do probabilities mean what they say: temperature and bias, calibration error, reliability.
 
 C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599.
+A. Alexandari et al., Maximum Likelihood with Bias-Corrected Calibration is Hard-To-Beat at Label
+Shift Adaptation, ICML 2020, arXiv:1901.06852.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, logit
 
 BINS = 15
@@ -45,6 +47,53 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     if clipped.ndim == 1:
         return expit(logit(clipped) / temperature)
     return np.exp(log_softmax(np.log(clipped) / temperature, axis=1))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Probabilities are softmax(logits / temperature + bias).
+
+    bias: of each class; none where empty.
+    """
+
+    temperature: float = 1.0
+    bias: tuple[float, ...] = ()
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities [n, classes] as the calibration has them."""
+        logits = np.log(np.clip(np.asarray(probabilities, float), _SMALLEST, 1))
+        bias = np.array(self.bias) if self.bias else 0.0
+        return np.exp(log_softmax(logits / self.temperature + bias, axis=1))
+
+
+def fit_calibration(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
+    """Temperature and bias that make the labels most likely (Alexandari et al. 2020).
+
+    probabilities: [n, classes]. labels: class indices [n]. The bias mends a class's share where a
+    temperature alone, which leaves 0.5 where it is, cannot. Weak normal priors, around 0, on the
+    temperature's logarithm and the biases, whose sum is 0, hold few radiographs back, as in
+    `fit_temperature`; with fewer than two classes there is nothing to calibrate.
+    """
+    labels = np.asarray(labels).astype(int)
+    if len(np.unique(labels)) < 2:
+        return Calibration()
+    logits = _as_logits(np.asarray(probabilities, float), True)
+    rows, ends = np.arange(len(labels)), np.log(TEMPERATURES)
+    mine = np.eye(logits.shape[1])[labels]
+
+    def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        """Negative log-likelihood with the priors', and its gradient."""
+        logarithm, bias = parameters[0], parameters[1:]
+        scaled = logits / np.exp(logarithm)
+        likely = log_softmax(scaled + bias, axis=1)
+        off = np.exp(likely) - mine
+        slope = np.append(-(off * scaled).sum(), off.sum(axis=0)) + parameters
+        return -likely[rows, labels].sum() + (parameters**2).sum() / 2, slope
+
+    start = np.zeros(1 + logits.shape[1])
+    bounds = [tuple(ends)] + [(None, None)] * logits.shape[1]
+    found = minimize(cost, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    return Calibration(float(np.exp(found[0])), tuple(found[1:].tolist()))
 
 
 def _as_logits(scores: np.ndarray, probabilities: bool | None) -> np.ndarray:

@@ -7,7 +7,7 @@ import csv
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import BinaryIO
@@ -19,24 +19,30 @@ import numpy as np
 class Done:
     """The records that are kept of an output.
 
-    keep: bytes up to the end of the last of them. rows: how many there are. decisions: how many of
-    each. failed: files or frames that could not be read. models: that read them. columns: of a
-    CSV; None where it has none yet.
+    keep: bytes up to the end of the last of them. rows: how many there are. files: of how many
+    files. decisions: how many of each. failed: files or frames that could not be read. models: that
+    read them. columns: of a table; None where it has none yet. digest: of the model's content; None
+    where it is not known. finished: whether the run came to its end, so that there is no draft.
     """
 
     keep: int = 0
     rows: int = 0
+    files: int = 0
     failed: int = 0
     decisions: Counter = field(default_factory=Counter)
     models: set[str] = field(default_factory=set)
     columns: list[str] | None = None
+    digest: str | None = None
+    finished: bool = False
     _hashes: array = field(default_factory=lambda: array("Q"), repr=False)
     _sorted: np.ndarray | None = field(default=None, repr=False)
 
     def add(self, path: str, row: dict) -> None:
         """Count a record that is kept."""
         self.rows += 1
-        self._hashes.append(_hash(path))
+        one = _hash(path)
+        self.files += not self._hashes or one != self._hashes[-1]
+        self._hashes.append(one)
         if row.get("error"):
             self.failed += 1
         else:
@@ -60,12 +66,12 @@ def _hash(path: str) -> int:
     return int.from_bytes(digest, "little")
 
 
-def read_lines(file: BinaryIO) -> Done:
-    """Of JSON with a record a line, as a list or not."""
+def read_lines(file: Iterable[bytes]) -> Done:
+    """Of JSON with a record a line, as a list or not. Raises ValueError if it holds others."""
     return _kept(_json_rows(file), Done())
 
 
-def _json_rows(file: BinaryIO) -> Iterator[tuple[int, dict]]:
+def _json_rows(file: Iterable[bytes]) -> Iterator[tuple[int, dict]]:
     end = 0
     for line in file:
         end += len(line)
@@ -74,14 +80,13 @@ def _json_rows(file: BinaryIO) -> Iterator[tuple[int, dict]]:
             continue
         try:
             row = json.loads(text)
-            row["path"]
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             return  # cut off in the middle
         yield end - len(line) + len(line.rstrip(b",\n")), row
 
 
 def read_csv(file: BinaryIO) -> Done:
-    """Of a CSV with a header."""
+    """Of a CSV with a header. Raises ValueError if it holds others."""
     rows = _csv_rows(file)
     header = next(rows, None)
     if header is None:
@@ -110,6 +115,7 @@ def _kept(rows: Iterator[tuple[int, dict]], done: Done) -> Done:
     """Count all rows but those of the last file, if it is one of several frames."""
     waiting: list[tuple[int, dict]] = []
     for row in rows:
+        _require_record(row[1])
         if waiting and waiting[-1][1]["path"] != row[1]["path"]:
             _keep(done, waiting)
             waiting = []
@@ -117,6 +123,14 @@ def _kept(rows: Iterator[tuple[int, dict]], done: Done) -> Done:
     if waiting and not waiting[-1][1].get("frame"):
         _keep(done, waiting)
     return done
+
+
+def _require_record(row: object) -> None:
+    if not isinstance(row, dict):
+        raise ValueError("no object")
+    told = ("path", "error") if row.get("error") else ("path", "decision", "model")
+    if not all(isinstance(row.get(name), str) for name in told):
+        raise ValueError("no record of a reading")
 
 
 def _keep(done: Done, rows: list[tuple[int, dict]]) -> None:

@@ -1,7 +1,8 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -17,6 +18,12 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
+def note_of(path: Path) -> Path:
+    """Where it stands whose work a file's draft is: beside it, as NAME.partial.model."""
+    draft = draft_of(path)
+    return draft.with_name(f"{draft.name}.model")
+
+
 def is_stream(path: Path) -> bool:
     """Whether a path is a pipe or a terminal, which is written to as it goes."""
     # /dev/stdout can be a file in the end, in which others' words stand too: added to, then.
@@ -24,11 +31,19 @@ def is_stream(path: Path) -> bool:
 
 
 @contextmanager
-def replacing(path: Path, *, keep: int = 0) -> Iterator[TextIO]:
+def replacing(
+    path: Path,
+    *,
+    keep: int = 0,
+    note: str | None = None,
+    made_of: Callable[[Path], Path] | None = None,
+) -> Iterator[TextIO]:
     """A text file that takes the place of `path` when all has been written.
 
     Where writing was broken off, what there is so far stays in `draft_of(path)`, and `path` is
     left as it was. keep: bytes of a draft that an earlier run left, after which to go on.
+    note: stands in `note_of(path)` as long as there is a draft. made_of: writes, of the whole
+    draft, the file that takes the place instead, and returns where it is.
     UTF-8; a file name's undecodable bytes become \\udcXX, which JSON reads back as they were.
     A pipe or a terminal (/dev/stdout) is written to as it goes.
     Raises OutputError if the disk refuses, or another process is writing the file.
@@ -41,27 +56,36 @@ def replacing(path: Path, *, keep: int = 0) -> Iterator[TextIO]:
             with path.open("a", **TEXT) as stream:
                 yield stream
             return
-    draft = draft_of(path)
+    draft, own = draft_of(path), False
     with writing(path):
         file = draft.open("a", **TEXT)
     try:
         with writing(path), file:
-            _lock(file)
+            lock(file)
+            own = True
             file.truncate(keep)
+            if note:
+                note_of(path).write_text(note)
             yield file
             file.flush()
             os.fsync(file.fileno())
+            whole = made_of(draft) if made_of else draft
         with writing(path):
-            draft.replace(path.resolve())
+            whole.replace(path.resolve())
+            if made_of:
+                draft.unlink()
+            note_of(path).unlink(missing_ok=True)
     except BaseException:
         with suppress(OSError):
-            if not draft.stat().st_size:
+            if own and not draft.stat().st_size:
                 draft.unlink()
+                note_of(path).unlink(missing_ok=True)
         raise
 
 
-def _lock(file: TextIO) -> None:
-    """Keep others from writing the same draft; the lock goes with the process."""
+def lock(file: TextIO) -> None:
+    """Keep others from writing the same draft; the lock goes when the file is closed. Raises
+    OSError where another has it."""
     try:
         import fcntl
     except ImportError:  # Windows refuses to replace a file that is open, late as that is
@@ -78,7 +102,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free some space, or name another place"
-        ) from error
+        why, advice = error.strerror or error, "name another place"
+        if isinstance(error, FileExistsError):
+            why = "there is a file where a folder is needed"
+        elif error.errno in _FULL:
+            advice = f"free some space, or {advice}"
+        raise OutputError(f"{path}: cannot be written ({why}); {advice}") from error
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

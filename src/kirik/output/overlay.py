@@ -1,11 +1,13 @@
 """A reading as a picture: the radiograph on the left, the same with its evidence on the right.
 
 The evidence is shown in warm hues over gray with a yellow contour, the findings as light blue boxes
-on a dark rim, of dashes where a person must decide: colours that people with any colour blindness
-tell apart (Okabe and Ito, 2008).
+on a dark rim, of dashes where they are faint or a person must decide: colours that people with any
+colour blindness tell apart (Okabe and Ito, 2008).
 """
 
+import errno
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +19,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kirik.archives import Member
+from kirik.errors import OutputError, RadiographError
+from kirik.files import shown
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
 from kirik.output.records import Write
-from kirik.output.words import decision_words, points_words, texts
+from kirik.output.words import decision_words, number, points_words, texts
 from kirik.radiograph import Radiograph
 from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.evidence import upright_size
@@ -79,8 +83,10 @@ def overlay_writer(
 ) -> Iterator[Write]:
     """A PNG in `folder` for each reading.
 
-    names: by path, see `overlay_names`; where None, each name is told apart by its path.
-    Raises OutputError if the disk refuses, SettingsError if kirik does not speak the language.
+    names: by path, see `overlay_names`; where None, each name is told apart by its path. One that
+    is too long for a file is cut short.
+    Raises OutputError if the disk refuses, SettingsError if kirik does not speak the language. The
+    writer raises RadiographError if this picture alone cannot be written, and can be asked on.
     """
     texts(language)
     folder = Path(folder)
@@ -91,11 +97,27 @@ def overlay_writer(
         if isinstance(result, Failure):
             return
         name = names[result.path] if names is not None else _told_apart(result.path)
-        if result.frame is not None:
-            name = name.replace(".overlay.png", f"-{result.frame}.overlay.png")
-        write_overlay(result, folder / name, language, source=result.source, decoders=decoders)
+        path = folder / _numbered(name, result)
+        try:
+            write_overlay(result, path, language, source=result.source, decoders=decoders)
+        except (OutputError, RadiographError) as error:
+            if getattr(error.__cause__, "errno", None) in _NO_ROOM:
+                raise
+            message = f"{shown(result.path)}: has a reading, but no picture: {error}"
+            raise RadiographError(message, frame=result.frame) from error
 
     yield write
+
+
+def _numbered(name: str, result: Reading) -> str:
+    """A picture's name with its frame's number, cut short where no file could have it."""
+    number = "" if result.frame is None else f"-{result.frame}"
+    whole = name.replace(".overlay.png", f"{number}.overlay.png")
+    if len(os.fsencode(whole)) <= _LONGEST:
+        return whole
+    end = _told_apart(result.path)[-_APART:].replace(".overlay.png", f"{number}.overlay.png")
+    stem = os.fsencode(Path(result.path).stem)[: _LONGEST - len(end)]
+    return stem.decode("utf-8", "ignore") + end
 
 
 def overlay_names(sources: Iterable) -> dict[str, str]:
@@ -114,6 +136,13 @@ def overlay_names(sources: Iterable) -> dict[str, str]:
     return names
 
 
+_LONGEST = 255 - len("..draft")
+"""Bytes in a picture's name: what file systems take, less what is added while it is written."""
+_APART = len("-01234567.overlay.png")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""With these no further picture can be written."""
+
+
 def _told_apart(path: str) -> str:
     where = str(Path(path).absolute()).encode("utf-8", "surrogateescape")
     return f"{Path(path).stem}-{hashlib.sha256(where).hexdigest()[:8]}.overlay.png"
@@ -123,7 +152,7 @@ def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en")
     """The picture of a reading, RGB. Raises SettingsError if kirik does not speak the language."""
     words = texts(language)
     plain = _film(radiograph)
-    marked = Image.fromarray(draw_marked(radiograph, reading))
+    marked = Image.fromarray(draw_marked(radiograph, reading, language))
     lines = _caption(reading, language)
     panels = 2 * plain.width + _GAP
     width = max(panels, _NARROWEST) + 2 * _GAP
@@ -151,13 +180,13 @@ def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en")
     return canvas
 
 
-def draw_marked(radiograph: Radiograph, reading: Reading) -> np.ndarray:
+def draw_marked(radiograph: Radiograph, reading: Reading, language: str = "en") -> np.ndarray:
     """The radiograph, upright, with the evidence and the findings in it: uint8 [rows, columns, 3].
 
     Its longer side has 720 pixels.
     """
     film = _with_heat(_film(radiograph), reading)
-    return np.asarray(_with_boxes(film, radiograph, reading))
+    return np.asarray(_with_boxes(film, radiograph, reading, language))
 
 
 def _film(radiograph: Radiograph) -> Image.Image:
@@ -194,7 +223,9 @@ def _contour(heat: np.ndarray) -> np.ndarray:
     return (np.asarray(inside) > 0) & (np.asarray(core) == 0)
 
 
-def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> Image.Image:
+def _with_boxes(
+    film: Image.Image, radiograph: Radiograph, reading: Reading, language: str
+) -> Image.Image:
     draw = ImageDraw.Draw(film)
     rows, columns = upright_size(radiograph)
     scale = np.array([film.width / columns, film.height / rows])
@@ -206,12 +237,14 @@ def _with_boxes(film: Image.Image, radiograph: Radiograph, reading: Reading) -> 
         for colour, thick in ((_RIM, 7), (_BOX, 4)):
             by = thick // 2
             edges = (left - by, top - by, max(right, left + 1) + by, max(bottom, top + 1) + by)
-            if reading.decision == "uncertain":
+            if reading.decision == "uncertain" or finding.score < _CONTOUR_AT:
                 _dashed(draw, edges, colour, thick)
             else:
                 draw.rectangle(edges, outline=colour, width=thick)
         at = (max(2, left), max(0, top - 22))
-        draw.text(at, f"{finding.score:.2f}", _BOX, font(14), stroke_width=2, stroke_fill=_RIM)
+        draw.text(
+            at, number(finding.score, 2, language), _BOX, font(14), stroke_width=2, stroke_fill=_RIM
+        )
     return film
 
 
@@ -231,17 +264,17 @@ def _dashed(draw: ImageDraw.ImageDraw, edges, colour: str, thick: int) -> None:
 def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
     """Lines below the panels: text, size, colour."""
     words = texts(language)
-    said = words["decide"] if reading.decision == "uncertain" else ""
-    decision = said or decision_words(reading.decision, language)
+    decide = words["decide"] if reading.decision == "uncertain" else ""
+    decision = decide or decision_words(reading.decision, language)
     colour = _COLOURS.get(reading.decision, _INK)
     if reading.decision == OUT_OF_SCOPE:
-        number = words["out_of_scope_why"]
+        said = words["out_of_scope_why"]
     elif reading.probability is not None:
-        number = f"{words['probability']}: {reading.probability:.3f}"
+        said = f"{words['probability']}: {number(reading.probability, 3, language)}"
     else:
-        each = (f"{name} {p:.3f}" for name, p in reading.probabilities.items())
-        number = " · ".join(each)
-    lines = [(decision, 26, colour), (number, 18, _INK)]
+        each = reading.probabilities.items()
+        said = " · ".join(f"{name} {number(p, 3, language)}" for name, p in each)
+    lines = [(decision, 26, colour), (said, 18, _INK)]
     if reading.points:
         lines.append((points_words(reading.points, language), 15, _SOFT))
     lines += [(f"! {words[warning]}", 16, _COLOURS["uncertain"]) for warning in reading.warnings]

@@ -12,6 +12,7 @@ more classes; it is null where the decision is out_of_scope.
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from kirik.errors import SettingsError
 from kirik.output.done import Done, read_csv, read_lines
-from kirik.output.files import draft_of, is_stream, replacing, writing
+from kirik.output.files import draft_of, is_stream, lock, note_of, replacing, writing
 from kirik.reading.reading import Failure, Finding, Reading
 
 Write = Callable[[Reading | Failure], None]
@@ -64,19 +65,61 @@ def _box(finding: Finding) -> dict:
     return sides | size | {"score": round(finding.score, 4)}
 
 
-def look_back(path: Path) -> Done:
+def look_back(path: Path, kind: str) -> Done:
     """What an earlier run that was stopped left of an output, for one that goes on with it.
 
-    Where it was not stopped, all of it counts. Raises OutputError if it cannot be read.
+    Where it was not stopped, all of it counts; `reopen` it then. kind: json, csv or parquet,
+    whatever its name. Raises OutputError if it cannot be read, SettingsError if it holds something
+    else.
+    """
+    draft, note = draft_of(path), note_of(path)
+    with writing(path):
+        stopped = draft.is_file()
+        if is_stream(path) or not (stopped or path.is_file()):
+            return Done()
+        held = draft if stopped else path
+        try:
+            if kind == "parquet" and not stopped:
+                done = read_lines(_lines_of(path))
+                done.columns = _columns_of(path)
+            else:
+                with held.open("rb") as file:
+                    done = read_csv(file) if kind == "csv" else read_lines(file)
+        except ValueError as error:
+            message = f"{held}: holds something else than readings; name another file"
+            raise SettingsError(message) from error
+        done.finished = not stopped
+        done.digest = (stopped and note.is_file() and note.read_text()) or None
+    return done
+
+
+def reopen(path: Path, kind: str) -> None:
+    """Make a finished output a draft again, besides. Raises OutputError if the disk refuses."""
+    with writing(path):
+        note_of(path).unlink(missing_ok=True)
+        with draft_of(path).open("wb") as draft:
+            if kind == "parquet":
+                draft.writelines(_lines_of(path))
+            else:
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, draft)
+
+
+def require_no_draft(path: Path, kind: str) -> None:
+    """Refuse to begin anew where a stopped run's records would be lost.
+
+    Raises SettingsError for them, OutputError if the run has not stopped.
     """
     draft = draft_of(path)
-    with writing(path):
-        if not draft.is_file():
-            if not path.is_file() or path.suffix == ".parquet":
-                return Done()
-            draft.write_bytes(path.read_bytes())
-        with draft.open("rb") as file:
-            return read_csv(file) if path.suffix == ".csv" else read_lines(file)
+    if is_stream(path) or not draft.is_file():
+        return
+    with writing(path), draft.open("r+") as file:
+        lock(file)
+    if rows := look_back(path, kind).rows:
+        raise SettingsError(
+            f"{path}: a stopped run's {rows:,} records stand in {draft.name}; go on with them by "
+            "--resume, or delete that file to begin anew"
+        )
 
 
 @contextmanager
@@ -90,7 +133,7 @@ def json_writer(path: Path | str, done: Done | None = None) -> Iterator[Write]:
     path, done = Path(path), done or Done()
     lines = path.suffix == ".jsonl"
     start, between, end = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
-    with replacing(path, keep=done.keep) as file:
+    with replacing(path, keep=done.keep, note=done.digest) as file:
         before = between if done.rows else start
 
         def write(result: Reading | Failure) -> None:
@@ -118,9 +161,8 @@ def csv_writer(
     Raises OutputError if the disk refuses, SettingsError if `done` has other columns.
     """
     columns, done, path = _columns(classes), done or Done(), Path(path)
-    if done.columns is not None and done.columns != columns:
-        raise SettingsError(f"{path}: has other columns than this model's; name another file")
-    with replacing(path, keep=done.keep) as file:
+    _require_columns(done, columns, path)
+    with replacing(path, keep=done.keep, note=done.digest) as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         if done.columns is None:
             table.writeheader()
@@ -130,6 +172,11 @@ def csv_writer(
             file.flush()
 
         yield write
+
+
+def _require_columns(done: Done, columns: list[str], path: Path) -> None:
+    if done.columns is not None and done.columns != columns:
+        raise SettingsError(f"{path}: has other columns than this model's; name another file")
 
 
 def _columns(classes: Sequence[str]) -> list[str]:
@@ -160,14 +207,21 @@ def parquet_writer(
     """The columns of `csv_writer` as Parquet, typed.
 
     It grows as JSON lines in `draft_of(path)`, and becomes Parquet, which has no half files, when
-    the block ends well. Raises OutputError if the disk refuses, SettingsError without pyarrow.
+    the block ends well. Raises OutputError if the disk refuses, SettingsError without pyarrow or
+    if `done` has other columns.
     """
     _require_pyarrow()
     path, done = Path(path), done or Done()
+    _require_columns(done, _columns(classes), path)
     if is_stream(path):
         raise SettingsError(f"{path}: Parquet cannot be written to a stream; name a file")
-    journal = path.with_name(f"{path.name}.rows")
-    with replacing(path, keep=done.keep) as file:
+
+    def made_of(draft: Path) -> Path:
+        table = draft.with_suffix(".rows")  # beside the draft: a link may lead to another disk
+        _to_parquet(draft, table, _columns(classes))
+        return table
+
+    with replacing(path, keep=done.keep, note=done.digest, made_of=made_of) as file:
         before = "\n" if done.rows else ""
 
         def write(result: Reading | Failure) -> None:
@@ -177,10 +231,6 @@ def parquet_writer(
             before = "\n"
 
         yield write
-        file.flush()
-        _to_parquet(draft_of(path), journal, _columns(classes), path)
-    with writing(path):
-        journal.replace(path.resolve())
 
 
 def _require_pyarrow() -> None:
@@ -248,14 +298,13 @@ def _schema(columns: Sequence[str]):
     return pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
 
 
-def _to_parquet(source: Path, target: Path, columns: Sequence[str], path: Path) -> None:
+def _to_parquet(source: Path, target: Path, columns: Sequence[str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
     schema = _schema(columns)
     try:
         with (
-            writing(path),
             parquet.ParquetWriter(target, schema) as table,
             source.open(encoding="utf-8") as lines,
         ):
@@ -265,6 +314,28 @@ def _to_parquet(source: Path, target: Path, columns: Sequence[str], path: Path) 
         with suppress(OSError):
             target.unlink()
         raise
+
+
+def _lines_of(path: Path) -> Iterator[bytes]:
+    """The rows of a finished Parquet file as its draft had them. Raises ValueError for another."""
+    _require_pyarrow()
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as table:
+        for batch in table.iter_batches(10_000):
+            for row in batch.to_pylist():
+                told = {name: value for name, value in row.items() if value is not None}
+                yield json.dumps(told | _as_text(told), ensure_ascii=False).encode() + b"\n"
+
+
+def _columns_of(path: Path) -> list[str]:
+    from pyarrow import parquet
+
+    return parquet.read_schema(path).names
+
+
+def _as_text(row: dict) -> dict[str, str]:
+    return {name: f"{value:.6f}" for name, value in row.items() if isinstance(value, float)}
 
 
 def _typed(row: dict) -> dict:

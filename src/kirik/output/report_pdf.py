@@ -40,7 +40,13 @@ from kirik.bundle import Manifest
 from kirik.operating_points import OUT_OF_SCOPE, OperatingPoints
 from kirik.output.overlay import draw_marked
 from kirik.output.report_words import TEXTS
-from kirik.output.words import decision_words, points_words, texts
+from kirik.output.words import (
+    decision_words,
+    network_words,
+    number,
+    points_words,
+    texts,
+)
 from kirik.radiograph import Radiograph
 from kirik.reading.reading import Reading
 
@@ -129,14 +135,9 @@ def _heading(said: str) -> Paragraph:
     return _text(said, 11, INK, BOLD, spaceBefore=10, spaceAfter=4, keepWithNext=1)
 
 
-def _number(value: float, digits: int, language: str) -> str:
-    shown = f"{value:.{digits}f}"
-    return shown.replace(".", ",") if language == "tr" else shown
-
-
 def _probability(value: float, language: str) -> str:
     """0.997 is not 1: a probability never rounds to certainty."""
-    return _number(min(max(value, 0.01), 0.99) if 0 < value < 1 else value, 2, language)
+    return number(min(max(value, 0.01), 0.99) if 0 < value < 1 else value, 2, language)
 
 
 def _page(words: dict[str, str]):
@@ -208,12 +209,12 @@ def _chance(
     probability: float, points: OperatingPoints | None, decision: str, language: str
 ) -> list[Flowable]:
     words = TEXTS[language]
-    number = _probability(probability, language)
-    line = f"{escape(texts(language)['probability'])}: <b>{number}</b>"
+    said = _probability(probability, language)
+    line = f"{escape(texts(language)['probability'])}: <b>{said}</b>"
     parts: list[Flowable] = [Paragraph(line, _style(11))]
     if points:
         parts.append(_scale(probability, points, language))
-        limits = {n: _number(getattr(points, n), 2, language) for n in ("low", "high")}
+        limits = {n: number(getattr(points, n), 3, language) for n in ("low", "high")}
         parts.append(_text(words[f"means_{decision}"].format(**limits)))
         count = min(99, max(1, round(100 * probability)))
         parts.append(_text(words["frequency"].format(count=count), 8, SOFT))
@@ -238,7 +239,7 @@ def _scale(probability: float, points: OperatingPoints, language: str) -> Drawin
     marks = {(points.low + points.high) / 2} if close else {points.low, points.high}
     for at in sorted({0.0, 1.0} | {m for m in marks if 0.06 < m < 0.94}):
         anchor = "start" if at == 0 else "end" if at == 1 else "middle"
-        said = _number(at, 2 if 0 < at < 1 else 0, language)
+        said = number(at, 2 if 0 < at < 1 else 0, language)
         drawing.add(
             String(
                 at * width, 3, said, fontName=PLAIN, fontSize=7, fillColor=SOFT, textAnchor=anchor
@@ -292,9 +293,9 @@ def _findings(reading: Reading, language: str) -> list[Flowable]:
         x, y, width, height = (round(getattr(finding, n)) for n in ("x", "y", "width", "height"))
         size = "–"
         if finding.millimetres:
-            across, down = (_number(side, 0, language) for side in finding.millimetres)
+            across, down = (number(side, 0, language) for side in finding.millimetres)
             size = f"{across} × {down} mm"
-        score = _number(finding.score, 2, language)
+        score = number(finding.score, 2, language)
         rows.append([str(place), score, f"{x}, {y}, {width} × {height}", size])
     return [_heading(words["findings"]), _table(rows, (0.12, 0.14, 0.5, 0.24))]
 
@@ -337,16 +338,14 @@ def _model(reading: Reading, manifest: Manifest | None, language: str) -> list[F
     parts: list[Flowable] = [_heading(words["model"]), _text(reading.model, 9, INK, BOLD)]
     if manifest:
         said = words["network"].format(
-            network=manifest.network,
+            network=network_words(manifest, language),
             size=manifest.preprocessing.size,
             version=manifest.version,
-            created=manifest.created.isoformat(),
+            created=manifest.created.strftime(words["day"]),
         )
         parts.append(_text(said))
     if reading.points:
         points = points_words(reading.points, language)
-        if language == "tr":
-            points = points.replace(".", ",")
         parts.append(_text(words["points"].format(points=points)))
     if rows := _figures(manifest, language):
         parts.append(_text(words["measured"], 9, SOFT, spaceBefore=3))
@@ -361,8 +360,8 @@ def _figures(manifest: Manifest | None, language: str) -> list[list[str]]:
     for name in ("auroc", "auprc", "sensitivity_at_specificity_90", "ece"):
         value, low, high = figures.get(name) or (None, None, None)
         if value is not None:
-            ends = "–" if low is None else "–".join(_number(v, 3, language) for v in (low, high))
-            rows.append([words[name], _number(value, 3, language), ends])
+            ends = "–" if low is None else "–".join(number(v, 3, language) for v in (low, high))
+            rows.append([words[name], number(value, 3, language), ends])
     return [[words["measure"], words["value"], words["interval"]], *rows] if rows else []
 
 

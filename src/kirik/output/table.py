@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kirik.files import shown
-from kirik.output.words import decision_words, points_words, texts
+from kirik.output.words import decision_words, number, points_words, texts
 from kirik.reading.reading import Failure, Reading
 
 _MARKS = {
@@ -37,7 +37,7 @@ def readings_table(
         if isinstance(result, Failure):
             failures.append(result)
         else:
-            table.add_row(_name(result, words), _decision(result, language), _bar(result))
+            table.add_row(_name(result, words), _decision(result, language), _bar(result, language))
     parts: list[RenderableType] = [table] if len(failures) < len(results) else []
     parts += [_failure(one, words) for one in failures]
     if total is not None and total > len(results):
@@ -88,7 +88,7 @@ def _decision(reading: Reading, language: str) -> Text:
     return Text(f"{mark} {shown(decision_words(reading.decision, language))}", style=style)
 
 
-def _bar(reading: Reading) -> Text:
+def _bar(reading: Reading, language: str) -> Text:
     if not reading.probabilities:
         return Text("–", style="dim")
     known = reading.probability is not None
@@ -97,7 +97,7 @@ def _bar(reading: Reading) -> Text:
     _, style = _MARKS.get(reading.decision, ("", "bold cyan"))
     bar = Text("█" * filled, style=style)
     bar.append("░" * (_BAR - filled), style="dim")
-    return bar.append(f" {probability:6.3f}", style="default")
+    return bar.append(f" {number(probability, 3, language):>6}", style="default")
 
 
 def _failure(failure: Failure, words: dict[str, str]) -> Text:

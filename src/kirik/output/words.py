@@ -1,5 +1,6 @@
 """The words in which a reading is shown, in English and in Turkish."""
 
+from kirik.bundle import Manifest
 from kirik.errors import SettingsError
 from kirik.operating_points import DECISIONS, OUT_OF_SCOPE, OperatingPoints
 
@@ -12,6 +13,7 @@ TEXTS = {
         "out_of_scope_why": "not a radiograph of the kind that this model knows: read it by eye",
         "failed": "not read",
         "low_resolution": "few pixels: fine lines cannot be seen",
+        "pixel_aspect": "its pixels are no squares: it is read squashed",
         "hardware": "hardware, as the model sees it: it may raise the probability by itself",
         "radiograph": "Radiograph",
         "reading": "Reading",
@@ -20,15 +22,21 @@ TEXTS = {
         "model": "Model",
         "evidence": "Evidence of a fracture",
         "decide": "uncertain: a person must decide",
-        "points": "no fracture below {low:.3f}, fracture from {high:.3f}, a person decides between",
-        "point": "no fracture below {low:.3f}, fracture from there on",
+        "points": "no fracture below {low}, fracture from {high}, a person decides between",
+        "point": "no fracture below {low}, fracture from there on",
         "read": "{read} read",
         "not_read": "{failed} not read",
         "more": "and {count} more, not shown",
         "network": "Network",
-        "input": "Input",
+        "average": "average of {count} models",
+        "default": "* The default: read with it unless --model names another.",
+        "uncertain_share": "Uncertain",
         "disk": "On disk",
-        "models_note": "Out-of-fold figures with 95 % intervals; see the model's card.md",
+        "models_note": "Measured on radiographs of folds that the networks never saw, with 95 % "
+        "intervals. AUROC and AUPRC: how well fractured radiographs are ranked above others (1 is "
+        "best). ECE: how far probabilities are off what is observed (0 is best). Uncertain: the "
+        "share of radiographs that the model leaves to a person.",
+        "card": "Card of {name}: {path}",
         "no_models": "no model ships with this kirik; train one with kirik train",
         "disclaimer": "Research use, not a medical device",
     },
@@ -40,6 +48,7 @@ TEXTS = {
         "out_of_scope_why": "bu modelin tanıdığı türden bir radyografi değil: gözle okuyun",
         "failed": "okunamadı",
         "low_resolution": "piksel sayısı az: ince çizgiler görülemez",
+        "pixel_aspect": "pikselleri kare değil: basık biçimde okundu",
         "hardware": "modele göre metal implant var: olasılığı kendiliğinden yükseltebilir",
         "radiograph": "Radyografi",
         "reading": "Okuma",
@@ -48,16 +57,21 @@ TEXTS = {
         "model": "Model",
         "evidence": "Kırık lehine kanıt",
         "decide": "belirsiz: kararı bir insan vermeli",
-        "points": "{low:.3f} altında kırık yok, {high:.3f} ve üzerinde kırık; "
-        "arada kararı bir insan verir",
-        "point": "{low:.3f} altında kırık yok, bu değerde ve üzerinde kırık",
+        "points": "{low} altında kırık yok, {high} ve üzerinde kırık; arada kararı bir insan verir",
+        "point": "{low} altında kırık yok, bu değerde ve üzerinde kırık",
         "read": "{read} radyografi okundu",
         "not_read": "{failed} dosya okunamadı",
         "more": "ve gösterilmeyen {count} dosya daha",
         "network": "Ağ",
-        "input": "Girdi",
+        "average": "{count} modelin ortalaması",
+        "default": "* Varsayılan: --model ile başkası istenmedikçe bununla okunur.",
+        "uncertain_share": "Belirsiz",
         "disk": "Diskte",
-        "models_note": "Kat dışı değerler, %95 güven aralığıyla; modelin card.md dosyasına bakın",
+        "models_note": "Ağların hiç görmediği katlardaki radyografilerde ölçülmüştür; %95 güven "
+        "aralığıyla. AUROC ve AUPRC: kırıklı radyografilerin ötekilerin ne ölçüde üstünde "
+        "sıralandığı (en iyisi 1). ECE: olasılıkların gözlenenden ne kadar saptığı (en iyisi 0). "
+        "Belirsiz: modelin bir insana bıraktığı radyografilerin oranı.",
+        "card": "{name} modelinin kartı: {path}",
         "no_models": "bu kirik ile gelen bir model yok; kirik train ile bir model eğitin",
         "disclaimer": "Araştırma içindir, tıbbi cihaz değildir",
     },
@@ -80,4 +94,18 @@ def decision_words(decision: str, language: str) -> str:
 def points_words(points: OperatingPoints, language: str) -> str:
     """Which probabilities mean what, in one line: 0.2 is a fracture where the points lie low."""
     key = "point" if points.low == points.high else "points"
-    return texts(language)[key].format(low=points.low, high=points.high)
+    low, high = (number(at, 3, language) for at in (points.low, points.high))
+    return texts(language)[key].format(low=low, high=high)
+
+
+def number(value: float, digits: int, language: str) -> str:
+    """With a decimal comma in Turkish."""
+    shown = f"{value:.{digits}f}"
+    return shown.replace(".", ",") if language == "tr" else shown
+
+
+def network_words(manifest: Manifest, language: str) -> str:
+    """What a model is made of: its network's name, or how many models it averages."""
+    if manifest.kind != "average":
+        return manifest.network
+    return texts(language)["average"].format(count=len(manifest.members))

@@ -1,8 +1,10 @@
 """Many files, in order: decoded in processes while the network runs, one result a frame."""
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,11 +52,11 @@ def _read(
     judges = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kirik-judge")
     judged: deque[Future] = deque()
     try:
-        ahead = _prepared_ahead(pool, classifier, sources, batch_size)
-        while batch := list(islice(ahead, batch_size)):
-            judged.append(judges.submit(_judge, classifier, batch))
-            if len(judged) >= _AT_ONCE:
-                yield from judged.popleft().result()
+        with closing(_prepared_ahead(pool, classifier, sources, batch_size)) as ahead:
+            while batch := list(islice(ahead, batch_size)):
+                judged.append(judges.submit(_judge, classifier, batch))
+                if len(judged) >= _AT_ONCE:
+                    yield from judged.popleft().result()
         while judged:
             yield from judged.popleft().result()
     finally:
@@ -65,28 +67,103 @@ def _read(
 def _prepared_ahead(
     pool: ThreadPoolExecutor, classifier: "Classifier", sources: Iterator[Source], depth: int
 ) -> Iterator["Prepared | Failure"]:
-    """Prepared radiographs in order, with at most `depth` files begun before they are asked."""
-    begun: deque[Future] = deque()
-    for source in sources:
-        begun.append(pool.submit(_prepare, classifier, source))
-        if len(begun) > depth:
-            yield from begun.popleft().result()
-    while begun:
-        yield from begun.popleft().result()
+    """Prepared radiographs in order, with at most `depth` files begun, and as many frames prepared,
+    before they are asked."""
+    ahead = _Ahead(depth)
+    begun: deque[tuple[_Begun, Future]] = deque()
 
+    def first() -> "Iterator[Prepared | Failure]":
+        file, filling = begun.popleft()
+        yield from ahead.taken(file)
+        filling.result()  # raises what went wrong in the thread
 
-def _prepare(classifier: "Classifier", source: Source) -> "list[Prepared | Failure]":
-    """A file's frames; a failure in the place of each that cannot be read, or of all."""
-    if isinstance(source, Failure):
-        return [source]
     try:
-        found = classifier.prepare(source)
+        for source in sources:
+            file = _Begun()
+            begun.append((file, pool.submit(ahead.fill, file, _prepared(classifier, source))))
+            if len(begun) > depth:
+                yield from first()
+        while begun:
+            yield from first()
+    finally:
+        ahead.close()
+
+
+class _Begun:
+    """A file that is being decoded. frames: that wait to be taken. its_turn: nothing comes before
+    it any more. ended: there will be no further frame."""
+
+    def __init__(self):
+        self.frames: deque[Prepared | Failure] = deque()
+        self.its_turn = self.ended = False
+
+
+class _Ahead:
+    """Frames that wait in their files, at most `most` in all.
+
+    A file whose turn it is may always have one, so that none waits for the others for ever.
+    """
+
+    def __init__(self, most: int):
+        self._most, self._waiting, self._closed = most, 0, False
+        self._changed = threading.Condition()
+
+    def fill(self, file: _Begun, frames: "Iterator[Prepared | Failure]") -> None:
+        """Give a file its frames, each as soon as there is room; to be called in a thread."""
+
+        def room() -> bool:
+            own = file.its_turn and not file.frames
+            return self._closed or own or self._waiting < self._most
+
+        try:
+            with closing(frames):
+                for frame in frames:
+                    with self._changed:
+                        self._changed.wait_for(room)
+                        if self._closed:
+                            return
+                        file.frames.append(frame)
+                        self._waiting += 1
+                        self._changed.notify_all()
+        finally:
+            with self._changed:
+                file.ended = True
+                self._changed.notify_all()
+
+    def taken(self, file: _Begun) -> "Iterator[Prepared | Failure]":
+        """The frames of the file whose turn it is."""
+        while True:
+            with self._changed:
+                file.its_turn = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: file.frames or file.ended)
+                if not file.frames:
+                    return
+                frame = file.frames.popleft()
+                self._waiting -= 1
+                self._changed.notify_all()
+            yield frame
+
+    def close(self) -> None:
+        """Let the threads go that wait for room."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def _prepared(classifier: "Classifier", source: Source) -> "Iterator[Prepared | Failure]":
+    """A file's frames; a failure in the place of each that cannot be read, or of all to come."""
+    if isinstance(source, Failure):
+        yield source
+        return
+    try:
+        for one in classifier.frames(source):
+            yield failure_of(source, one) if isinstance(one, KirikError) else one
     except KirikError as error:
-        return [failure_of(source, error)]
+        yield failure_of(source, error)
     except Exception as error:  # one odd file must not cost the readings of all others
         what = f"{source}: could not be decoded ({type(error).__name__}: {error})"
-        return [Failure(str(source), " ".join(what.split()), "unexpected")]
-    return [failure_of(source, one) if isinstance(one, KirikError) else one for one in found]
+        yield Failure(str(source), " ".join(what.split()), "unexpected")
 
 
 def _judge(classifier: "Classifier", batch: list["Prepared | Failure"]) -> list[Reading | Failure]:

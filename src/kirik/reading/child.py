@@ -21,7 +21,7 @@ import numpy as np
 from kirik.anonymous import without_identity
 from kirik.archives import Member, list_archive, read_source
 from kirik.errors import RadiographError
-from kirik.files import shown
+from kirik.files import access_error, shown
 from kirik.preprocessing import Preprocessing
 from kirik.quiet import quiet_decoding
 from kirik.radiograph import Limits, decode_radiographs
@@ -75,6 +75,7 @@ def _answer(request: dict) -> Iterator[Message]:
     limits = Limits(**request["limits"])
     job = _JOBS[request["do"]]
     try:
+        _go_where_meant(request)
         yield from job(source, limits, request)
     except RadiographError as error:
         yield _refused(str(error), error.reason)
@@ -85,6 +86,16 @@ def _answer(request: dict) -> Iterator[Message]:
     # is passed on.
     except Exception as error:
         yield _refused(f"{shown(source)}: cannot be decoded ({type(error).__name__})", "unexpected")
+
+
+def _go_where_meant(request: dict) -> None:
+    """Work in the parent's folder, which may have become another. Raises RadiographError where it
+    cannot be entered, and the path is relative to it."""
+    try:
+        os.chdir(request["folder"] or "")
+    except OSError as error:
+        if "content" not in request and not Path(request["path"]).is_absolute():
+            raise access_error(request["path"], error) from error
 
 
 def _content(source, limits: Limits, request: dict) -> bytes:
@@ -128,7 +139,11 @@ def _listed(source, limits: Limits, _) -> Iterator[Message]:
     found = list_archive(Path(source), limits.file_bytes)
     while some := list(islice(found, _NAMES_A_MESSAGE)):
         members = [one.name for one in some if isinstance(one, Member)]
-        yield {"members": members} if members else {"paths": [str(one) for one in some]}, []
+        paths = [str(one) for one in some if isinstance(one, Path)]
+        yield {"members": members, "paths": paths}, []
+        for one in some:
+            if isinstance(one, RadiographError):
+                yield _refused(str(one), one.reason)
 
 
 def _identified(source, limits: Limits, _) -> Iterator[Message]:

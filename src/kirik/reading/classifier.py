@@ -1,5 +1,7 @@
 """A bundle, made ready to read radiographs: files, arrays, one or many; torch is not needed."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from kirik.reading.engines import CPU
 from kirik.reading.models import open_model
 from kirik.reading.network import Scores
 from kirik.reading.prepare import Prepared, Wanted, prepare
-from kirik.reading.reading import Failure, Reading
+from kirik.reading.reading import Failure, Finding, Reading
 from kirik.stores import Remote
 
 Source = Path | str | Member | Remote | np.ndarray | Radiograph
@@ -64,19 +66,25 @@ class Classifier:
         stride = bundle.manifest.evidence.stride if bundle.manifest.evidence else 1
         self._wanted = Wanted((own, *others), stride)
 
+    @property
+    def digest(self) -> str:
+        """A SHA-256 of all that the model's answers come from."""
+        content = json.dumps(sorted(self.bundle.content)).encode()
+        return hashlib.sha256(content).hexdigest()
+
     def read(self, source: Source) -> Reading:
         """Read one radiograph: a file, a `Radiograph`, or an array for `radiograph_from_array`.
 
         Raises RadiographError if it is not one, and for a file of several frames, which
         `read_many` reads.
         """
-        prepared = self.prepare(source)
-        if len(prepared) > 1:
+        frames = self.frames(source)
+        one = next(frames)
+        if others := sum(1 for _ in frames):  # counted, not kept: a file may have thousands
             raise RadiographError(
-                f"{shown(str(source))}: has {len(prepared)} frames; read them with read_many",
+                f"{shown(str(source))}: has {1 + others} frames; read them with read_many",
                 reason="several_frames",
             )
-        [one] = prepared
         [result] = [one] if isinstance(one, KirikError) else self.judge([one])
         if isinstance(result, KirikError):
             raise result
@@ -92,13 +100,22 @@ class Classifier:
         """Read files, giving one Reading or Failure for each of their frames, in order, as they
         are done.
 
-        Files are decoded in `workers` processes while the network runs, and only three batches are
-        held at a time. Neither their number nor the batch's size changes what is read.
+        Files are decoded in `workers` processes while the network runs, and only three batches of
+        frames are held at a time, however many a file has. Neither the workers' number nor the
+        batch's size changes what is read.
         """
         return read_in_order(self, sources, batch_size=batch_size, workers=workers)
 
     def prepare(self, source: Source) -> list[Prepared | RadiographError]:
-        """Decode a radiograph and bring it to the model's inputs: one for each frame of a file.
+        """All that `frames` gives. Raises RadiographError as that does, and for an only frame."""
+        frames = list(self.frames(source))
+        if len(frames) == 1 and isinstance(frames[0], RadiographError):
+            raise frames[0]
+        return frames
+
+    def frames(self, source: Source) -> Iterator[Prepared | RadiographError]:
+        """Decode a radiograph and bring it to the model's inputs: one for each frame of a file, as
+        they are asked for.
 
         A file is decoded in another process, see `kirik.reading.decoder`. A frame that cannot be
         read is an error in its place. Raises RadiographError where the whole file cannot be, as
@@ -107,18 +124,13 @@ class Classifier:
         if isinstance(source, np.ndarray):
             source = radiograph_from_array(source)
         if isinstance(source, Radiograph):
-            return [prepare(source, None, self._wanted)]
+            yield prepare(source, None, self._wanted)
+            return
         if not isinstance(source, Path | str | Member | Remote):
             raise RadiographError(
                 f"{type(source).__name__} is no radiograph; give a path or a numpy array",
                 reason="not_an_image",
             )
-        frames = list(self._frames(source))
-        if len(frames) == 1 and isinstance(frames[0], RadiographError):
-            raise frames[0]
-        return frames
-
-    def _frames(self, source: Path | str | Member | Remote) -> Iterator[Prepared | RadiographError]:
         wanted = self._wanted
         request = {
             "do": "prepare",
@@ -143,6 +155,8 @@ class Classifier:
 
         A radiograph that makes the network fail gives a RadiographError in its place.
         """
+        if not prepared:
+            return []
         batch = {
             setting: np.stack([one.inputs[setting] for one in prepared])
             for setting in self._model.wants
@@ -187,19 +201,24 @@ class Classifier:
             return reading
         cells = scores.evidence[row]
         boxes = None if scores.boxes is None else scores.boxes[row]
-        shown_from = self._shown_from(decision)
         return replace(
             reading,
-            findings=maps.findings(cells, frame, shown_from, boxes) if shown_from else (),
+            findings=self._findings(decision, cells, frame, boxes),
             peak=maps.peak(cells, frame),
             evidence=maps.over_radiograph(cells, frame),
         )
 
-    def _shown_from(self, decision: str) -> float | None:
-        """The score from which findings are given; None where none are."""
+    def _findings(
+        self, decision: str, cells: np.ndarray, frame: maps.Frame, boxes: np.ndarray | None
+    ) -> tuple[Finding, ...]:
+        """Those to be given with a decision: none with no_fracture, else at least the strongest, so
+        that a person who must decide knows where to look first."""
         if self._findings_from is not None:
-            return self._findings_from
-        return None if decision == "no_fracture" else self.manifest.evidence.threshold
+            return maps.findings(cells, frame, self._findings_from, boxes)
+        if decision == "no_fracture":
+            return ()
+        found = maps.findings(cells, frame, self.manifest.evidence.threshold, boxes)
+        return found or maps.strongest(cells, frame, boxes)
 
     def _decide(self, probabilities: np.ndarray) -> tuple[str, float | None]:
         """The decision, and the probability of a fracture where there is such a thing."""

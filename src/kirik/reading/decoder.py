@@ -64,6 +64,10 @@ class Decoders:
     def __init__(self, limits: DecodingLimits | None = None):
         self.limits = limits or DecodingLimits()
         self._sizes = asdict(self.limits.sizes)
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
         self._watch = _Watch()
@@ -81,6 +85,17 @@ class Decoders:
         with self._lock:
             return max((child.growth() for child in self._idle), default=0)
 
+    def begin_anew(self) -> None:
+        """Leave the children to the process that this one was forked from.
+
+        It keeps its locks, too, which may be held for ever here, and no thread came along.
+        """
+        self._finalizer.detach()
+        left = self._idle
+        self._begin()
+        for child in left:
+            child.let_go()
+
     def close(self) -> None:
         """End the idle children."""
         with self._lock:
@@ -91,14 +106,16 @@ class Decoders:
         """A child's messages to a request about a file: headers, with arrays.
 
         source: a path, a `Member`, or a `Remote`, which is fetched here, as a child has no
-        business on a network. Raises RadiographError if the file cannot be fetched, or is the
-        child's end, with the reason crashed or too_slow. A child that dies without a word may have
-        been killed for others' reasons, so that a second one is asked, too.
+        business on a network. A relative path is meant from the folder that this process works in
+        now. Raises RadiographError if the file cannot be fetched, or is the child's end, with the
+        reason crashed or too_slow. A child that dies without a word may have been killed for
+        others' reasons, so that a second one is asked, too.
         """
         member = isinstance(source, Member)
         request = request | {
             "path": source.archive if member else str(source),
             "member": source.name if member else None,
+            "folder": _working_folder(),
             "limits": self._sizes,
         }
         fetched = None
@@ -146,15 +163,31 @@ class Decoders:
                 child.end()
 
 
+_ALL: weakref.WeakSet[Decoders] = weakref.WeakSet()
+
+
+def _all_begin_anew() -> None:
+    for decoders in _ALL:
+        decoders.begin_anew()
+
+
+# A forked process must not talk to its parent's children.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_all_begin_anew)
+
+
 @cache
 def shared_decoders() -> Decoders:
     """The decoders of this process's classifiers that were given none of their own."""
     return Decoders()
 
 
-# A forked process must not talk to its parent's children.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=shared_decoders.cache_clear)
+def _working_folder() -> str | None:
+    """None where it is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return None
 
 
 class _Died(Exception):
@@ -289,10 +322,14 @@ class _Child:
 
     def end(self) -> None:
         self._process.kill()
+        self.let_go()
+        self._process.wait()
+
+    def let_go(self) -> None:
+        """Close this process's ends of the pipes."""
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 stream.close()
-        self._process.wait()
 
 
 def _widen(pipe) -> None:

@@ -4,13 +4,22 @@ A `Network` runs a graph, an `Average` and a `Cascade` run their members; each h
 preprocessings whose inputs it needs) and `run`.
 """
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from kirik.bundle import Bundle
 from kirik.preprocessing import Preprocessing
-from kirik.reading.network import Inputs, Network, Scores, map_side, softmax, within
+from kirik.reading.network import (
+    Inputs,
+    Network,
+    Scores,
+    calibrated,
+    map_side,
+    softmax,
+    within,
+)
 from kirik.reading.patches import (
     close_up_squares,
     cut,
@@ -44,6 +53,7 @@ class Average:
             return Cascade(member, threads, providers, engine, overviews[first.content])
 
         self._members = [opened(member) for member in bundle.members]
+        self._overviews = tuple(overviews.values())
         self.wants = frozenset().union(*(member.wants for member in self._members))
         weights = np.array(self.manifest.weights or [1.0] * len(self._members))
         self._weights = weights / weights.sum()
@@ -51,12 +61,16 @@ class Average:
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
         inputs = dict(inputs)  # one of its own each time: see `_Once`
-        scores = [member.run(inputs) for member in self._members]
+        try:
+            scores = [member.run(inputs) for member in self._members]
+        finally:
+            for overview in self._overviews:
+                overview.forget()
         pairs = list(zip(self._weights, scores, strict=True))
         mean = sum(weight * score.probabilities for weight, score in pairs)
-        if self.manifest.temperature != 1:
+        if self.manifest.temperature != 1 or self.manifest.bias:
             # Pool, then calibrate (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792).
-            mean = softmax(_log(mean) / self.manifest.temperature)
+            mean = calibrated(_log(mean), self.manifest)
         evidence, boxes = self._maps(pairs)
         return Scores(mean, evidence, boxes, self._attributes(pairs), self._strangeness(pairs))
 
@@ -114,8 +128,9 @@ class Cascade:
     where the first sees most evidence.
 
     The probability joins what the first says of the radiograph with what the second says of the
-    most suspicious patch: the product of both, brought to a sum of 1 (a logarithmic opinion pool:
-    Heskes, NIPS 1997), then calibrated. Attributes and strangeness are the first's.
+    most suspicious patch: the product of both, the first's to the power of `overview_weight`,
+    brought to a sum of 1 (a logarithmic opinion pool: Heskes, NIPS 1997), then calibrated. The two
+    are not independent, as the first chose the patch. Attributes and strangeness are the first's.
 
     Findings may be seen once more, close up: see `_close_ups`.
 
@@ -164,7 +179,8 @@ class Cascade:
                 patch[rows], boxes[rows] = self._close_ups(
                     images, evidence[rows], boxes[rows], patch[rows], weight[rows]
                 )
-        probabilities = softmax((_log(whole.probabilities) + patch) / self.manifest.temperature)
+        whole_says = self.manifest.overview_weight * _log(whole.probabilities)
+        probabilities = calibrated(whole_says + patch, self.manifest)
         return Scores(probabilities, evidence, boxes, whole.attributes, whole.strangeness)
 
     def _weight(self, suspected: np.ndarray) -> np.ndarray:
@@ -251,19 +267,23 @@ class Cascade:
 
 class _Once:
     """A model that several cascades ask about the same inputs, the very same mapping: it is run
-    once."""
+    once, in each thread for itself, as several batches may be judged at the same time."""
 
     def __init__(self, model: Network | Average | Cascade):
         self.wants, self._model = model.wants, model
-        self._last: tuple[Inputs | None, Scores | None] = (None, None)
+        self._here = threading.local()
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs, as the model itself gives them."""
-        asked, scores = self._last
+        asked, scores = getattr(self._here, "last", (None, None))
         if asked is not inputs:
             scores = self._model.run(inputs)
-            self._last = (inputs, scores)
+            self._here.last = (inputs, scores)
         return scores
+
+    def forget(self) -> None:
+        """Let this thread's last inputs and scores go."""
+        self._here.last = (None, None)
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ class Network:
         evidence, boxes = found.get("evidence"), found.get("boxes")
         attributes = found.get("attributes", np.zeros((len(batch), 0)))
         return Scores(
-            softmax(found["logits"].astype(np.float64) / self.manifest.temperature),
+            calibrated(found["logits"].astype(np.float64), self.manifest),
             None if evidence is None else within(evidence[:, 0], 1).astype(np.float32),
             None if boxes is None else within(boxes, self.manifest.preprocessing.size),
             within(attributes.astype(np.float64), 1),
@@ -102,6 +102,12 @@ def within(values: np.ndarray, highest: float) -> np.ndarray:
 def map_side(manifest: Manifest) -> int:
     """Rows, and columns, of a model's evidence map; the last cells may overhang the input."""
     return -(-manifest.preprocessing.size // manifest.evidence.stride)
+
+
+def calibrated(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """A model's probabilities, float64 [n, classes], from what it says before its calibration."""
+    bias = np.array(manifest.bias) if manifest.bias else 0.0
+    return softmax(logits / manifest.temperature + bias)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

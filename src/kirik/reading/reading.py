@@ -47,11 +47,13 @@ class Reading:
     source: what was asked for: a path, a zip's `Member`, or None for an array.
     attributes: what the model tells beside that, such as region:hand or hardware, 0…1.
     strangeness: how unlike those trained on it is; None where the model cannot tell.
-    findings: highest score first; none where the decision is no_fracture.
+    findings: highest score first; none where the decision is no_fracture, and with the others at
+        least the strongest, however faint its score is.
     peak: None where the model gives no evidence map.
     evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
     points: the operating points by which the probability became the decision; None without.
-    warnings: stable words for what makes the reading doubtful: low_resolution.
+    warnings: stable words for what makes the reading doubtful: low_resolution,
+        pixel_aspect.
     """
 
     path: str | None

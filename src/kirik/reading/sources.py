@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from kirik.archives import Member, is_archive
+from kirik.archives import Member, announces_archive, is_archive
 from kirik.errors import KirikError, RadiographError
-from kirik.files import find_files
+from kirik.files import IMAGE_SUFFIXES, find_files
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
 
@@ -20,17 +20,60 @@ while the reading goes on."""
 
 
 def find_sources(paths: Iterable[Path | str], decoders: Decoders) -> Iterator[Source]:
-    """All radiographs in files, folders, zips and DICOMDIRs, always in the same order."""
+    """All radiographs in files, folders, zips and DICOMDIRs, each once, always in one order."""
+    paths = [*map(Path, paths)]
+    found = _found(paths, decoders)
+    # A folder is entered once: only what is named or listed besides can be met again.
+    return found if all(_is_folder(path) for path in paths) else _once(found)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _found(paths: list[Path], decoders: Decoders) -> Iterator[Source]:
     problems: list[Failure] = []
-    found = find_files([*map(Path, paths)], lambda path, e: problems.append(failure_of(path, e)))
-    for path in found:
+    named = set(paths)
+    for path in find_files(paths, lambda path, e: problems.append(failure_of(path, e))):
         yield from problems
         problems.clear()
-        if is_archive(path):
+        # Not each file of a folder is opened for this: where opening takes a network's time, the
+        # first reading would come late. A zip with an image's suffix is refused when it is read.
+        sniffed = path in named or path.suffix.lower() not in IMAGE_SUFFIXES
+        if is_archive(path) or (sniffed and announces_archive(path)):
             yield from _archived(path, decoders)
         else:
             yield path
     yield from problems
+
+
+def _once(sources: Iterable[Source]) -> Iterator[Source]:
+    """Each but those that came before by the same path, relative or not. Hashes of 64 bits, as
+    there may be millions."""
+    seen: set[int] = set()
+    for source in sources:
+        key = hash(_identity(source))
+        if key not in seen:
+            seen.add(key)
+            yield source
+
+
+def _identity(source: Source) -> tuple[str, ...]:
+    if isinstance(source, Failure):
+        return source.path, source.error
+    if isinstance(source, Member):
+        return _absolute(Path(source.archive)), source.name
+    return (_absolute(source),)
+
+
+def _absolute(path: Path) -> str:
+    try:
+        return str(path.absolute())
+    except OSError:  # the working folder is gone
+        return str(path)
 
 
 def _archived(path: Path, decoders: Decoders) -> Iterator[Source]:
