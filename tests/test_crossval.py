@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from kirik.bundle import load_bundle
@@ -23,6 +24,12 @@ TINY = [
 
 def kirik(*words) -> int:
     return run([str(word) for word in words])
+
+
+def but(words, flag, value) -> list:
+    """A command's words with another value of one of its flags."""
+    place = words.index(flag) + 1
+    return [*words[:place], value, *words[place + 1 :]]
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +87,56 @@ def test_the_same_command_goes_on_where_it_stopped(made):
         shutil.rmtree(gone)
     for gone in ("read.csv", "findings.csv", "strangeness.csv"):
         (out / "fold3" / gone).unlink()
+    older = json.loads((out / "fold2" / "run.json").read_text())
+    del older["settings"]["close_ups"]  # as of a run that began before there was such a setting
+    (out / "fold2" / "run.json").write_text(json.dumps(older))
     assert kirik(*words) == 0
     assert (out / "fold2" / "read.csv").stat().st_mtime_ns == before
     assert (out / "fold3" / "checkpoints" / "best.safetensors").read_bytes() == kept
     again = json.loads((out / "report" / "metrics.json").read_text())
     assert again["fracture"]["auroc"] == pytest.approx(figures["fracture"]["auroc"], abs=1e-5)
+
+
+def test_a_folder_that_was_begun_otherwise_is_refused_before_anything_runs(made, tmp_path, capsys):
+    data, _, out, words = made
+    before = (out / "settings.toml").read_bytes()
+    assert kirik(*but(words, "--learning-rate", 0.01)) == 2
+    assert "begun with learning_rate 0.003, not 0.01" in capsys.readouterr().err
+    assert kirik(*words, "--seed", 1) == 2
+    assert "begun with seed 0, not 1" in capsys.readouterr().err
+    other = tmp_path / "other.csv"
+    assert kirik("data", "split", data, "--out", other, "--folds", 3, "--seed", 5) == 0
+    capsys.readouterr()
+    assert kirik(*but(words, "--split", other)) == 2
+    assert "fold1: was begun on another split than other, split" in capsys.readouterr().err
+    assert (out / "settings.toml").read_bytes() == before
+    unknown = tmp_path / "unknown"
+    shutil.copytree(out / "fold1" / "bundle", unknown / "fold1" / "bundle")
+    assert kirik(*but(words, "--out", unknown)) == 2
+    assert "no usable run.json" in capsys.readouterr().err
+
+
+def test_a_radiograph_that_cannot_be_read_is_named_and_costs_no_other(made, tmp_path):
+    data, _, out, words = made
+    first, second, *rest = read_predictions(out / "fold1" / "read.csv").ids
+    worse, again = tmp_path / "phantoms", tmp_path / "tiny"
+    shutil.copytree(data, worse)
+    shutil.copytree(out, again)
+    (again / "fold1" / "read.csv").unlink()
+    [empty], [pages] = (list(worse.glob(f"images/*/{name}")) for name in (first, second))
+    empty.write_bytes(b"")
+    with Image.open(pages) as page:
+        page.save(pages, format="TIFF", save_all=True, append_images=[page.copy()])
+    words = ["crossval", worse, *but(words, "--out", again)[2:], "--final", "none"]
+    assert kirik(*words) == 0
+    assert list(read_predictions(again / "fold1" / "read.csv").ids) == rest
+    for _ in range(2):  # the second time from the files beside the readings
+        told = json.loads((again / "report" / "metrics.json").read_text())["facts"]["unreadable"]
+        assert [why.split(":")[0] for why in told] == [first, second]
+        assert "2 frames or pages" in told[1]
+        assert str(tmp_path) not in " ".join(told)
+        shutil.rmtree(again / "report")
+        assert kirik(*words) == 0
 
 
 def test_the_average_of_the_folds_networks_reads(made, tmp_path):
@@ -111,7 +163,7 @@ def test_a_study_puts_models_side_by_side(made, tmp_path, capsys):
     text = (tmp_path / "docs" / "study.md").read_text()
     figure = json.loads((out / "report" / "metrics.json").read_text())["fracture"]["auroc"]
     assert f"| tiny | {figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f}) |" in text
-    assert "0.000 (0.000–0.000)" in text.split("## Differences")[1].split("## For whom")[0]
+    assert "0.000 (0.000 to 0.000)" in text.split("## Differences")[1].split("## For whom")[0]
     assert "region: hand" in text
     assert "--settings" in text
     assert str(tmp_path) not in (folder / "tiny" / "metrics.json").read_text()
@@ -136,11 +188,14 @@ def losses(run):
     return [line.split(",")[1] for line in (run / "history.csv").read_text().splitlines()[1:]]
 
 
-def test_a_student_learns_from_the_network_that_left_out_the_same_fold(made, tmp_path, capsys):
+def test_a_student_learns_from_the_network_that_left_out_the_same_fold(
+    made, tmp_path, capsys, monkeypatch
+):
     data, split, out, _ = made
+    monkeypatch.setenv("HOME", str(out.parent))
     other = [*TINY[2:5], "96", *TINY[6:], "--network", "test_resnet", "--validation", 0]
     words = ["train", data, "--split", split, "--fold", 1, *other]
-    assert kirik(*words, "--out", tmp_path / "taught", "--teacher", out) == 0
+    assert kirik(*words, "--out", tmp_path / "taught", "--teacher", "~/tiny") == 0
     assert kirik(*words, "--out", tmp_path / "alone") == 0
     pairs = zip(losses(tmp_path / "taught"), losses(tmp_path / "alone"), strict=True)
     assert all(float(with_teacher) > float(without) for with_teacher, without in pairs)
@@ -153,6 +208,13 @@ def test_a_student_learns_from_the_network_that_left_out_the_same_fold(made, tmp
         assert "would leak it" in capsys.readouterr().err
     assert kirik(*leaky, tmp_path) == 2
     assert "neither a training run" in capsys.readouterr().err
+    other = tmp_path / "other.csv"
+    assert kirik("data", "split", data, "--out", other, "--folds", 3, "--seed", 5) == 0
+    asked = [*but(words, "--split", other), "--out", tmp_path / "leaky"]
+    for leaking in ([*asked, "--teacher", out], but(asked, "--weights", out)):
+        capsys.readouterr()
+        assert kirik(*leaking) == 2
+        assert "fold 1 of another split, split: what it learned" in capsys.readouterr().err
 
 
 def readings(fold, fractured, probability, strangeness=None):
@@ -243,7 +305,7 @@ def test_a_split_without_folds_is_refused(made, tmp_path, capsys):
     assert "has no folds" in capsys.readouterr().err
 
 
-def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp_path):
+def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp_path, capsys):
     data, split, out, words = made
     other, pooled = tmp_path / "other", tmp_path / "pooled"
     again = [*words[:5], other, *words[6:], "--seed", 1, "--final", "none"]
@@ -260,8 +322,10 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     assert made_of == [("network", None), ("average", None)]
     assert len(bundle.members[1].members) == 3
     said = [bundle.members[0], *bundle.members[1].members, *load_bundle(pooled / "fold2").members]
-    assert {member.manifest.temperature for member in said} == {1}  # pooled, then calibrated
+    # Pooled, then calibrated.
+    assert {(m.manifest.temperature, m.manifest.bias) for m in said} == {(1, ())}
     assert bundle.manifest.temperature != 1
+    assert len(bundle.manifest.bias) == 2
     own = load_bundle(out / "bundle")
     assert bundle.members[0].manifest.operating_points != own.manifest.operating_points
     assert "calibration error" in own.read("card.md").decode()
@@ -280,6 +344,40 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     assert "kirik ensemble runs/tiny runs/other --data" in table
     reading = load_model(pooled / "bundle").read(next(data.glob("images/*/*.jpg")))
     assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
+    measured = ["--split", split, "--part", "fold1", "--bootstrap", 20, "--out", tmp_path / "r"]
+    assert kirik("evaluate", pooled / "fold1", data, *measured) == 0
+    facts = json.loads((tmp_path / "r" / "metrics.json").read_text())["facts"]
+    assert facts["trained_on_this_part"] is False
+    capsys.readouterr()
+    shutil.copytree(other, tmp_path / "third")
+    third = [tmp_path / "third" if word == other else word for word in ask]
+    changed = tmp_path / "changed" / "other"
+    shutil.copytree(other, changed)
+    shutil.rmtree(changed / "fold1" / "bundle")
+    shutil.copytree(out / "fold1" / "bundle", changed / "fold1" / "bundle")
+    read = (pooled / "fold2" / "read.csv").stat().st_mtime_ns
+    assert kirik(*third) == 2
+    said = capsys.readouterr().err
+    assert "pooled: was begun as the average of other and tiny, not of third and tiny" in said
+    assert kirik(*(changed if word == other else word for word in ask)) == 2
+    assert "whose networks have changed" in capsys.readouterr().err
+    (pooled / "members.json").unlink()  # as an older kirik left it
+    assert kirik(*third) == 2
+    assert kirik(*ask, "--bootstrap", 50) == 0
+    assert (pooled / "members.json").is_file()
+    assert (pooled / "fold2" / "read.csv").stat().st_mtime_ns == read
+
+
+def test_a_plain_average_tells_that_one_of_its_networks_learned_from_a_part(made, tmp_path):
+    data, split, out, _ = made
+    average = tmp_path / "average"
+    assert kirik("ensemble", out / "fold1", out / "fold2", "--out", average) == 0
+    for part, seen in (("fold1", True), ("test", False)):
+        place = tmp_path / part
+        words = ["--split", split, "--part", part, "--bootstrap", 20, "--out", place]
+        assert kirik("evaluate", average, data, *words) == 0
+        facts = json.loads((place / "metrics.json").read_text())["facts"]
+        assert facts["trained_on_this_part"] is seen
 
 
 def test_what_was_not_cross_validated_on_the_split_is_not_averaged(made, tmp_path, capsys):
@@ -302,12 +400,12 @@ def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, ca
     data, split, out, _ = made
     words = ["crossval", data, "--split", split, *TINY, "--bootstrap", 20]
     closer = [*words, "--overview", out, "--looks", 3, "--looks-from", 0.001]
-    closer += ["--close-ups", 2]
+    closer += ["--close-ups", 2, "--overview-weight", 0.5]
     for final in ("single", "average"):
         assert kirik(*closer, "--out", tmp_path / "closer", "--final", final) == 0
     single = load_bundle(tmp_path / "closer" / "all").manifest
     assert (single.kind, single.looks, single.preprocessing.size) == ("cascade", 3, 256)
-    assert (single.looks_from, single.close_ups) == (0.001, 2)
+    assert (single.looks_from, single.close_ups, single.overview_weight) == (0.001, 2, 0.5)
     assert single.provenance["settings"]["overview"] == "tiny"
     average = load_bundle(tmp_path / "closer" / "bundle")
     assert [member.manifest.kind for member in average.members] == ["cascade"] * 3
@@ -323,6 +421,10 @@ def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, ca
     assert first.members[0].read("model.onnx") == load_bundle(out / "fold1").read("model.onnx")
     words = ["train", data, "--split", split, "--fold", 1, *TINY[2:], "--validation", 0]
     words += ["--network", "test_resnet"]
+    capsys.readouterr()
+    cascade = [*words, "--overview", tmp_path / "closer", "--out", tmp_path / "third"]
+    assert kirik(*cascade) == 2
+    assert "is two networks already" in capsys.readouterr().err
     near = [*words, "--overview", out]
     assert kirik(*near, "--out", tmp_path / "taught", "--teacher", tmp_path / "closer") == 0
     assert kirik(*near, "--out", tmp_path / "alone") == 0

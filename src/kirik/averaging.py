@@ -5,11 +5,13 @@ pooled as they are, then calibrated together (Rahaman and Thiery, NeurIPS 2021, 
 calibrated before as well, the same few readings would have their say twice. The bundle joins the
 models' own bundles.
 
+DIR/members.json       what is averaged: each model's name, and a hash of each of its folds' bundles
 DIR/fold1/bundle …     the average that reads the fold
 DIR/fold1/read.csv …   what it said of the fold, before the average's own calibration
 DIR/report, DIR/bundle as `kirik.crossval` writes them
 """
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -33,6 +35,7 @@ from kirik.crossval import (
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.errors import SettingsError
+from kirik.evaluation.calibration import Calibration
 from kirik.evaluation.metrics import Metrics
 from kirik.radiograph import Radiograph
 from kirik.shipping import (
@@ -45,6 +48,8 @@ from kirik.shipping import (
     summary_of,
     with_choices,
 )
+
+MEMBERS = "members.json"
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,12 @@ def average_cross_validated(
 
     runs: folders that `kirik crossval` finished on this data and split. Calling it again goes on
     where it stopped. Returns the metrics and the bundle's folder.
-    Raises SettingsError if there are fewer than two, or one was not made on this split.
+    Raises SettingsError if there are fewer than two, one was not made on this split, or the folder
+    was begun with others.
     """
     console = console or Console()
     _check(runs, split)
+    _begin(directory, runs, split)
     index = load_index(data)
     models = []
     for run in runs:
@@ -124,6 +131,37 @@ def _check(runs: Sequence[Path], split: Split) -> None:
                 )
 
 
+def _begin(directory: Path, runs: Sequence[Path], split: Split) -> None:
+    """Note what the folder's average is made of, or refuse to go on with another's."""
+    from kirik.training.run import replace_file
+
+    own = sorted(
+        [run.resolve().name, [_digest(run / f"fold{fold}") for fold in split.folds]] for run in runs
+    )
+    record, begun, places = directory / MEMBERS, own, sorted(directory.glob("fold*/bundle"))
+    if places and record.is_file():
+        begun = json.loads(record.read_text(encoding="utf-8"))
+    elif places:  # of a kirik that did not note it
+        names = load_bundle(places[0]).manifest.members
+        ends = f"-{places[0].parent.name}"
+        said = dict(own)
+        begun = sorted([n, said.get(n)] for n in (name.removesuffix(ends) for name in names))
+    if begun != own:
+        names = [" and ".join(name for name, _ in those) or "nothing" for those in (begun, own)]
+        others = f"not of {names[1]}" if names[0] != names[1] else "whose networks have changed"
+        raise SettingsError(
+            f"{directory}: was begun as the average of {names[0]}, {others}; "
+            "name another folder with --out"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    replace_file(record, json.dumps(own, indent=1) + "\n")
+
+
+def _digest(run: Path) -> str:
+    """One SHA-256 for all that a run's bundle holds."""
+    return hashlib.sha256(repr(sorted(load_bundle(run).content)).encode()).hexdigest()
+
+
 def _joined(
     models: Sequence[_Model], folds: Sequence[int], place: Path, examples: Sequence[Radiograph]
 ) -> Bundle:
@@ -135,7 +173,7 @@ def _joined(
             own.append(Path(folder) / str(number) / model.folder.resolve().name)
             finished = model.folder / "bundle"
             if finished.is_dir():
-                _uncalibrated(load_bundle(finished), own[-1], choose(model.read, temperature=1.0))
+                _uncalibrated(load_bundle(finished), own[-1], choose(model.read, Calibration()))
             else:
                 _average([model], folds, own[-1], examples)
         shared = load_bundle(own[0]).manifest.provenance
@@ -162,7 +200,7 @@ def _average(
         members = []
         for model in models:
             read = model.read.select(~np.isin(model.read.fold, folds)) if apart else model.read
-            chosen = choose(read, temperature=1.0)
+            chosen = choose(read, Calibration())
             for fold in folds:
                 members.append(Path(folder) / str(len(members)))
                 name = f"{model.folder.resolve().name}-fold{fold}"
@@ -176,7 +214,12 @@ def _uncalibrated(bundle: Bundle, place: Path, chosen: Choices) -> Bundle:
     it has are of the calibrated ones. chosen: on such readings."""
     facts = {key: said for key, said in bundle.manifest.provenance.items() if key != "out_of_fold"}
     manifest = bundle.manifest.model_copy(
-        update={"temperature": 1.0, "operating_points": chosen.points, "provenance": facts}
+        update={
+            "temperature": 1.0,
+            "bias": (),
+            "operating_points": chosen.points,
+            "provenance": facts,
+        }
     )
     files = bundle.files | {"card.md": model_card(manifest).encode()}
     if manifest.kind != "average":

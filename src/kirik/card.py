@@ -55,7 +55,7 @@ def _close_ups(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> list[str]:
     facts = manifest.provenance
-    if facts.get("averages"):
+    if facts.get("averages") or manifest.kind == "cascade":
         return _made_of(manifest)
     settings = facts.get("settings", {})
     fold = "none left out" if facts.get("fold") is None else f"without fold {facts['fold']}"
@@ -71,24 +71,33 @@ def _training(manifest: Manifest) -> list[str]:
     trained = "" if average else f"{facts.get('trained_on')} radiographs trained, "
     found = [
         f"split {facts.get('split')}, {fold}; seed {settings.get('seed')}",
-        f"{trained}{chosen}",
+        f"{trained}{chosen}, {_start(settings)}",
         f"input {manifest.preprocessing.size} × {manifest.preprocessing.size} pixels, grayscale, "
         "letterboxed",
         f"classes balanced by {settings.get('balance')}; SHA-256 of the data "
         f"{facts.get('data_sha256')}",
     ]
-    return [*_data_set(facts), *found]
+    return [*_data_set(facts), *found, *facts.get("notes", ())]
 
 
 def _made_of(manifest: Manifest) -> list[str]:
-    """Of an average of models that were trained in several ways."""
+    """Of a cascade, or an average of models that were trained in several ways."""
     facts = manifest.provenance
     cards = [f"{name} (members/{name}/card.md)" for name in manifest.members]
     return [
         *_data_set(facts),
         f"split {facts.get('split')}; SHA-256 of the data {facts.get('data_sha256')}",
         f"how each of its models was trained is on their own cards: {', '.join(cards)}",
+        *facts.get("notes", ()),
     ]
+
+
+def _start(settings: dict) -> str:
+    """Where the weights of a training began."""
+    weights = settings.get("weights")
+    if weights == "none":
+        return "from random weights"
+    return "from timm's weights" if weights == "hub" else f"from the weights in {weights}"
 
 
 def _data_set(facts: dict) -> list[str]:
@@ -96,8 +105,8 @@ def _data_set(facts: dict) -> list[str]:
 
 
 def _decisions(manifest: Manifest) -> list[str]:
-    lines = [f"temperature {manifest.temperature:.3f}"]
     points = manifest.operating_points
+    lines = [f"temperature {manifest.temperature:.3f}{_bias(manifest)}"]
     if points:
         lines.append(
             f"below {points.low:.3f}: no_fracture; from {points.high:.3f}: fracture; between: "
@@ -117,12 +126,21 @@ def _decisions(manifest: Manifest) -> list[str]:
     return lines
 
 
+def _bias(manifest: Manifest) -> str:
+    each = zip(manifest.classes, manifest.bias, strict=False)
+    return "".join(f", bias {bias:+.3f} for {name}" for name, bias in each)
+
+
 _NAMES = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "sensitivity_at_specificity_90": "sensitivity at specificity 0.90",
     "ece": "expected calibration error",
     "brier": "Brier score",
+    "share_uncertain": "left to a person as uncertain",
+    "error_in_decided": "wrong among the decided",
+    "error_in_fracture": "not fractured among those called fracture",
+    "error_in_no_fracture": "fractured among those called no fracture",
     "peak_on_fracture": "map's peak on a fracture",
     "map50": "mAP50 of the findings",
     "fractures_found": "fractures found",
@@ -140,8 +158,9 @@ _OF_ONE = (
 def _figures(facts: dict) -> list[str]:
     lines = [
         f"Out of fold on the development part of {facts.get('split')}: each radiograph was read by "
-        "a network trained without its fold, and judged by what the other folds chose. 95 % "
-        "intervals by bootstrap over groups.",
+        "a network trained without its fold, and judged by the calibration, thresholds and points "
+        "that the other folds chose. 95 % intervals by bootstrap over groups; of one seed, so that "
+        "what another training would give is not in them.",
         "",
         "| measure | value | interval |",
         "| --- | --- | --- |",
@@ -166,7 +185,8 @@ def _limits(manifest: Manifest) -> list[str]:
         limits.append(
             "What is no plain radiograph (a photograph, a page, a slice, an inverted window) is "
             f"out_of_scope where the gate tells; it lets {scope.accepted:.0%} of radiographs like "
-            "the training data pass, and refuses the rest of them, too."
+            "the training data pass, and refuses the rest of them, too, and many that were much "
+            "brightened, had their histogram spread, or were cropped."
         )
     else:
         limits.append(
@@ -175,6 +195,7 @@ def _limits(manifest: Manifest) -> list[str]:
     if str(facts.get("split", "")).startswith("fracatlas"):
         limits.append(
             "Few hips and shoulders; nearly every radiograph with hardware is fractured in the "
-            "data, so hardware raises the probability by itself; chest, skull and spine are absent."
+            "data, so hardware raises the probability by itself; chest, skull and spine are "
+            "absent. Oblique views are read worst."
         )
     return limits

@@ -1,16 +1,18 @@
 """Cross-validation: every development radiograph read by a network that never saw its group.
 
-What a model needs beside its weights (temperature, operating points, the findings' threshold) is
+What a model needs beside its weights (calibration, operating points, the findings' threshold) is
 chosen on these out-of-fold readings. The figures that are reported choose it for each fold on the
 other folds, so that no radiograph is judged by what it helped to choose.
 
 DIR/fold1 …            the training runs, which are gone on with where they stopped
-DIR/fold1/read.csv …   what each fold's network said of the fold left out, before calibration
+DIR/fold1/read.csv …   what each fold's network said of the fold left out, before calibration, and
+                       beside it its findings, their strangeness, and what could not be read
 DIR/report             out-of-fold predictions, calibrated by cross-fitting, and their figures
 DIR/bundle             the model: one network trained on all of dev, or the average of the folds'
 """
 
 import csv
+import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.dataset.tables import write_table
 from kirik.errors import SettingsError
-from kirik.evaluation.calibration import apply_temperature, fit_temperature
+from kirik.evaluation.calibration import Calibration, fit_calibration
 from kirik.evaluation.localization import (
     Localized,
     choose_shown_from,
@@ -60,7 +62,7 @@ Final = Literal["single", "average", "none"]
 FINDINGS_FROM = 0.02
 """Fainter findings than this are not kept: they change no figure, and there are thousands."""
 
-
+UNREADABLE = "unreadable.csv"
 TIMED = 200
 """Radiographs read for the rate that a study tells."""
 
@@ -104,16 +106,17 @@ def cross_validate(
     settings: their `validation` is set to 0: the folds left out choose, so all the rest trains.
     final: `single` trains one more network on all of dev; `average` joins the folds' networks.
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
-    Raises SettingsError if the split has no folds, or a run that is built on has none for one of
-    them, else what training and reading raise.
+    Raises SettingsError if the split has no folds, a run that is built on has none for one of
+    them, or the folder was begun otherwise, else what training and reading raise.
     """
-    from kirik.training.run import replace_file, to_toml
+    from kirik.training.run import replace_file, resolve, to_toml
     from kirik.training.runs import is_run
 
     console = console or Console()
     if not split.folds:
         raise SettingsError(f"split {split.name} has no folds; make one with kirik data split")
-    settings = settings.model_copy(update={"validation": 0.0})
+    settings = resolve(settings.model_copy(update={"validation": 0.0}))
+    _check_begun(settings, directory, split)
     _check_built_on(settings, directory, split)
     index = load_index(data)
     parts = []
@@ -156,6 +159,41 @@ def cross_validate(
     return metrics, _finish(directory, bundles, choose(read), metrics, examples)
 
 
+def _check_begun(settings: TrainingSettings, directory: Path, split: Split) -> None:
+    """Before anything runs: that what is there already was made as the rest will be. Else networks
+    could be measured on radiographs that they trained on."""
+    for name, fold in [*((f"fold{fold}", fold) for fold in split.folds), ("all", None)]:
+        run = directory / name
+        if (run / "bundle").is_dir() or (run / "run.json").is_file():
+            _check_run(run, settings, split, fold)
+
+
+def _check_run(run: Path, settings: TrainingSettings, split: Split, fold: int | None) -> None:
+    """That a run is of this split, fold and settings, as far as it tells: there are settings that
+    came later than some runs."""
+    other = "name another folder with --out"
+    try:
+        begun = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        its_split, said = begun["split_sha256"], begun.get("settings", {}) | {"fold": begun["fold"]}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SettingsError(
+            f"{run}: no usable run.json in it tells how it was made; {other}"
+        ) from error
+    if its_split != split.digest:
+        raise SettingsError(
+            f"{run}: was begun on another split than {split.name}, {begun.get('split')}; "
+            f"give that one, or {other}"
+        )
+    own = {*PLACES, "device", "workers"}  # a machine's affair, which may change on the way
+    asked = {"fold": fold} | settings.model_dump(exclude=own)
+    for name, value in asked.items():
+        if name in said and said[name] != value:
+            raise SettingsError(
+                f"{run}: was begun with {name} {said[name]}, not {value}; "
+                f"give that again, or {other}"
+            )
+
+
 def _check_built_on(settings: TrainingSettings, directory: Path, split: Split) -> None:
     """Before the first fold trains for an hour: that there is a run to build on for the last one,
     too. A fold that was begun is left to its own."""
@@ -166,7 +204,7 @@ def _check_built_on(settings: TrainingSettings, directory: Path, split: Split) -
         place = getattr(settings, name)
         if place and is_run(folder := Path(place).expanduser()):
             for fold in sorted(set(split.folds) - begun):
-                find_run(folder, fold, f"--{name}")
+                find_run(folder, fold, f"--{name}", split.digest)
 
 
 def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:
@@ -179,6 +217,9 @@ def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:
         "bootstrap_seed": 0,
         "trained_on_this_part": False,
         "selected_on_this_part": False,
+        "unreadable": [
+            why for fold in split.folds for why in _unreadable(directory / f"fold{fold}")
+        ],
         **own,
     }
 
@@ -233,6 +274,8 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
             write_table(boxes, ("image_id", *_BOX), rows)
         strangeness = {record.id: reading.strangeness for record, reading in readings}
         write_table(strange, ("image_id", "strangeness"), strangeness.items())
+        write_table(run / UNREADABLE, ("image_id", "error"), failures.items())
+        # Last, since it says that all is done.
         predictions_of(readings, index, split, classifier).write(table)
     predictions = read_predictions(table)
     localized = None
@@ -245,6 +288,12 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
         np.array([strangeness[image_id] for image_id in predictions.ids]),
         localized,
     )
+
+
+def _unreadable(run: Path) -> list[str]:
+    """Why radiographs of the fold left out could not be read."""
+    path = run / UNREADABLE  # of an older kirik, none
+    return [row["error"] for row in _rows(path)] if path.is_file() else []
 
 
 _BOX = ("x", "y", "width", "height", "score")
@@ -294,26 +343,23 @@ def concat(parts: list[Read]) -> Read:
     )
 
 
-def choose(read: Read, temperature: float | None = None) -> Choices:
-    """Temperature, unless it is given, operating points and the findings' threshold, on these
+def choose(read: Read, calibration: Calibration | None = None) -> Choices:
+    """Calibration, unless it is given, operating points and the findings' threshold, on these
     readings."""
     predictions = read.predictions
-    if temperature is None:
-        temperature = fit_temperature(
-            predictions.probabilities, predictions.labels, probabilities=True
-        )
+    if calibration is None:
+        calibration = fit_calibration(predictions.probabilities, predictions.labels)
     points = None
     if predictions.binary:
-        calibrated = _calibrated(predictions, temperature)
+        calibrated = _calibrated(predictions, calibration)
         points = choose_operating_points(calibrated.fractured, calibrated.fracture_probability)
     has_map = read.localized is not None and any(len(boxes) for boxes in read.localized.truth)
     shown_from = choose_shown_from(read.localized) if has_map else None
-    return Choices(temperature, points, shown_from, choose_scope(read.strangeness))
+    return Choices(calibration, points, shown_from, choose_scope(read.strangeness))
 
 
-def _calibrated(predictions: Predictions, temperature: float) -> Predictions:
-    probabilities = apply_temperature(predictions.probabilities, temperature)
-    return replace(predictions, probabilities=probabilities)
+def _calibrated(predictions: Predictions, calibration: Calibration) -> Predictions:
+    return replace(predictions, probabilities=calibration.apply(predictions.probabilities))
 
 
 def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray, int]:
@@ -322,7 +368,7 @@ def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray, int]:
     parts, low, high, shown, refused = [], [], [], [], 0
     for fold in np.unique(read.fold):
         own, chosen = read.select(read.fold == fold), choose(read.select(read.fold != fold))
-        calibrated = _calibrated(own.predictions, chosen.temperature)
+        calibrated = _calibrated(own.predictions, chosen.calibration)
         parts.append(replace(own, predictions=calibrated))
         refused += int(np.sum(own.strangeness > chosen.scope.threshold))
         count = len(own.fold)

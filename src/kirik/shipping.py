@@ -14,6 +14,7 @@ from kirik.dataset.check import select
 from kirik.dataset.index import Index
 from kirik.dataset.split import Split
 from kirik.errors import RadiographError
+from kirik.evaluation.calibration import Calibration
 from kirik.evaluation.metrics import Metrics
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
@@ -30,7 +31,7 @@ class Choices:
     shown_from: the score from which a finding is shown; None without an evidence map.
     """
 
-    temperature: float
+    calibration: Calibration
     points: OperatingPoints | None
     shown_from: float | None
     scope: Scope
@@ -132,7 +133,8 @@ def with_choices(manifest: Manifest, chosen: Choices, summary: dict) -> Manifest
         evidence = evidence.model_copy(update={"threshold": chosen.shown_from})
     return manifest.model_copy(
         update={
-            "temperature": chosen.temperature,
+            "temperature": chosen.calibration.temperature,
+            "bias": chosen.calibration.bias,
             "operating_points": chosen.points,
             "scope": chosen.scope,
             "evidence": evidence,
@@ -149,7 +151,8 @@ def shared_provenance(bundle: Bundle) -> dict:
 
 def summary_of(metrics: Metrics) -> dict:
     """The out-of-fold figures that a model card names, as [value, low, high]."""
-    figures = dict(metrics["fracture"] or metrics["by_class"]) | metrics.get("localization", {})
+    figures = dict(metrics["fracture"] or metrics["by_class"])
+    figures |= (figures.get("three_way") or {}) | metrics.get("localization", {})
     return {
         name: [None if v is None else round(v, 6) for v in figures[name].values()]
         for name in _SUMMED
@@ -159,5 +162,6 @@ def summary_of(metrics: Metrics) -> dict:
 
 _SUMMED = (
     *("auroc", "auprc", "macro_auroc", "sensitivity_at_specificity_90", "ece", "brier"),
+    *("share_uncertain", "error_in_decided", "error_in_fracture", "error_in_no_fracture"),
     *("peak_on_fracture", "map50", "fractures_found", "false_per_normal"),
 )

@@ -9,12 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
 from kirik.bundle import (
+    Bundle,
     Evidence,
     Manifest,
     Scope,
@@ -157,7 +159,8 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
     from kirik.training.runs import find_run
 
     facts = closer.provenance
-    first = load_bundle(find_run(overview.expanduser(), facts["fold"], "--overview"))
+    digest = facts["split_sha256"]
+    first = load_bundle(find_run(overview.expanduser(), facts["fold"], "--overview", digest))
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         own = closer.model_copy(update={"name": f"{closer.name}-closer"[:100], "scope": None})
         second = write_bundle(Path(folder) / "closer", own, files)
@@ -169,6 +172,7 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
             looks=facts["settings"]["looks"],
             looks_from=facts["settings"]["looks_from"],
             close_ups=facts["settings"]["close_ups"],
+            overview_weight=facts["settings"]["overview_weight"],
             operating_points=closer.operating_points,
             provenance=facts,
         )
@@ -268,7 +272,7 @@ def report_on(
     )
     metrics["out_of_scope"] = _refused(readings, classifier)
     provenance = classifier.manifest.provenance
-    seen = _seen(provenance, split, part)
+    seen = _seen(classifier.bundle, split, part)
     facts = {
         "model": classifier.name,
         "network": classifier.manifest.network,
@@ -304,12 +308,16 @@ def _refused(readings, classifier: Classifier) -> int | None:
     return sum(not reading.strangeness <= scope.threshold for _, reading in readings)
 
 
-def _seen(provenance: dict, split: Split, part: str) -> bool | None:
+def _seen(bundle: Bundle, split: Split, part: str) -> bool | None:
     """Whether the model learned or was chosen on radiographs of this part; None if unknown.
 
     What chooses epoch, calibration and thresholds is held out of the part that trains, so both
-    come from the same radiographs.
+    come from the same radiographs. What is made of several networks has seen what any of them has.
     """
+    if bundle.members:
+        each = [_seen(member, split, part) for member in bundle.members]
+        return True if True in each else None if None in each else False
+    provenance = bundle.manifest.provenance
     if provenance.get("split_sha256") != split.digest:
         return None
     fold = provenance.get("fold")
@@ -320,11 +328,21 @@ def _seen(provenance: dict, split: Split, part: str) -> bool | None:
 def read_all(
     classifier: Classifier, records: Sequence[Record], progress
 ) -> tuple[list[tuple[Record, Reading]], dict[str, str]]:
-    """Readings with their records, and by id why others failed, without the files' places."""
+    """Readings with their records, and by id why others failed, without the files' places.
+
+    A file of several frames fails: a record is of one radiograph.
+    """
     readings, failures = [], {}
     results = classifier.read_many([record.path for record in records])
-    for record, result in zip(records, results, strict=True):
-        if isinstance(result, Failure):
+    of_files = groupby(results, key=lambda result: result.path)
+    for record, (_, frames) in zip(records, of_files, strict=True):
+        result, *others = frames
+        if others:
+            failures[record.id] = (
+                f"{record.id}: {1 + len(others)} frames or pages, where one radiograph is "
+                "expected; give each as a file of its own"
+            )
+        elif isinstance(result, Failure):
             failures[record.id] = result.error.replace(str(record.path), record.id)
         else:
             readings.append((record, result))

@@ -10,9 +10,12 @@ from kirik.evaluation.compare import compare
 from kirik.evaluation.compare_page import print_comparison, write_comparison
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.report import write_report
+from kirik.operating_points import CrossFitted, OperatingPoints
 from kirik.workflow import compare_runs
 
 from .conftest import make_predictions, make_types
+
+POINTS = OperatingPoints(0.2, 0.5)
 
 
 def run(name, part, threshold=0.5):
@@ -53,6 +56,21 @@ def test_each_run_keeps_its_own_threshold():
     found = compare([run("a", part, 0.5), run("b", part, 0.2)], bootstrap=0).differences[0]
     assert found.figures["sensitivity"]["value"] > 0
     assert found.figures["auroc"]["value"] == 0
+
+
+@pytest.mark.parametrize(("language", "own"), [("en", "each fold's own"), ("tr", "her katın")])
+def test_figures_at_thresholds_that_differ_by_fold_have_no_difference(language, own):
+    part = make_predictions()
+    points = CrossFitted(np.full(300, 0.2), np.linspace(0.3, 0.7, 300))
+    fitted = measure(part, bootstrap=20, operating_points=POINTS, cross_fitted=points)
+    compared = compare([run("a", part), ("b", part, fitted)], bootstrap=20)
+    assert compared.differences[0].figures.keys() == {
+        *("auroc", "auprc", "brier", "ece"),
+        *("sensitivity_at_specificity_90", "specificity_at_sensitivity_95"),
+    }
+    console = Console(file=io.StringIO(), width=200)
+    print_comparison(compared, console, language)
+    assert own in console.file.getvalue()
 
 
 def test_differing_labels_and_nothing_in_common_are_refused_and_said():

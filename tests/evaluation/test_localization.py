@@ -58,11 +58,20 @@ def test_a_box_of_half_the_overlap_counts_for_froc_and_not_for_map():
     assert said["fractures_found"] == 1
 
 
-def test_what_is_fainter_than_shown_counts_for_curves_alone():
-    said = figures(localized(([BOX], [exact(0.3)])), shown_from=0.5)
+def test_what_a_reading_dismisses_counts_for_curves_alone():
+    said = figures(localized(([BOX], [exact(0.3)])), shown_from=np.inf)
     assert said["map50"] == 1
     assert said["fractures_found"] == 0
     assert said["findings_right"] is None
+
+
+def test_the_strongest_finding_is_shown_however_faint_it_is():
+    other = (60, 60, 20, 20)
+    faint = [exact(0.3), exact(0.2, other)]
+    said = figures(localized(([BOX, other], faint), ([], [exact(0.1)])), shown_from=0.5)
+    assert said["fractures_found"] == 0.5
+    assert said["findings_right"] == 0.5
+    assert said["false_per_normal"] == 1
 
 
 def test_average_precision_is_the_area_under_the_falling_curve():
@@ -87,7 +96,8 @@ def test_findings_are_shown_from_the_score_that_serves_best():
 
 
 def test_intervals_are_over_groups():
-    radiographs = [([BOX], [exact(0.9)] if i % 2 else []) for i in range(40)]
+    found = {0, *range(1, 40, 2)} - {11}
+    radiographs = [([BOX], [exact(0.9)] if i in found else []) for i in range(40)]
     alone = measure_localization(localized(*radiographs), np.zeros(40), replicates=300)
     bound = localized(*radiographs, groups=tuple(f"g{i // 10}" for i in range(40)))
     width = [
@@ -96,7 +106,19 @@ def test_intervals_are_over_groups():
     ]
     assert alone["fractures_found"]["value"] == 0.5
     assert width[0] > 0.2
-    assert width[1] < width[0]  # each group of ten has five found: nothing varies between them
+    assert width[1] < width[0]  # each group of ten has about five found: little varies between them
+
+
+def test_a_share_that_is_whole_or_nothing_has_the_exact_interval_over_groups():
+    found = measure_localization(
+        localized(*[([BOX], [exact(0.9)])] * 6, *[([], [])] * 9), np.full(15, 0.5), replicates=50
+    )
+    for name in ("fractures_found", "found_at_0.1", "findings_right"):
+        assert (found[name]["value"], found[name]["high"]) == (1, 1)
+        assert found[name]["low"] == pytest.approx(0.025 ** (1 / 6))
+    assert found["normal_with_false"]["high"] == pytest.approx(1 - 0.025 ** (1 / 9))
+    for name, value in (("map50", 1), ("false_per_normal", 0)):  # no shares
+        assert found[name] == {"value": value, "low": None, "high": None}
 
 
 def test_without_a_known_fracture_there_is_nothing_to_measure():

@@ -83,6 +83,18 @@ def test_intervals_hold_the_figure_and_repeat_with_the_seed(predictions):
     assert auroc["low"] != other["auroc"]["low"]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_calibration_error_of_calibrated_probabilities_lies_in_its_interval(seed):
+    rng = np.random.default_rng(seed)
+    p = rng.random(300)
+    part = make_predictions()
+    object.__setattr__(part, "labels", (rng.random(300) < p).astype(int))
+    object.__setattr__(part, "probabilities", np.stack([1 - p, p], axis=1))
+    object.__setattr__(part, "groups", part.ids)
+    found = measure(part, bootstrap=200)["fracture"]["ece"]
+    assert 0 <= found["low"] < found["value"] < found["high"]
+
+
 def test_intervals_are_wider_when_copies_share_a_group_than_when_they_pass_for_patients():
     part = make_predictions(n=100, groups=10_000)
     copies = part.select(np.repeat(np.arange(100), 8))
@@ -180,6 +192,8 @@ def test_three_way_counts_and_error_rates(predictions):
     assert found["sensitivity_at_low"]["value"] == pytest.approx(np.mean(p[fractured] >= 0.25))
     assert found["specificity_at_high"]["value"] == pytest.approx(np.mean(p[~fractured] < 0.6))
     assert found["error_in_no_fracture"]["value"] == pytest.approx(fractured[cleared].mean())
+    assert found["error_in_fracture"]["value"] == pytest.approx(1 - fractured[called].mean())
+    assert found["fractures_dismissed"]["value"] == pytest.approx(np.mean(p[fractured] < 0.25))
     wrong = (cleared & fractured) | (called & ~fractured)
     assert found["error_in_decided"]["value"] == pytest.approx(wrong[cleared | called].mean())
 
@@ -304,6 +318,7 @@ def test_a_share_that_is_whole_or_nothing_has_the_exact_interval_over_groups():
         assert figure["low"] == pytest.approx(0.025 ** (1 / groups))
     for figure, groups in (
         (found["peak_on_fracture"], 5),
+        (found["three_way"]["fractures_dismissed"], 5),
         (found["three_way"]["share_uncertain"], 20),
         (found["three_way"]["error_in_fracture"], 5),
         (found["three_way"]["error_in_decided"], 20),

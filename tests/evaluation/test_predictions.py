@@ -30,6 +30,16 @@ def test_writing_and_reading_gives_the_same_predictions_and_figures(tmp_path):
     assert measure(found, bootstrap=20) == measure(part, bootstrap=20)
 
 
+def test_a_table_that_cannot_be_written_whole_is_not_there_at_all(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataSetError, match="cannot be written"):
+        make_predictions().write(tmp_path / "p.csv")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("negative", [None, 0, 2])
 def test_the_negative_class_is_known_from_the_file(tmp_path, negative):
     part = make_types(12, ("a", "normal", "b"), negative)

@@ -1,4 +1,5 @@
 import base64
+import html
 import json
 import re
 import string
@@ -15,7 +16,7 @@ from kirik.evaluation.metrics import measure
 from kirik.evaluation.predictions import read_predictions
 from kirik.evaluation.report import write_report
 from kirik.evaluation.report_texts import REPORT
-from kirik.operating_points import OperatingPoints
+from kirik.operating_points import CrossFitted, OperatingPoints
 
 from .conftest import make_predictions, make_types
 
@@ -77,6 +78,42 @@ def test_the_report_shows_the_figures_that_were_measured(tmp_path):
     turkish = write_report(tmp_path, part, metrics, language="tr").read_text("utf-8")
     assert f"<b>{auroc['value']:.3f}</b>".replace(".", ",") in turkish
     assert f"<b>%{100 * metrics['fracture']['accuracy']['value']:.1f}".replace(".", ",") in turkish
+
+
+@pytest.mark.parametrize(
+    ("language", "own", "one"),
+    [("en", "at each fold's own threshold", "at threshold"), ("tr", "her katın kendi", "eşik 0")],
+)
+def test_cross_fitted_figures_claim_no_single_threshold(tmp_path, language, own, one):
+    part = make_predictions()
+    points = CrossFitted(np.full(300, 0.2), np.linspace(0.3, 0.7, 300))
+    metrics = measure(part, bootstrap=30, operating_points=POINTS, cross_fitted=points)
+    page = write_report(tmp_path, part, metrics, language=language).read_text("utf-8")
+    page = html.unescape(page)
+    assert page.count(own) >= 4
+    assert REPORT[language]["confusion_own"] in page
+    assert one not in page
+    assert REPORT[language]["three_way_points_own"].split("{")[0] in page
+    alone = write_report(tmp_path, part, measure(part, bootstrap=30), language=language)
+    assert own not in html.unescape(alone.read_text("utf-8"))
+
+
+def test_the_three_way_part_tells_what_is_wrong_dismissed_and_refused(tmp_path):
+    part = make_predictions()
+    metrics = measure(part, bootstrap=30, operating_points=POINTS)
+    refused = REPORT["en"]["refused"]
+    assert refused not in write_report(tmp_path, part, metrics).read_text("utf-8")
+    page = write_report(tmp_path, part, metrics | {"out_of_scope": 3}).read_text("utf-8")
+    p, fractured = part.fracture_probability, part.fractured
+    called, cleared = p >= POINTS.high, p < POINTS.low
+    for name, rows, among in (
+        ("Wrong among “fracture”", called & ~fractured, called),
+        ("Fractures called “no fracture”", cleared & fractured, fractured),
+    ):
+        share = f"{100 * np.sum(rows) / np.sum(among):.1f}%"
+        counted = f"{np.sum(rows)} / {np.sum(among)}"
+        assert re.search(rf"{name}</td>.*>{counted}</td>\s*<td[^>]*>{share}<", page)
+    assert re.search(rf"{refused}</td>.*>3 / 300</td>\s*<td[^>]*>1.0%<", page)
 
 
 def test_metrics_and_predictions_beside_the_report_hold_the_same(tmp_path):

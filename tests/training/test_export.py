@@ -1,9 +1,11 @@
 """Export: ONNX says what torch says, or nothing is exported."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from kirik.errors import TrainingError
 from kirik.training import halve
@@ -54,6 +56,28 @@ def test_weights_in_half_precision_say_nearly_the_same_in_little_more_than_half(
     for whole, half in zip(wanted, found, strict=True):
         np.testing.assert_allclose(half, whole, rtol=0.02, atol=0.02)
     assert any((whole != half).any() for whole, half in zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize(("scale", "kept"), [(1e-2, False), (1e-6, True), (1e6, True)])
+def test_a_tensor_that_half_precision_would_spoil_is_kept_whole(scale, kept):
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0, scale, (4096, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["radiograph"], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["x"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("radiograph", TensorProto.UINT8, ["n", 1, 64, 64])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    blank = np.zeros((2, 1, 64, 64), np.uint8)
+    halved = onnx.load_from_string(halve.halve_weights(model.SerializeToString(), blank))
+    [stored] = halved.graph.initializer
+    assert (stored.data_type == TensorProto.FLOAT) is kept
 
 
 def test_half_precision_that_moves_a_probability_is_refused(exported, monkeypatch):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from kirik.cli.options import DEFAULTS, Count, Language, Probability, Settings
+from kirik.cli.options import DEFAULTS, Count, Language, Probability, Seed, Settings
 from kirik.errors import SettingsError
 from kirik.training.settings import PLACES, TrainingSettings
 
@@ -176,7 +176,7 @@ def evaluate(
     out: Path,
     threshold: Probability | None = None,
     bootstrap: Count = 2000,
-    seed: int = 0,
+    seed: Seed = 0,
     language: Language = "en",
 ) -> int:
     """Measure a bundle or a run on one part of a split: report.html, metrics.json, predictions.csv.
@@ -231,7 +231,7 @@ def compare(
     *,
     html: Path | None = None,
     bootstrap: Count = 2000,
-    seed: int = 0,
+    seed: Seed = 0,
     language: Language = "en",
 ) -> int:
     """Put runs side by side, with paired differences on the radiographs that they have in common.
@@ -319,7 +319,7 @@ def study(
     ablation: Annotated[list[str], Parameter(negative="")] = [],  # noqa: B006
     out: Path | None = None,
     bootstrap: Count = 2000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Put cross-validated models side by side in one Markdown file.
 

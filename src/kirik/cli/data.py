@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from kirik.cli.options import Count, Language
+from kirik.cli.options import Count, Language, Seed
 from kirik.training.settings import Policy
 
 Quality = Annotated[int, Parameter(validator=Number(gte=1, lte=100))]
@@ -53,7 +53,7 @@ def audit(
 
 @app.command
 def split(
-    directory: Path, *, out: Path, folds: int = 4, test_share: float = 0.2, seed: int = 0
+    directory: Path, *, out: Path, folds: int = 4, test_share: float = 0.2, seed: Seed = 0
 ) -> int:
     """Split a data set so that no exam, patient or duplicate is on two sides.
 
@@ -132,7 +132,7 @@ def phantoms(
     directory: Path,
     *,
     count: int = 300,
-    seed: int = 0,
+    seed: Seed = 0,
     size: int = 450,
     form: Literal["fracatlas", "folders"] = "fracatlas",
     image_format: Literal["jpeg", "png", "dicom", "mixed"] = "jpeg",
@@ -209,7 +209,7 @@ def augment_preview(
     out: Path,
     policy: Policy = "radiograph",
     count: Count = 6,
-    seed: int = 0,
+    seed: Seed = 0,
     language: Language = "en",
 ) -> int:
     """Draw radiographs beside their AutoAugment copies, as training would see them.

@@ -238,10 +238,12 @@ def box_corners(box: tuple[float, float, float, float]) -> np.ndarray:
     return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
 
 
-def data_hash(cache: Cache, rows: Sequence[int], labels: Sequence[str]) -> str:
-    """One SHA-256 for these rows of a cache: ids, labels, the files' bytes, what is outlined."""
+def data_hash(cache: Cache, records: Sequence[Record], classes: Sequence[str]) -> str:
+    """One SHA-256 for these records, at whatever size they are cached: ids, names of their classes,
+    the files' bytes, boxes and outlines. cache: holds them all."""
+    hashes = dict(zip(cache.ids, cache.hashes, strict=True))
     lines = []
-    for row, label in zip(rows, labels, strict=True):
-        outlined = hashlib.sha256(cache.masks[row]).hexdigest()
-        lines.append(f"{cache.ids[row]} {label} {cache.hashes[row]} {outlined}")
+    for record in records:
+        marked = json.dumps((record.boxes, record.polygons))
+        lines.append(f"{record.id} {classes[record.label]} {hashes[record.id]} {marked}")
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

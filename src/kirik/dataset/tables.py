@@ -82,12 +82,14 @@ def write_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[str]],
     error: type[KirikError] = DataSetError,
+    *,
+    line_end: str = "\n",
 ) -> None:
     """Write a CSV whole or not at all: beside its place first, then moved there. Raises `error`."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file, lineterminator="\n")
+            lines = csv.writer(file, lineterminator=line_end)
             lines.writerow(columns)
             lines.writerows(rows)
             file.flush()

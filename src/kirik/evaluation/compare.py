@@ -39,6 +39,7 @@ CLASS_FIGURES = (
     "log_loss",
     "ece",
 )
+AT_THRESHOLD = frozenset({"sensitivity", "specificity", "accuracy", "balanced_accuracy", "f1"})
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
 Refusal = Literal["other_data", "none_common", "labels_differ"]
 
@@ -81,9 +82,10 @@ def compare(runs: Sequence[Run], *, bootstrap: int = 2000, seed: int = 0) -> Com
     """Compare runs, the first being the reference of all differences.
 
     runs: (name, predictions, metrics of `measure`, with the `facts` of a report where it has them).
-    Each keeps its own threshold. Where two runs were measured on data sets of different names, have
-    no radiograph in common, or give a common one different labels, their difference is refused, not
-    computed on the rest: they were measured against different truths.
+    Each keeps its own threshold; where one has its own for each fold, which predictions do not
+    tell, what depends on it has no difference. Where two runs were measured on data sets of
+    different names, have no radiograph in common, or give a common one different labels, their
+    difference is refused, not computed on the rest: they were measured against different truths.
     Raises DataSetError for fewer than two runs, a name used twice, or runs that answer different
     questions.
     """
@@ -127,6 +129,10 @@ def _difference(
         return Difference(
             found.name, found.reference, found.common, disagreeing, refused="labels_differ"
         )
+    if fracture and any(
+        metrics["fracture"].get("cross_fitted") for _, _, metrics in (reference, run)
+    ):
+        measures = tuple(name for name in measures if name not in AT_THRESHOLD)
     first, second = (
         FractureQuestion(part, metrics["fracture"]["threshold"])
         if fracture

@@ -32,6 +32,7 @@ TEXTS = {
         "radiographs": "Radiographs",
         "fractured": "Fractured",
         "threshold": "Threshold",
+        "own_thresholds": "each fold's own",
         "differences": "Differences to {reference}, on common radiographs",
         "differences_note": "Paired: both runs on the same radiographs, the same groups drawn for"
         " both. An interval without 0 is marked: ▲ better, ▼ worse than {reference}. Shares"
@@ -57,6 +58,7 @@ TEXTS = {
         "radiographs": "Radyografi",
         "fractured": "Kırıklı",
         "threshold": "Eşik",
+        "own_thresholds": "her katın kendi eşiği",
         "differences": "Ortak radyografilerde farklar ({reference} çalıştırmasına göre)",
         "differences_note": "Eşlenmiş: iki çalıştırma aynı radyografilerde, ikisi için de aynı"
         " gruplar örneklenerek. 0’ı içermeyen aralıklar işaretlidir: {reference} çalıştırmasından ▲"
@@ -129,7 +131,12 @@ def _facts(comparison: Comparison, language: str) -> list[tuple[str, list[dict]]
     rows = [(text["radiographs"], [whole(m["n"], language) for m in all_metrics])]
     if comparison.fracture:
         rows.append((text["fractured"], [percent(m["prevalence"], language) for m in all_metrics]))
-        thresholds = [number(m["fracture"]["threshold"], language, 2) for m in all_metrics]
+        thresholds = [
+            text["own_thresholds"]
+            if m["fracture"].get("cross_fitted")
+            else number(m["fracture"]["threshold"], language, 2)
+            for m in all_metrics
+        ]
         rows.append((text["threshold"], thresholds))
     return [(head, [{"value": cell, "interval": ""} for cell in cells]) for head, cells in rows]
 

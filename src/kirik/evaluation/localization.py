@@ -54,17 +54,24 @@ def measure_localization(
 ) -> dict[str, Estimate]:
     """Figures with their 95 % intervals over groups; see the module for what they mean.
 
-    shown_from: float [n], the score from which a finding of that radiograph is shown.
+    shown_from: float [n], the score from which a finding of that radiograph is shown, as its
+        strongest one is in any case; infinite where none is, as the reading dismisses it.
 
     map50; found_at_F for F false findings per radiograph (shares of fractures); at the shown
     findings: fractures_found (share), findings_right (share), false_per_normal (mean number on a
-    radiograph without a fracture), normal_with_false (share of these with any).
+    radiograph without a fracture), normal_with_false (share of these with any). An interval of no
+    width is replaced as in `bootstrap`.
     Raises DataSetError if no fracture's place is known.
     """
     rows = np.flatnonzero(localized.known)
     measured = _Measured(localized.select(rows), np.asarray(shown_from, float)[rows])
     drawn = bootstrap(
-        measured.values, measured.fractured, measured.groups, replicates=replicates, seed=seed
+        measured.values,
+        measured.fractured,
+        measured.groups,
+        replicates=replicates,
+        seed=seed,
+        counted=measured.counted(),
     )
     return drawn.estimates
 
@@ -100,7 +107,11 @@ class _Measured:
         self.score, self._owner = found[order, 4], owner[order]
         self._overlap = np.concatenate([np.zeros(0, bool), *overlaps])[order]
         self.hit = np.concatenate([np.zeros(0, bool), *inside])[order]
-        self._shown = self.score >= shown_from[self._owner]
+        # A reading gives its strongest finding, if no other, unless it says that there is none.
+        first = np.zeros(len(order), bool)
+        first[np.unique(self._owner, return_index=True)[1]] = True
+        from_there = shown_from[self._owner]
+        self._shown = (self.score >= from_there) | (first & np.isfinite(from_there))
 
     def values(self, weights: np.ndarray) -> dict[object, np.ndarray]:
         """Measures [replicates] of weights [replicates, radiographs]."""
@@ -118,6 +129,17 @@ class _Measured:
             "findings_right": ratio((shown * self.hit).sum(axis=1), shown.sum(axis=1)),
             "false_per_normal": ratio((false * normal[self._owner]).sum(axis=1), normals),
             "normal_with_false": ratio((weights * (on_normal > 0)) @ normal, normals),
+        }
+
+    def counted(self) -> dict[object, np.ndarray]:
+        """Each measure that is a proportion → bool [n], the radiographs in its denominator."""
+        with_findings = np.zeros(len(self.fractures), bool)
+        with_findings[self._owner[self._shown]] = True
+        return {
+            "fractures_found": self.fractured,
+            **{f"found_at_{rate:g}": self.fractured for rate in FALSE_PER_RADIOGRAPH},
+            "findings_right": with_findings,
+            "normal_with_false": ~self.fractured,
         }
 
     def _average_precision(self, each: np.ndarray, fractures: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from kirik.errors import DataSetError, SettingsError
 from kirik.evaluation.bootstrap import LEVEL, Bootstrapped, bootstrap
 from kirik.evaluation.predictions import Predictions
-from kirik.evaluation.questions import ClassQuestion, FractureQuestion
+from kirik.evaluation.questions import BIASED, ClassQuestion, FractureQuestion
 from kirik.evaluation.subgroups import subgroup_tables
 from kirik.evaluation.wording import interval_text, measure_name, value_text
 from kirik.operating_points import CrossFitted, OperatingPoints
@@ -23,6 +23,7 @@ THREE_WAY = [
     "error_in_decided",
     "error_in_fracture",
     "error_in_no_fracture",
+    "fractures_dismissed",
 ]
 
 
@@ -53,8 +54,8 @@ def measure(
     fracture: auroc, auprc (average precision), sensitivity_at_specificity_90,
     specificity_at_sensitivity_90, specificity_at_sensitivity_95 (their thresholds are taken on
     these same radiographs), accuracy, balanced_accuracy, sensitivity, specificity, ppv, npv, f1,
-    mcc, brier, ece (15 bins of equal mass), log_loss (natural), peak_on_fracture where known,
-    `threshold`, `cross_fitted` (bool), `three_way`.
+    mcc, brier, ece (15 bins of equal mass; its interval is freed of its replicates' bias), log_loss
+    (natural), peak_on_fracture where known, `threshold`, `cross_fitted` (bool), `three_way`.
     Raises DataSetError without a radiograph, SettingsError for a threshold outside 0…1.
     """
     if not predictions.ids:
@@ -173,6 +174,7 @@ def _drawn(question, predictions: Predictions, replicates: int, seed: int) -> Bo
         replicates=replicates,
         seed=seed,
         counted=question.counted(),
+        biased=BIASED,
     )
 
 

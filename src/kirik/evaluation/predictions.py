@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kirik.dataset.index import negative_class
+from kirik.dataset.tables import write_table
 from kirik.errors import DataSetError
 
 NOT_SUBGROUPS = frozenset({"image_id", "group", "label", "negative_class", "peak_on_fracture"})
@@ -91,22 +92,23 @@ class Predictions:
     def write(self, path: Path) -> None:
         """Write as CSV: id, group, label, negative class, p_CLASS for each class, subgroups, peak.
 
-        Every digit is kept, so that the file gives the same figures again.
+        Every digit is kept, so that the file gives the same figures again. It is there whole or not
+        at all. Raises DataSetError if it cannot be written.
         """
         peaks = self.peaks_on_fracture
         head = ["image_id", "group", "label", "negative_class"]
         head += [f"p_{name}" for name in self.classes] + list(self.subgroups)
         negative = "" if self.negative is None else self.classes[self.negative]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(head + ([] if peaks is None else ["peak_on_fracture"]))
-            for i, image_id in enumerate(self.ids):
-                row = [image_id, self.groups[i], self.classes[self.labels[i]], negative]
-                row += [repr(p) for p in self.probabilities[i].tolist()]
-                row += [column[i] for column in self.subgroups.values()]
-                if peaks is not None:
-                    row.append("" if np.isnan(peaks[i]) else f"{peaks[i]:.0f}")
-                table.writerow(row)
+        rows = []
+        for i, image_id in enumerate(self.ids):
+            row = [image_id, self.groups[i], self.classes[self.labels[i]], negative]
+            row += [repr(p) for p in self.probabilities[i].tolist()]
+            row += [column[i] for column in self.subgroups.values()]
+            if peaks is not None:
+                row.append("" if np.isnan(peaks[i]) else f"{peaks[i]:.0f}")
+            rows.append(row)
+        head += [] if peaks is None else ["peak_on_fracture"]
+        write_table(path, head, rows, line_end="\r\n")
 
 
 def read_predictions(path: Path) -> Predictions:

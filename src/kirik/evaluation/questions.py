@@ -13,6 +13,9 @@ from kirik.evaluation.predictions import Predictions
 from kirik.evaluation.ranking import Ranking, ratio
 from kirik.operating_points import CrossFitted, OperatingPoints
 
+BIASED = frozenset({"ece"})
+"""Measures that chance alone makes larger, also where probabilities mean what they say."""
+
 
 class FractureQuestion:
     """Fractured or not, by the probability of a fracture at one threshold, and three-way.
@@ -72,6 +75,7 @@ class FractureQuestion:
             "error_in_decided": ~decided["uncertain"],
             "error_in_fracture": decided["fracture"],
             "error_in_no_fracture": decided["no_fracture"],
+            "fractures_dismissed": self.labels,
         }
 
     def confusion(self, weights: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -139,6 +143,7 @@ class FractureQuestion:
             "error_in_decided": ratio(fracture[1] + cleared[0], decided),
             "error_in_fracture": ratio(fracture[1], fracture.sum(axis=0)),
             "error_in_no_fracture": ratio(cleared[0], cleared.sum(axis=0)),
+            "fractures_dismissed": ratio(cleared[0], fractured),
         }
 
     def three_way(self, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -77,6 +77,7 @@ class _Page:
         self.language, self.text = language, REPORT[language]
         self.fracture: Metrics | None = metrics["fracture"]
         self.both = len(np.unique(predictions.fractured)) == 2 if predictions.binary else False
+        self.cross_fitted = bool(self.fracture and self.fracture["cross_fitted"])
         three_way = self.fracture and self.fracture["three_way"]
         self.points = OperatingPoints.from_dict(three_way["points"]) if three_way else None
 
@@ -142,7 +143,9 @@ class _Page:
         if self.fracture is None:
             by_class = self.metrics["by_class"]
             return [self._figure(name, by_class[name]) | {"at": ""} for name in CLASS_TILES]
-        at = self.text["at_threshold"].format(threshold=self._threshold())
+        at = self.text["at_own_threshold"]
+        if not self.cross_fitted:
+            at = self.text["at_threshold"].format(threshold=self._threshold())
         return [
             self._figure(name, self.fracture[name]) | {"at": at if name in AT_THRESHOLD else ""}
             for name in TILES
@@ -212,6 +215,8 @@ class _Page:
         figure = plots.confusion_figure(self.metrics["confusion"], self.language)
         if self.metrics["by_class"] is not None:
             return figure, self.text["confusion_classes"]
+        if self.cross_fitted:
+            return figure, self.text["confusion_own"]
         return figure, self.text["confusion"].format(threshold=self._threshold())
 
     def _probabilities(self) -> list[tuple]:
@@ -228,10 +233,10 @@ class _Page:
         else:
             said, fractured = part.fracture_probability, part.fractured
             scores = {"not_fractured": said[~fractured], "fractured": said[fractured]}
-            threshold = self.fracture["threshold"]
-            histogram = plots.histogram_figure(
-                scores, language, threshold=threshold, points=self.points
-            )
+            lines = {"threshold": self.fracture["threshold"], "points": self.points}
+            if self.cross_fitted:  # no line holds for all folds
+                lines = {}
+            histogram = plots.histogram_figure(scores, language, **lines)
             bins, caption = CalibrationBins(fractured, said), text["reliability"]
         reliability = plots.reliability_figure(bins.reliability(), language)
         return [(reliability, caption), (histogram, text["histogram"])]
@@ -245,7 +250,7 @@ class _Page:
         fractured = sum(cell["fractured"] for cell in counts.values())
         missed = counts["no_fracture"]["fractured"]
         elsewhere = self.facts.get("selected_on_this_part") is False
-        where = "" if elsewhere else "_plain"
+        where = "_own" if self.cross_fitted else "" if elsewhere else "_plain"
         ends = {end: number(getattr(self.points, end), language, 3) for end in ("low", "high")}
         return {
             "points": text[f"three_way_points{where}"].format(**ends),
@@ -254,11 +259,35 @@ class _Page:
             ),
             "rows": [self._decision(name, counts[name], figures) for name in DECISIONS],
             "figures": [
-                self._figure(name, figures[name])
+                self._figure(name, figures[name]) | {"of": self._of(name, counts)}
                 for name in figures
                 if name not in ("points", "counts") and not name.startswith("share_")
-            ],
+            ]
+            + self._refused(),
         }
+
+    def _of(self, name: str, counts: dict[str, dict[str, int]]) -> str:
+        """What a share of the three-way decision counts, as "12 / 226"; empty for the others."""
+        called, cleared = counts["fracture"], counts["no_fracture"]
+        parts = {
+            "error_in_fracture": (called["not_fractured"], sum(called.values())),
+            "error_in_no_fracture": (cleared["fractured"], sum(cleared.values())),
+            "fractures_dismissed": (
+                cleared["fractured"],
+                sum(cell["fractured"] for cell in counts.values()),
+            ),
+        }
+        return " / ".join(whole(part, self.language) for part in parts.get(name, ()))
+
+    def _refused(self) -> list[dict[str, str]]:
+        """How many radiographs the scope gate refuses, where there is one."""
+        refused = self.metrics.get("out_of_scope")
+        if refused is None:
+            return []
+        n = self.metrics["n"]
+        share = percent(refused / n, self.language)
+        of = f"{whole(refused, self.language)} / {whole(n, self.language)}"
+        return [{"name": self.text["refused"], "value": share, "interval": "", "of": of}]
 
     def _decision(self, name: str, cell: dict[str, int], figures: dict) -> dict:
         return {

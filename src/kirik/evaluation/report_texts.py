@@ -29,6 +29,7 @@ REPORT = {
         "device": "A research tool, not a medical device: it must not be used alone to rule a"
         " fracture in or out.",
         "at_threshold": "at threshold {threshold}",
+        "at_own_threshold": "at each fold's own threshold",
         "all_figures": "All figures",
         "figure": "Figure",
         "value": "Value",
@@ -39,6 +40,8 @@ REPORT = {
         "pr": "Precision-recall curve",
         "confusion": "Confusion matrix at threshold {threshold}: radiographs, and percent of each"
         " label",
+        "confusion_own": "Confusion matrix at each fold's own threshold: radiographs, and percent"
+        " of each label",
         "confusion_classes": "Confusion matrix, class of the highest probability: radiographs,"
         " and percent of each label",
         "reliability": "Reliability: bins of equal mass, larger points hold more radiographs."
@@ -50,9 +53,13 @@ REPORT = {
         " person must decide. The points were chosen on other, validation radiographs.",
         "three_way_points_plain": "Below {low}: no fracture. At or above {high}: fracture."
         " Between, a person must decide.",
+        "three_way_points_own": "The points of each fold were chosen on the other folds. The"
+        " model's own, chosen on all of them: below {low} no fracture, at or above {high} fracture;"
+        " between, a person must decide.",
         "three_way_sentence": "Of 100 radiographs like these, {fracture} would be called"
         " “fracture”, {no_fracture} “no fracture”, and {uncertain} left to a person. Of the"
         " {fractured} fractured radiographs, {missed} would be dismissed.",
+        "refused": "Refused by the scope gate, but measured here",
         "decision": "Decision",
         "radiographs": "Radiographs",
         "share": "Share",
@@ -157,6 +164,7 @@ REPORT = {
         "device": "Araştırma aracıdır, tıbbi cihaz değildir: kırık tanısı koymak ya da kırığı"
         " dışlamak için tek başına kullanılmamalıdır.",
         "at_threshold": "eşik {threshold}",
+        "at_own_threshold": "her katın kendi eşiğinde",
         "all_figures": "Bütün değerler",
         "figure": "Ölçüt",
         "value": "Değer",
@@ -167,6 +175,8 @@ REPORT = {
         "pr": "Kesinlik-duyarlılık eğrisi",
         "confusion": "{threshold} eşiğinde karışıklık matrisi: radyografi sayısı ve etiketin"
         " yüzdesi",
+        "confusion_own": "Her katın kendi eşiğinde karışıklık matrisi: radyografi sayısı ve"
+        " etiketin yüzdesi",
         "confusion_classes": "En yüksek olasılıklı sınıfa göre karışıklık matrisi: radyografi"
         " sayısı ve etiketin yüzdesi",
         "reliability": "Güvenilirlik: eşit sayılı dilimler, büyük noktalarda daha çok radyografi"
@@ -178,9 +188,13 @@ REPORT = {
         " insan vermelidir. Noktalar başka radyografilerde, doğrulama bölümünde seçilmiştir.",
         "three_way_points_plain": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada"
         " kararı bir insan vermelidir.",
+        "three_way_points_own": "Her katın noktaları öteki katlarda seçilmiştir. Modelin bütün"
+        " katlarda seçilen kendi noktaları: {low} altında kırık yok, {high} ve üstünde kırık;"
+        " arada kararı bir insan vermelidir.",
         "three_way_sentence": "Bunlara benzeyen 100 radyografinin {fracture} tanesine “kırık”,"
         " {no_fracture} tanesine “kırık yok” denir, {uncertain} tanesi bir insana bırakılır."
         " {fractured} kırıklı radyografiden {missed} tanesi gözden kaçar.",
+        "refused": "Kapsam dışı diye reddedilecek, burada yine de ölçülen",
         "decision": "Karar",
         "radiographs": "Radyografi",
         "share": "Pay",

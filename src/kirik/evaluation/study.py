@@ -3,10 +3,12 @@
 FOLDER/NAME/predictions.csv, metrics.json, settings.toml   what `kirik crossval` left of each model
 FOLDER/ablations/TOPIC/NAME/…                              what `kirik train` left of single runs
 FOLDER/gate.json                                           what `scripts/gate.py measure` left
+FOLDER/notes.md                                            what people write beside the figures
 """
 
 import json
 import shutil
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.questions import FractureQuestion
 
 FILES, SETTINGS = ("predictions.csv", "metrics.json"), "settings.toml"
-ABLATIONS, GATE = "ablations", "gate.json"
+ABLATIONS, GATE, NOTES = "ablations", "gate.json", "notes.md"
 LEAST = 5
 """Radiographs of either kind without which a subgroup has no figure."""
 
@@ -36,9 +38,11 @@ WHETHER = {
 }
 THREE_WAY = {
     "share_uncertain": "uncertain",
-    "sensitivity_at_low": "fractures not dismissed",
+    "error_in_decided": "wrong among the decided",
+    "error_in_fracture": "wrong among those called fracture",
+    "fractures_dismissed": "fractures called no fracture",
     "specificity_at_high": "others not called fracture",
-    "error_in_decided": "error among the decided",
+    "out_of_scope": "refused by the scope gate",
 }
 WHERE = {
     "peak_on_fracture": "peak on a fracture",
@@ -125,30 +129,39 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         "",
         f"Each model was trained once for each fold of `{splits.pop()}` without it, and read that "
         f"fold: {counts['n']} radiographs of {counts['groups']} groups, "
-        f"{round(counts['prevalence'] * counts['n'])} fractured. What is chosen (temperature, "
+        f"{round(counts['prevalence'] * counts['n'])} fractured. What is chosen (calibration, "
         "operating points, the findings' threshold) is chosen for each fold on the others. In "
         "brackets the 95 % interval, by bootstrap over groups.",
+        "",
+        *(f"- {one.name}: {_defined(one, folder)}." for one in studied),
         "",
         "## Whether",
         "",
         *_table(studied, WHETHER, lambda one: one.metrics["fracture"]),
         "",
-        "Three-way decision, for a sensitivity of 0.95 below which nothing is dismissed and a "
-        "specificity of 0.95 above which a fracture is called:",
+        "At a specificity or a sensitivity, the threshold is read off the same radiographs: such a "
+        "figure compares models, and promises nothing for others.",
         "",
-        *_table(studied, THREE_WAY, lambda one: one.metrics["fracture"]["three_way"] or {}),
+        "Three-way decision: no fracture below the point that keeps a sensitivity of 0.95, so that "
+        "about 5 % of fractures are dismissed; fracture from the point on that keeps a specificity "
+        "of 0.95; uncertain between. What the scope gate would refuse is measured all the same.",
+        "",
+        *_table(studied, THREE_WAY, _three_way),
         "",
         "## Where",
         "",
         "A finding counts as right for mAP50 where its box overlaps a fracture's by an "
-        "intersection over union of 0.5, otherwise where its centre lies in the fracture's box.",
+        "intersection over union of 0.5, otherwise where its centre lies in the fracture's box. As "
+        "shown: what a reading gives, which is at least its strongest finding unless it says that "
+        "there is no fracture.",
         "",
         *_table(studied, WHERE, _where),
         "",
         *_differences(studied, replicates, seed),
         "## For whom",
         "",
-        "AUROC, and in brackets its interval; – where fewer than five radiographs are of a kind.",
+        "AUROC, and in brackets its interval, which an AUROC of 1 has not; – where fewer than five "
+        "radiographs are of a kind. A radiograph may show several regions, and counts in each.",
         "",
         *_subgroups(studied, replicates, seed),
         "",
@@ -158,6 +171,7 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         "",
         *_gate(folder / GATE),
         *_ablations(folder / ABLATIONS, replicates, seed),
+        *_notes(folder / NOTES),
         "## Commands",
         "",
         "FOLDER holds the starting weights (`--weights hub` takes timm's). One that builds on "
@@ -167,6 +181,11 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _notes(path: Path) -> list[str]:
+    """What people wrote beside the figures."""
+    return [*path.read_text(encoding="utf-8").splitlines(), ""] if path.is_file() else []
 
 
 def _command(one: Studied, folder: Path) -> str:
@@ -181,6 +200,27 @@ def _command(one: Studied, folder: Path) -> str:
     built = f"--overview runs/{overview} " if overview else ""
     settings = folder / one.name / SETTINGS
     return f"kirik crossval FracAtlas {where} --weights {weights} {built}--settings {settings}"
+
+
+def _defined(one: Studied, folder: Path) -> str:
+    """What a model is, as far as its facts and settings tell."""
+    said, file = one.facts, folder / one.name / SETTINGS
+    if said.get("averages"):
+        return f"the average of {' and '.join(said['averages'])}"
+    settings = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    network, size = said.get("network"), settings.get("size")
+    seen = f"{size} × {size} pixels" if size else "pixels of its own size"
+    words = f"{network} on {seen}"
+    if said.get("overview"):
+        words = (
+            f"{said['overview']} on the whole radiograph, and {network} on patches of it of {seen} "
+            "where that sees most evidence"
+        )
+        if settings.get("close_ups"):
+            words += ", and on its findings close up"
+    if "epochs" in settings:
+        words += f", trained for {settings['epochs']} epochs"
+    return words + (f" from the weights of {said['start']}" if said.get("start") else "")
 
 
 def _load(folder: Path) -> list[Studied]:
@@ -206,16 +246,41 @@ def _table(studied: Sequence[Studied], columns: dict[str, str], figures) -> list
     return lines
 
 
+def _three_way(one: Studied) -> dict[str, Estimate | str]:
+    """The three-way decision's figures, with what the shares count that matter most."""
+    found = one.metrics["fracture"]["three_way"]
+    if not found:
+        return {}
+    called, cleared = (found["counts"][name] for name in ("fracture", "no_fracture"))
+    fractured = sum(cell["fractured"] for cell in found["counts"].values())
+    refused = one.metrics.get("out_of_scope")
+    counted = {
+        "error_in_fracture": (called["not_fractured"], sum(called.values())),
+        "fractures_dismissed": (cleared["fractured"], fractured),
+    }
+    said = {
+        name: f"{_figure(found.get(name))}, {part} of {total}"
+        for name, (part, total) in counted.items()
+    }
+    if refused is not None:
+        said["out_of_scope"] = f"{refused} of {one.metrics['n']}"
+    return found | said
+
+
 def _where(one: Studied) -> Metrics:
     return one.metrics["fracture"] | one.metrics.get("localization", {})
 
 
-def _figure(figure: Estimate | None) -> str:
+def _figure(figure: Estimate | str | None, dash: str = "–") -> str:
+    """A figure and its interval, or what is said of it already. dash: between the interval's ends;
+    " to " where they may be negative."""
+    if isinstance(figure, str):
+        return figure
     if not figure or figure["value"] is None:
         return "–"
     if figure["low"] is None:
         return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
+    return f"{figure['value']:.3f} ({figure['low']:.3f}{dash}{figure['high']:.3f})"
 
 
 def _differences(studied: Sequence[Studied], replicates: int, seed: int) -> list[str]:
@@ -227,7 +292,8 @@ def _differences(studied: Sequence[Studied], replicates: int, seed: int) -> list
     lines = ["## Differences", "", f"Each model minus {studied[0].name}, on the same radiographs:"]
     lines += ["", _row(["model", *names.values()]), _row(["---"] * (len(names) + 1))]
     for other in compared.differences:
-        lines.append(_row([other.name, *(_figure(other.figures.get(name)) for name in names)]))
+        figures = [_figure(other.figures.get(name), " to ") for name in names]
+        lines.append(_row([other.name, *figures]))
     return [*lines, ""]
 
 
@@ -279,6 +345,7 @@ def _auroc(part: Predictions, replicates: int, seed: int) -> str:
         part.groups,
         replicates=replicates,
         seed=seed,
+        counted={},
     )
     return _figure(drawn.estimates["auroc"])
 
@@ -330,10 +397,11 @@ def _ablations(folder: Path, replicates: int, seed: int) -> list[str]:
 
 def _rows(topic: Path, replicates: int, seed: int) -> list[str]:
     runs = _load(topic)
-    compared = compare(
-        [(one.name, one.predictions, one.metrics) for one in runs], bootstrap=replicates, seed=seed
-    )
-    differences = {one.name: one.figures.get("auroc") for one in compared.differences}
+    differences = {}
+    if len(runs) > 1:  # the first row of a topic differs from none
+        given = [(one.name, one.predictions, one.metrics) for one in runs]
+        compared = compare(given, bootstrap=replicates, seed=seed)
+        differences = {one.name: one.figures.get("auroc") for one in compared.differences}
     columns = ["AUROC", "AUPRC", "sensitivity at specificity 0.90", "peak on a fracture"]
     lines = [
         _row(["", "measured on", *columns, "difference of AUROC"]),
@@ -344,7 +412,7 @@ def _rows(topic: Path, replicates: int, seed: int) -> list[str]:
         names = ("auroc", "auprc", "sensitivity_at_specificity_90", "peak_on_fracture")
         measured = f"{one.facts.get('part')} of {one.facts.get('split')} ({one.metrics['n']})"
         cells = [_figure(found.get(name)) for name in names]
-        difference = _figure(differences.get(one.name))
+        difference = _figure(differences.get(one.name), " to ")
         lines.append(_row([_title(one.name), measured, *cells, difference]))
     return lines
 

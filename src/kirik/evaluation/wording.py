@@ -34,6 +34,7 @@ MEASURES = {
         "error_in_decided": "Wrong among the decided",
         "error_in_fracture": "Wrong among “fracture”",
         "error_in_no_fracture": "Missed among “no fracture”",
+        "fractures_dismissed": "Fractures called “no fracture”",
     },
     "tr": {
         "auroc": "AUROC",
@@ -64,6 +65,7 @@ MEASURES = {
         "error_in_decided": "Karar verilenlerde yanlış",
         "error_in_fracture": "“Kırık” denenlerde yanlış",
         "error_in_no_fracture": "“Kırık yok” denenlerde kaçan kırık",
+        "fractures_dismissed": "“Kırık yok” denen kırıklar",
     },
 }
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kirik.bundle import WIDE, load_bundle
+from kirik.bundle import WIDE, Bundle, load_bundle
 from kirik.dataset.cache import Cache, Progress, data_hash, open_cache
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split, write_split
@@ -115,8 +115,8 @@ def train_network(
     # Before anything is decoded, so that wrong weights are refused at once. A resumed run's are
     # in its checkpoint: the starting ones may be gone by then.
     attributes = () if settings.overview else attribute_names(records)
-    _check_overview(index, settings)
-    network = _network(index, records, settings, len(attributes), fold, load=not resuming)
+    overview = _overview(index, settings, fold, split)
+    network = _network(index, records, settings, len(attributes), fold, split, load=not resuming)
     wide = WIDE if settings.overview else 1
     cache = _shared_cache(
         index.records, Preprocessing(size=wide * settings.size), machine, decoding
@@ -124,8 +124,8 @@ def train_network(
     part = _part(index, records, split, cache, attributes)
     facts = _facts(index, cache, part, split, fold, settings)
     facts["trained_on"] = len(part)
-    if settings.overview:
-        part = _patches(part, index, settings, fold, machine)
+    if overview:
+        part = _patches(part, index, overview, settings, machine)
     train, validation = part, None
     if settings.validation:
         train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
@@ -136,7 +136,7 @@ def train_network(
     teacher = None
     if settings.teacher:
         teacher = Teacher(
-            find_run(Path(settings.teacher), fold, "--teacher"),
+            find_run(Path(settings.teacher).expanduser(), fold, "--teacher", split.digest),
             index.classes,
             machine,
             closer=bool(settings.overview),
@@ -161,9 +161,12 @@ def train_network(
     return _trained(trainer, attributes, facts, unreadable), machine
 
 
-def _check_overview(index: Index, settings: TrainingSettings) -> None:
+def _overview(
+    index: Index, settings: TrainingSettings, fold: int | None, split: Split
+) -> Bundle | None:
+    """The bundle of the run that sees the whole radiograph, where this one is to look closer."""
     if not settings.overview:
-        return
+        return None
     if index.negative is None or len(index.classes) != 2:
         raise SettingsError("--overview needs two classes, one of which means no fracture")
     if settings.validation:
@@ -173,18 +176,24 @@ def _check_overview(index: Index, settings: TrainingSettings) -> None:
         )
     if not settings.masks:
         raise SettingsError("--overview needs --masks: patches lie around outlined fractures")
-
-
-def _patches(
-    part: Part, index: Index, settings: TrainingSettings, fold: int | None, machine: Machine
-) -> PatchPart:
-    """The patches that the network learns from, around fractures and where the overview looks."""
-    run = find_run(Path(settings.overview).expanduser(), fold, "--overview")
+    run = find_run(Path(settings.overview).expanduser(), fold, "--overview", split.digest)
     overview = load_bundle(run)
     if overview.manifest.evidence is None or overview.manifest.classes != index.classes:
         raise SettingsError(
             f"{run}: its network has no evidence map, or other classes; name another --overview"
         )
+    if overview.manifest.kind == "cascade":
+        raise SettingsError(
+            f"{run}: is two networks already, one of which looks closer; name as --overview the "
+            "run that its first one is of"
+        )
+    return overview
+
+
+def _patches(
+    part: Part, index: Index, overview: Bundle, settings: TrainingSettings, machine: Machine
+) -> PatchPart:
+    """The patches that the network learns from, around fractures and where the overview looks."""
     cache = _shared_cache(index.records, overview.manifest.preprocessing, machine, None)
     maps = evidence_maps(overview, cache, part, WIDE * settings.size // STRIDE)
     patches = patch_part(part, maps, settings.size, index.negative, settings.seed)
@@ -199,12 +208,15 @@ def _network(
     settings: TrainingSettings,
     attributes: int,
     fold: int | None,
+    split: Split,
     *,
     load: bool,
 ) -> FractureNetwork:
     torch.manual_seed(settings.seed)
     before = Path(settings.weights).expanduser()
-    start = find_run(before, fold, "--weights") if load and is_run(before) else None
+    start = None
+    if load and is_run(before):
+        start = find_run(before, fold, "--weights", split.digest)
     network = build_network(
         settings.network,
         classes=len(index.classes),
@@ -272,14 +284,13 @@ def _facts(
     """What a run is repeated from; it goes into the bundle, so no path is in it but the weights'
     file name."""
     chosen = [index.by_id[cache.ids[row]] for row in part.rows]
-    labels = [index.classes[record.label] for record in chosen]
     return {
         "settings": settings.model_dump(),
         "split": split.name,
         "split_sha256": split.digest,
         "fold": fold,
         "classes": list(index.classes),
-        "data_sha256": data_hash(cache, part.rows, labels),
+        "data_sha256": data_hash(cache, chosen, index.classes),
         "versions": versions(),
     }
 

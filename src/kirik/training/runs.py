@@ -11,12 +11,13 @@ def is_run(folder: Path) -> bool:
     return (folder / "run.json").is_file() or any(folder.glob("*/run.json"))
 
 
-def find_run(folder: Path, fold: int | None, option: str) -> Path:
+def find_run(folder: Path, fold: int | None, option: str, split_sha256: str) -> Path:
     """The run in a folder that a network for this fold may build on.
 
     Of a cross-validated folder, the run that never saw the fold; where none is left out, the run
     `all`, or the first fold's. option: the flag that named the folder, for the message.
-    Raises SettingsError if there is none, or it was trained on the fold.
+    split_sha256: the digest of the split whose fold is left out.
+    Raises SettingsError if there is none, or it was trained on the fold or on another split.
     """
     run = folder / ("all" if fold is None else f"fold{fold}")
     if (folder / "run.json").is_file():
@@ -24,7 +25,8 @@ def find_run(folder: Path, fold: int | None, option: str) -> Path:
     elif fold is None and not run.is_dir():
         run = next(iter(sorted(folder.glob("fold*"))), run)
     try:
-        its_fold = json.loads((run / "run.json").read_text(encoding="utf-8"))["fold"]
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        its_fold, its_split = facts["fold"], facts["split_sha256"]
     except (OSError, ValueError, KeyError) as error:
         raise SettingsError(
             f"{folder}: neither a training run, nor a cross-validated one with {run.name} in it; "
@@ -34,5 +36,10 @@ def find_run(folder: Path, fold: int | None, option: str) -> Path:
         raise SettingsError(
             f"{run}: was trained on fold {fold}, which is to be left out: what it learned would "
             f"leak it; for {option} take a run that left fold {fold} out"
+        )
+    if fold is not None and its_split != split_sha256:
+        raise SettingsError(
+            f"{run}: left out fold {fold} of another split, {facts.get('split')}: what it learned "
+            f"would leak radiographs of this one's; for {option} take a run of the same split"
         )
     return run

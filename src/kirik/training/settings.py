@@ -80,6 +80,10 @@ class TrainingSettings(BaseModel):
     """With --overview, how many findings of a radiograph, at most, the model looks at once more,
     close up, at much the same size however large they are."""
 
+    overview_weight: float = Field(default=1, gt=0, le=10)
+    """With --overview, what its word on the whole radiograph counts beside the second network's on
+    a patch, which counts 1."""
+
     masks: bool = True
     """Train an evidence map on the marked fractures, where the data set has some."""
 

@@ -1,0 +1,52 @@
+"""The cache of decoded radiographs, and the hash by which data are known again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kirik.dataset.cache import data_hash, open_cache
+from kirik.dataset.index import Record
+from kirik.preprocessing import Preprocessing
+
+CLASSES = ("normal", "fractured")
+
+
+@pytest.fixture
+def records(tmp_path):
+    noise, made = np.random.default_rng(0), []
+    for i in range(4):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(noise.integers(0, 256, (90, 80), dtype=np.uint8)).save(path)
+        boxes = ((10.5, 20.0, 30.0, 12.0),) if i % 2 else ()
+        made.append(Record(f"{i}.png", path, i % 2, boxes=boxes))
+    return made
+
+
+def test_the_same_data_have_one_hash_at_any_size_and_in_any_order(records, tmp_path):
+    hashes = {
+        data_hash(
+            open_cache(records, Preprocessing(size=size), directory=tmp_path / "cache"),
+            given,
+            CLASSES,
+        )
+        for size, given in ((64, records), (96, records), (96, records[::-1]))
+    }
+    assert len(hashes) == 1
+
+
+def test_another_box_outline_label_or_file_has_another_hash(records, tmp_path):
+    def hashed(*given):
+        cache = open_cache(given, Preprocessing(size=64), directory=tmp_path / "cache")
+        return data_hash(cache, given, CLASSES)
+
+    *others, last = records
+    found = {
+        hashed(*records),
+        hashed(*others, replace(last, boxes=((10.5, 20.0, 30.0, 12.1),))),
+        hashed(*others, replace(last, polygons=((10.0, 20.0, 40.0, 20.0, 40.0, 31.0),))),
+        hashed(*others, replace(last, label=0)),
+        hashed(*others, replace(last, path=others[0].path)),
+    }
+    assert len(found) == 5

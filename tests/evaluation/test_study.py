@@ -1,0 +1,106 @@
+"""The study: what its page says of models that were measured before."""
+
+import numpy as np
+import pytest
+
+from kirik.evaluation.metrics import measure
+from kirik.evaluation.report import write_report
+from kirik.evaluation.study import add_ablation, add_runs, write_study
+from kirik.operating_points import CrossFitted, OperatingPoints
+
+from .conftest import make_predictions
+
+POINTS = OperatingPoints(0.25, 0.6)
+
+
+@pytest.fixture
+def studied(tmp_path):
+    """Makes a cross-validated run's report, adds it, and gives the study's page: studied(runs by
+    name, facts of each, and the text of its settings)."""
+
+    def study(**runs) -> str:
+        for seed, (name, (facts, settings)) in enumerate(runs.items()):
+            part = make_predictions(seed=seed)
+            points = CrossFitted(np.full(300, 0.2), np.linspace(0.3, 0.7, 300))
+            metrics = measure(part, bootstrap=20, operating_points=POINTS, cross_fitted=points)
+            metrics["out_of_scope"] = 4
+            run = tmp_path / "runs" / name
+            said = {"split": "s", "network": "net"} | facts
+            write_report(run / "report", part, metrics, facts=said)
+            if settings:
+                (run / "settings.toml").write_text(settings)
+            add_runs(tmp_path / "study", [run])
+        write_study(tmp_path / "study", tmp_path / "study.md", replicates=20)
+        return (tmp_path / "study.md").read_text()
+
+    return study
+
+
+def test_each_model_is_defined_as_far_as_its_settings_tell(studied):
+    page = studied(
+        small=({}, "size = 224\nepochs = 9\n"),
+        bare=({}, None),
+        closer=({"overview": "small", "start": "bare"}, "size = 128\nclose_ups = 2\n"),
+        both=({"averages": ["small", "closer"]}, None),
+    )
+    assert "- small: net on 224 × 224 pixels, trained for 9 epochs." in page
+    assert "- bare: net on pixels of its own size." in page
+    assert "- closer: small on the whole radiograph, and net on patches of it of 128 × 128" in page
+    assert "and on its findings close up from the weights of bare." in page
+    assert "- both: the average of small and closer." in page
+
+
+def test_the_three_way_decision_tells_what_is_wrong_dismissed_and_refused(studied):
+    part = make_predictions(seed=0)
+    p, fractured = part.fracture_probability, part.fractured
+    called, cleared = p >= np.linspace(0.3, 0.7, 300), p < 0.2
+    wrong, missed = np.sum(called & ~fractured), np.sum(cleared & fractured)
+    head, _, row, *_ = studied(one=({}, None)).split("Three-way")[1].split("\n\n")[1].split("\n")
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    said = cells["wrong among those called fracture"]
+    assert said.startswith(f"{wrong / np.sum(called):.3f} (")
+    assert said.endswith(f", {wrong} of {np.sum(called)}")
+    said = cells["fractures called no fracture"]
+    assert said.startswith(f"{missed / np.sum(fractured):.3f} (")
+    assert said.endswith(f", {missed} of {np.sum(fractured)}")
+    assert cells["refused by the scope gate |"] == "4 of 300 |"
+
+
+def test_ends_of_a_difference_are_told_apart_from_minus_signs(studied):
+    page = studied(one=({}, None), two=({}, None))
+    table = page.split("## Differences")[1].split("## For whom")[0]
+    assert " to " in table
+    assert "–" not in table.split("|", 1)[1]
+
+
+def test_a_faultless_subgroup_has_no_false_certainty(studied, monkeypatch):
+    make = make_predictions
+
+    def faultless(seed):
+        part = make(seed=seed)
+        sure = np.where(part.fractured, 0.9, 0.1)
+        object.__setattr__(part, "probabilities", np.stack([1 - sure, sure], axis=1))
+        return part
+
+    monkeypatch.setattr(f"{__name__}.make_predictions", faultless)
+    table = studied(one=({}, None)).split("## For whom")[1].split("## Cost")[0]
+    assert "| 1.000 |" in table
+    assert "1.000–1.000" not in table
+
+
+def test_notes_stand_before_the_commands(studied, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "notes.md").write_text("## What was chosen where\n\nAll of it.\n")
+    page = studied(one=({}, None))
+    assert "## What was chosen where\n\nAll of it.\n\n## Commands" in page
+
+
+def test_the_first_row_of_a_topic_differs_from_none(studied, tmp_path):
+    studied(one=({}, None))
+    run, part = tmp_path / "ablated", make_predictions()
+    write_report(run / "report", part, measure(part, bootstrap=20), facts={"split": "s"})
+    (run / "settings.toml").write_text("size = 64\n")
+    add_ablation(tmp_path / "study", "masks", "1-with", run)
+    write_study(tmp_path / "study", tmp_path / "study.md", replicates=20)
+    [row] = [x for x in (tmp_path / "study.md").read_text().splitlines() if x[:7] == "| with "]
+    assert row.endswith("| – |")
