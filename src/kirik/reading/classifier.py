@@ -21,8 +21,11 @@ from kirik.reading.engines import CPU
 from kirik.reading.models import open_model
 from kirik.reading.network import Scores
 from kirik.reading.prepare import Prepared, Wanted, prepare
-from kirik.reading.reading import Failure, Finding, Reading
+from kirik.reading.reading import Failure, Reading
 from kirik.stores import Remote
+
+FAINTEST = 0.01
+"""What is fainter than this is no place to look at."""
 
 Source = Path | str | Member | Remote | np.ndarray | Radiograph
 
@@ -201,24 +204,30 @@ class Classifier:
             return reading
         cells = scores.evidence[row]
         boxes = None if scores.boxes is None else scores.boxes[row]
+        peak = maps.peak(cells, frame)
+        shown_from = self._shown_from(decision, peak.score)
         return replace(
             reading,
-            findings=self._findings(decision, cells, frame, boxes),
-            peak=maps.peak(cells, frame),
+            findings=() if shown_from is None else maps.findings(cells, frame, shown_from, boxes),
+            peak=peak,
             evidence=maps.over_radiograph(cells, frame),
         )
 
-    def _findings(
-        self, decision: str, cells: np.ndarray, frame: maps.Frame, boxes: np.ndarray | None
-    ) -> tuple[Finding, ...]:
-        """Those to be given with a decision: none with no_fracture, else at least the strongest, so
-        that a person who must decide knows where to look first."""
+    def _shown_from(self, decision: str, highest: float) -> float | None:
+        """The score from which findings are given; None where none are.
+
+        With other decisions than no_fracture the strongest one is given at least, so that a person
+        who must decide knows where to look first. highest: the map's highest score.
+        """
         if self._findings_from is not None:
-            return maps.findings(cells, frame, self._findings_from, boxes)
-        if decision == "no_fracture":
-            return ()
-        found = maps.findings(cells, frame, self.manifest.evidence.threshold, boxes)
-        return found or maps.strongest(cells, frame, boxes)
+            return self._findings_from
+        if decision == "no_fracture" or highest < FAINTEST:
+            return None
+        evidence = self.manifest.evidence
+        if highest >= evidence.threshold:
+            return evidence.threshold
+        # Without boxes a finding is what lies around its peak, and needs some room.
+        return highest if evidence.boxes else highest / 2
 
     def _decide(self, probabilities: np.ndarray) -> tuple[str, float | None]:
         """The decision, and the probability of a fracture where there is such a thing."""

@@ -93,24 +93,6 @@ def findings(
     return tuple(sorted(found, key=lambda f: (-f.score, f.y, f.x)))
 
 
-FAINTEST = 0.01
-"""What is fainter than this is no place to look at."""
-
-
-def strongest(
-    evidence: np.ndarray, frame: Frame, boxes: np.ndarray | None = None
-) -> tuple[Finding, ...]:
-    """The finding at the map's highest cell, however faint it is; none where it is next to nothing.
-
-    evidence, boxes: as `findings` takes them. Without boxes it is around the connected cells that
-    are at least half as high.
-    """
-    highest = peak(evidence, frame).score
-    if highest < FAINTEST:
-        return ()
-    return findings(evidence, frame, highest if boxes is not None else highest / 2, boxes)[:1]
-
-
 def _millimetres(box, spacing: tuple[float, float] | None) -> tuple[float, float] | None:
     return None if spacing is None else (box[2] * spacing[1], box[3] * spacing[0])
 
