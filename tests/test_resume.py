@@ -303,13 +303,16 @@ def test_a_refusal_to_go_on_leaves_no_draft_of_a_finished_file(films, make_bundl
 def test_ctrl_c_says_how_to_go_on(films, make_bundle, tmp_path):
     model, out = make_bundle(), tmp_path / "r.jsonl"
     code = f"""
-import os, signal, sys, threading
+import signal, sys
 from kirik.cli import run
-def stop():
-    while not os.path.exists({str(draft_of(out))!r}) or not os.path.getsize({str(draft_of(out))!r}):
-        pass
-    os.kill(os.getpid(), signal.SIGINT)
-threading.Thread(target=stop, daemon=True).start()
+from kirik.output import records
+written, write = [], records.record
+def stopped(result):
+    written.append(result)
+    if len(written) == 5:
+        signal.raise_signal(signal.SIGINT)
+    return write(result)
+records.record = stopped
 sys.exit(run(["predict", {str(films)!r}, "--model", {str(model.path)!r}, "--json", {str(out)!r}]))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -317,6 +320,7 @@ sys.exit(run(["predict", {str(films)!r}, "--model", {str(model.path)!r}, "--json
     assert ended.stderr.splitlines()[-1] == (
         "kirik: stopped; the same command with --resume goes on from here"
     )
+    assert draft_of(out).exists()
 
 
 def test_the_table_after_a_resume_counts_what_it_shows(films, make_bundle, tmp_path, capsys):

@@ -293,7 +293,7 @@ def report_on(
         predictions,
         metrics,
         history=history,
-        examples=_examples(predictions, readings, threshold, points),
+        examples=_examples(predictions, readings, threshold, points, language),
         facts=facts,
         language=language,
     )
@@ -396,7 +396,11 @@ def _peaks(readings: Sequence[tuple[Record, Reading]]) -> np.ndarray:
 
 
 def _examples(
-    predictions: Predictions, readings, threshold: float, points: OperatingPoints | None
+    predictions: Predictions,
+    readings,
+    threshold: float,
+    points: OperatingPoints | None,
+    language: str,
 ) -> list[Example]:
     """The most telling radiographs, each read from its file once more for its picture."""
     examples = []
@@ -405,14 +409,16 @@ def _examples(
     ).items():
         for row in rows:
             record, reading = readings[row]
-            radiograph = read_radiograph(record.path)
+            radiograph, marked = read_radiograph(record.path), None
+            if reading.evidence is not None:
+                marked = draw_marked(radiograph, reading, language)
             examples.append(
                 Example(
                     record.id,
                     int(predictions.labels[row]),
                     predictions.probabilities[row],
                     radiograph.pixels,
-                    draw_marked(radiograph, reading) if reading.evidence is not None else None,
+                    marked,
                     kind,
                 )
             )

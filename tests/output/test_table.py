@@ -1,9 +1,13 @@
+import json
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
 from kirik.errors import SettingsError
 from kirik.operating_points import OperatingPoints
 from kirik.output.table import counts_line, failures_list, print_table, readings_table
+from kirik.output.words import REASONS
 from kirik.reading.reading import Failure, Reading
 
 
@@ -104,3 +108,17 @@ def test_a_long_path_stays_whole_where_there_is_no_terminal(capsys):
 def test_an_unknown_language_is_refused_with_those_there_are():
     with pytest.raises(SettingsError, match="'fr': kirik speaks en, tr"):
         readings_table([reading()], "fr")
+
+
+def test_why_a_file_was_not_read_is_told_in_turkish_with_the_error_below():
+    shown = text_of(failures_list([FAILED], "tr"))
+    assert "okunamadı: bad.png: dosya yarım kalmış" in shown
+    assert FAILED.error in shown
+    other = Failure("odd.png", "odd.png: something else", "unexpected")
+    assert text_of(failures_list([other], "tr")).count("odd.png") == 1
+
+
+def test_each_reason_of_the_schema_is_worded_in_turkish():
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "reading.schema.json").read_text())
+    reasons = schema["$defs"]["failure"]["properties"]["reason"]["enum"]
+    assert set(reasons) - {"unexpected"} == REASONS["tr"].keys()

@@ -26,9 +26,6 @@ from kirik.reading.reading import Failure, Finding, Reading
 Write = Callable[[Reading | Failure], None]
 """What a writer gives: call it with each result, in order."""
 
-SCHEMA = 1
-"""Version of the records; a later one may say more, and never the same word for another thing."""
-
 
 def record(result: Reading | Failure) -> dict:
     """A result as plain values for JSON."""

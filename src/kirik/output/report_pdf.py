@@ -237,8 +237,10 @@ def _scale(probability: float, points: OperatingPoints, language: str) -> Drawin
         )
     close = points.high - points.low < 0.08
     marks = {(points.low + points.high) / 2} if close else {points.low, points.high}
-    for at in sorted({0.0, 1.0} | {m for m in marks if 0.06 < m < 0.94}):
-        anchor = "start" if at == 0 else "end" if at == 1 else "middle"
+    # An end's number gives way to that of a point close by.
+    ends = {end for end in (0.0, 1.0) if all(abs(end - at) > 0.06 for at in marks)}
+    for at in sorted(ends | marks):
+        anchor = "start" if at <= 0.06 else "end" if at >= 0.94 else "middle"
         said = number(at, 2 if 0 < at < 1 else 0, language)
         drawing.add(
             String(
@@ -255,7 +257,7 @@ def _pictures(reading: Reading, radiograph: Radiograph, language: str) -> Flowab
     levels = np.round(np.clip(radiograph.reduced(1400).pixels, 0, 1) * 255).astype(np.uint8)
     shows = reading.evidence is not None or reading.findings
     one = _picture(Pictures.fromarray(levels))
-    other = _picture(Pictures.fromarray(draw_marked(radiograph, reading)))
+    other = _picture(Pictures.fromarray(draw_marked(radiograph, reading, language)))
     names = [_text(words["plain"], 8, SOFT)]
     names.append(_text(words["marked" if shows else "marked_without"], 8, SOFT))
     half = _WIDTH / 2

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kirik.files import shown
-from kirik.output.words import decision_words, number, points_words, texts
+from kirik.output.words import REASONS, decision_words, number, points_words, texts
 from kirik.reading.reading import Failure, Reading
 
 _MARKS = {
@@ -39,7 +39,7 @@ def readings_table(
         else:
             table.add_row(_name(result, words), _decision(result, language), _bar(result, language))
     parts: list[RenderableType] = [table] if len(failures) < len(results) else []
-    parts += [_failure(one, words) for one in failures]
+    parts += [_failure(one, language) for one in failures]
     if total is not None and total > len(results):
         parts.append(Text(words["more"].format(count=total - len(results)), style="dim"))
     parts += [Text(line, style="dim") for line in _points(results, language)]
@@ -59,8 +59,7 @@ def print_table(
 
 def failures_list(failures: Sequence[Failure], language: str = "en") -> RenderableType:
     """The files that could not be read, a line each, with why."""
-    words = texts(language)
-    return Group(*(_failure(one, words) for one in failures))
+    return Group(*(_failure(one, language) for one in failures))
 
 
 def counts_line(read: int, failed: int, language: str = "en") -> str:
@@ -100,8 +99,14 @@ def _bar(reading: Reading, language: str) -> Text:
     return bar.append(f" {number(probability, 3, language):>6}", style="default")
 
 
-def _failure(failure: Failure, words: dict[str, str]) -> Text:
-    return Text(f"✗ {words['failed']}: ", style="red").append(shown(failure.error), "default")
+def _failure(failure: Failure, language: str) -> Text:
+    """What could not be read, and why; the English error is told below another language's."""
+    text = Text(f"✗ {texts(language)['failed']}: ", style="red")
+    why = REASONS.get(language, {}).get(failure.reason)
+    if why is None:
+        return text.append(shown(failure.error), "default")
+    text.append(f"{shown(failure.path)}: {why}", "default")
+    return text.append(f"\n  {shown(failure.error)}", "dim")
 
 
 def _points(results: Sequence[Reading | Failure], language: str) -> list[str]:

@@ -78,6 +78,31 @@ TEXTS = {
 }
 
 
+REASONS = {
+    "tr": {
+        "missing": "böyle bir dosya yok; yolu denetleyin",
+        "not_a_file": "bir dosya değil",
+        "no_permission": "okuma izni yok",
+        "unreadable": "okunamıyor; diski ve yolu denetleyin",
+        "empty": "dosya boş; yeniden kopyalayın",
+        "not_an_image": "bir görüntü dosyası değil",
+        "unsupported": "bu biçim okunmuyor",
+        "too_large": "sınırdan büyük; daha küçük dışa aktarın",
+        "truncated": "dosya yarım kalmış; yeniden kopyalayın",
+        "damaged": "dosya bozuk; yeniden kopyalayın ya da dışa aktarın",
+        "wrong_modality": "düz radyografi değil",
+        "wrong_body_part": "modelin kapsamadığı bir vücut bölgesi",
+        "several_frames": "birden çok kare içeriyor; her kareyi ayrı bir dosya olarak verin",
+        "too_small": "değerlendirmek için piksel sayısı az; daha büyük dışa aktarın",
+        "blank": "içinde görülecek bir şey yok; pencere ayarıyla yeniden dışa aktarın",
+        "too_slow": "çözülmesi çok uzun sürdü; yeniden dışa aktarın",
+        "crashed": "çözücü bu dosyada çöktü; yeniden dışa aktarın",
+        "model": "model bu radyografi için bir sayı vermedi; gözle okuyun",
+    }
+}
+"""Why a file could not be read, by the stable word of it; English errors are words already."""
+
+
 def texts(language: str) -> dict[str, str]:
     """All words of a language. Raises SettingsError, naming the languages there are."""
     if language not in TEXTS:
