@@ -45,6 +45,23 @@ def test_the_evidence_is_laid_over_as_strongly_as_the_slider_says(opened):
         opened.until(expected)
 
 
+DASHES = """async (dashed) => {
+  const { Marks } = await import("/static/js/viewer/marks.js");
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const box = { x: 10, y: 10, width: 20, height: 20 };
+  const findings = [0.9, 0.2].map((score, place) => ({ ...box, score, number: place + 1 }));
+  const view = { stage: { width: 100, height: 100 }, box: () => box };
+  new Marks(svg).draw(view, { findings, dashed, own: [], draft: null, selected: -1 });
+  return [...svg.querySelectorAll(".line")].map((line) => line.hasAttribute("stroke-dasharray"));
+}"""
+"""JavaScript: whether the lines of a strong and of a faint finding are dashed."""
+
+
+def test_a_faint_finding_is_dashed_and_all_are_where_a_person_must_decide(opened):
+    assert opened.page.evaluate(DASHES, False) == [False, True]
+    assert opened.page.evaluate(DASHES, True) == [True, True]
+
+
 def test_boxes_are_switched_together_and_one_by_one(opened):
     boxes = opened.page.locator("#marks .finding")
     count = boxes.count()

@@ -4,13 +4,15 @@ import { $, s } from "../dom.js";
 import { number, probability, t } from "../words.js";
 
 const GRIP = 7;
+const FAINT = 0.25; // as pictures have it, see kirik.output.overlay
 
 export class Marks {
   constructor(svg) {
     this.svg = svg;
   }
 
-  /** findings: of the reading, those hidden left out; dashed where a person must decide.
+  /** findings: of the reading, those hidden left out; dashed where a person must decide, and
+      where they are faint.
       own: the reviewer's boxes; selected: the place of the one that is being changed, or -1. */
   draw(view, { findings, dashed, own, draft, selected }) {
     const { width, height } = view.stage;
@@ -23,7 +25,7 @@ export class Marks {
   }
 
   finding(box, { score, number: place }, dashed) {
-    const dash = dashed ? "8 6" : null;
+    const dash = dashed || score < FAINT ? "8 6" : null;
     const label = `${place} · ${probability(score)}`;
     return s(
       "g",
