@@ -306,6 +306,7 @@ def test_ctrl_c_says_how_to_go_on(films, make_bundle, tmp_path):
 import signal, sys
 from kirik.cli import run
 from kirik.output import records
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind
 written, write = [], records.record
 def stopped(result):
     written.append(result)
