@@ -4,7 +4,7 @@ import fsspec
 import pytest
 
 from kirik.archives import Member
-from kirik.cluster import _begun, digest_of, read_partition
+from kirik.cluster import _begun, read_partition
 from kirik.errors import OutputError, RadiographError, SettingsError
 from kirik.output.folder import Folder
 from kirik.output.records import counts_in_parquet
@@ -30,7 +30,7 @@ def films(save_radiograph):
 
 def planned(folder, classifier, inputs, each=4):
     sources = find_all(inputs, classifier.decoders)
-    names = {"model": classifier.name, "digest": digest_of(classifier)}
+    names = {"model": classifier.name, "digest": classifier.bundle.digest}
     return write_plan(folder, sources, **names, inputs=tuple(inputs), each=each)
 
 

@@ -11,7 +11,6 @@ DIR/fold1/read.csv …   what it said of the fold, before the average's own cali
 DIR/report, DIR/bundle as `kirik.crossval` writes them
 """
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -136,7 +135,8 @@ def _begin(directory: Path, runs: Sequence[Path], split: Split) -> None:
     from kirik.training.run import replace_file
 
     own = sorted(
-        [run.resolve().name, [_digest(run / f"fold{fold}") for fold in split.folds]] for run in runs
+        [run.resolve().name, [load_bundle(run / f"fold{fold}").digest for fold in split.folds]]
+        for run in runs
     )
     record, begun, places = directory / MEMBERS, own, sorted(directory.glob("fold*/bundle"))
     if places and record.is_file():
@@ -155,11 +155,6 @@ def _begin(directory: Path, runs: Sequence[Path], split: Split) -> None:
         )
     directory.mkdir(parents=True, exist_ok=True)
     replace_file(record, json.dumps(own, indent=1) + "\n")
-
-
-def _digest(run: Path) -> str:
-    """One SHA-256 for all that a run's bundle holds."""
-    return hashlib.sha256(repr(sorted(load_bundle(run).content)).encode()).hexdigest()
 
 
 def _joined(

@@ -179,6 +179,11 @@ class Bundle:
         """What it has in common with a bundle of the same files, wherever that lies."""
         return frozenset(self.checksums.items())
 
+    @property
+    def digest(self) -> str:
+        """A SHA-256 of all that a model's answers come from."""
+        return hashlib.sha256(json.dumps(sorted(self.content)).encode()).hexdigest()
+
     def read(self, name: str) -> bytes:
         """A listed file's bytes, checked again, so that what is used is what was verified."""
         if name not in self.checksums:

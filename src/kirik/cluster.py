@@ -1,6 +1,5 @@
 """Read files over a Ray cluster into partitioned Parquet: all of `kirik predict --cluster`."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -71,7 +70,7 @@ def predict_on_cluster(
     # Before the plan, which may take hours to make.
     with connected(cores or 1) as ray:
         if run is None:
-            names = {"model": classifier.name, "digest": digest_of(classifier)}
+            names = {"model": classifier.name, "digest": classifier.bundle.digest}
             sources = find_all(inputs, classifier.decoders)
             run = write_plan(folder, sources, **names, inputs=inputs, each=each)
         finished = finished_parts(folder, run)
@@ -119,7 +118,7 @@ def _begun(
         raise SettingsError(
             f"{folder}: has a run's readings; go on with it by --resume, or name another folder"
         )
-    if run.digest != digest_of(classifier):
+    if run.digest != classifier.bundle.digest:
         same = f", of another make than this {run.model}" if run.model == classifier.name else ""
         raise SettingsError(
             f"{folder}: begun with the model {run.model}{same}; go on with that one, or name "
@@ -131,13 +130,6 @@ def _begun(
             f"{folder}: begun with other files ({first}); go on with those, or name another folder"
         )
     return run
-
-
-def digest_of(classifier: Classifier) -> str:
-    """A SHA-256 of all that a model's answers come from."""
-    return hashlib.sha256(
-        json.dumps(sorted(classifier.bundle.checksums.items())).encode()
-    ).hexdigest()
 
 
 def read_partition(

@@ -126,7 +126,7 @@ def _before(places: dict[str, Path], classifier: Classifier, resume: bool) -> li
     before = {kind: look_back(place, kind) if resume else Done() for kind, place in places.items()}
     for kind, done in before.items():
         _require_own(done, places[kind], classifier)
-        done.digest = classifier.digest
+        done.digest = classifier.bundle.digest
     for kind, done in before.items():
         if done.finished:
             reopen(places[kind], kind)
@@ -136,7 +136,7 @@ def _before(places: dict[str, Path], classifier: Classifier, resume: bool) -> li
 def _require_own(done: Done, place: Path, classifier: Classifier) -> None:
     """Refuse to go on with another model's readings."""
     # What kirik wrote before it kept digests has none.
-    other = done.models and done.digest not in (None, classifier.digest)
+    other = done.models and done.digest not in (None, classifier.bundle.digest)
     if not other and done.models <= {classifier.name}:
         return
     name = ", ".join(sorted(done.models))

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from kirik.errors import DataSetError, SettingsError
-from kirik.evaluation.bootstrap import LEVEL, Bootstrapped, bootstrap
+from kirik.evaluation.bootstrap import LEVEL, Bootstrapped
 from kirik.evaluation.predictions import Predictions
-from kirik.evaluation.questions import BIASED, ClassQuestion, FractureQuestion
+from kirik.evaluation.questions import ClassQuestion, FractureQuestion, answered
 from kirik.evaluation.subgroups import subgroup_tables
 from kirik.evaluation.wording import interval_text, measure_name, value_text
 from kirik.operating_points import CrossFitted, OperatingPoints
@@ -134,7 +134,7 @@ def _fracture(
     replicates: int,
     seed: int,
 ) -> tuple[Metrics, int]:
-    drawn = _drawn(question, predictions, replicates, seed)
+    drawn = answered(question, predictions, replicates, seed)
     figures = {name: figure for name, figure in drawn.estimates.items() if name not in THREE_WAY}
     figures["three_way"] = None if points is None else _three_way(question, points, drawn)
     return figures, drawn.skipped
@@ -155,7 +155,7 @@ def _three_way(question: FractureQuestion, points: OperatingPoints, drawn: Boots
 
 
 def _by_class(predictions: Predictions, replicates: int, seed: int) -> tuple[Metrics, int]:
-    drawn = _drawn(ClassQuestion(predictions), predictions, replicates, seed)
+    drawn = answered(ClassQuestion(predictions), predictions, replicates, seed)
     per_class: Metrics = {name: {} for name in predictions.classes}
     figures: Metrics = {}
     for name, figure in drawn.estimates.items():
@@ -164,18 +164,6 @@ def _by_class(predictions: Predictions, replicates: int, seed: int) -> tuple[Met
         else:
             figures[name] = figure
     return figures | {"per_class": per_class}, drawn.skipped
-
-
-def _drawn(question, predictions: Predictions, replicates: int, seed: int) -> Bootstrapped:
-    return bootstrap(
-        question.values,
-        question.labels,
-        predictions.groups,
-        replicates=replicates,
-        seed=seed,
-        counted=question.counted(),
-        biased=BIASED,
-    )
 
 
 def _confusion(predictions: Predictions, threshold: float | np.ndarray) -> Metrics:

@@ -7,14 +7,32 @@ does not exist (no fractured radiograph, nothing flagged) it is NaN.
 
 import numpy as np
 
-from kirik.evaluation.bootstrap import Values
+from kirik.evaluation.bootstrap import Bootstrapped, Values, bootstrap
 from kirik.evaluation.calibration import CalibrationBins, log_losses
 from kirik.evaluation.predictions import Predictions
 from kirik.evaluation.ranking import Ranking, ratio
 from kirik.operating_points import CrossFitted, OperatingPoints
 
-BIASED = frozenset({"ece"})
+_BIASED = frozenset({"ece"})
 """Measures that chance alone makes larger, also where probabilities mean what they say."""
+
+
+def answered(
+    question: "FractureQuestion | ClassQuestion",
+    predictions: Predictions,
+    replicates: int,
+    seed: int,
+) -> Bootstrapped:
+    """A question's measures of these predictions, with their intervals over groups."""
+    return bootstrap(
+        question.values,
+        question.labels,
+        predictions.groups,
+        replicates=replicates,
+        seed=seed,
+        counted=question.counted(),
+        biased=_BIASED,
+    )
 
 
 class FractureQuestion:

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kirik.evaluation.bootstrap import Estimate, bootstrap
 from kirik.evaluation.predictions import Predictions
-from kirik.evaluation.questions import ClassQuestion, FractureQuestion
+from kirik.evaluation.questions import ClassQuestion, FractureQuestion, answered
 
 SMALLEST = 20
 SMALLEST_CLASS = 5
@@ -67,7 +66,11 @@ def _row(part: Predictions, threshold: np.ndarray, replicates: int, seed: int) -
         if n >= SMALLEST
         and all(there or not need for need, there in zip(needs, enough, strict=True))
     ]
-    figures = _estimates(FractureQuestion(part, threshold), part, replicates, seed) if shown else {}
+    figures = (
+        answered(FractureQuestion(part, threshold), part, replicates, seed).estimates
+        if shown
+        else {}
+    )
     return {
         "n": n,
         "fractured": fractured,
@@ -80,21 +83,9 @@ def _row(part: Predictions, threshold: np.ndarray, replicates: int, seed: int) -
 def _class_row(part: Predictions, replicates: int, seed: int) -> dict[str, Any]:
     names = ("accuracy", "balanced_accuracy")
     enough = len(part.ids) >= SMALLEST
-    figures = _estimates(ClassQuestion(part), part, replicates, seed) if enough else {}
+    figures = answered(ClassQuestion(part), part, replicates, seed).estimates if enough else {}
     return {
         "n": len(part.ids),
         "too_small": not enough,
         **{name: figures.get(name) for name in names},
     }
-
-
-def _estimates(question, part: Predictions, replicates: int, seed: int) -> dict[object, Estimate]:
-    drawn = bootstrap(
-        question.values,
-        question.labels,
-        part.groups,
-        replicates=replicates,
-        seed=seed,
-        counted=question.counted(),
-    )
-    return drawn.estimates

@@ -3,6 +3,7 @@
 import re
 
 from kirik.evaluation.bootstrap import Estimate
+from kirik.output import words
 
 MEASURES = {
     "en": {
@@ -121,9 +122,8 @@ def word(name: str, language: str) -> str:
 
 
 def number(value: float, language: str, digits: int = 3) -> str:
-    """With a decimal comma in Turkish."""
-    text = f"{value:.{digits}f}"
-    return text.replace(".", ",").replace("-", "−") if language == "tr" else text.replace("-", "−")
+    """With a decimal comma in Turkish, and a real minus sign."""
+    return words.number(value, digits, language).replace("-", "−")
 
 
 def whole(value: int, language: str) -> str:

@@ -1,7 +1,5 @@
 """A bundle, made ready to read radiographs: files, arrays, one or many; torch is not needed."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,12 +66,6 @@ class Classifier:
         others = sorted(self._model.wants - {own}, key=lambda setting: setting.size)
         stride = bundle.manifest.evidence.stride if bundle.manifest.evidence else 1
         self._wanted = Wanted((own, *others), stride)
-
-    @property
-    def digest(self) -> str:
-        """A SHA-256 of all that the model's answers come from."""
-        content = json.dumps(sorted(self.bundle.content)).encode()
-        return hashlib.sha256(content).hexdigest()
 
     def read(self, source: Source) -> Reading:
         """Read one radiograph: a file, a `Radiograph`, or an array for `radiograph_from_array`.
