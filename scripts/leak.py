@@ -7,6 +7,11 @@ fractured radiographs were brought up to the number of the others with AutoAugme
 imagenet), and OUT/leaky.csv, a split of it in which every file is its own group, so that copies of
 one radiograph, and views of one exam, stand on both sides. `kirik crossval OUT/data.csv --split
 OUT/leaky.csv --balance none` then measures what the same network seems to reach.
+
+    python scripts/leak.py originals PREDICTIONS
+
+PREDICTIONS: the predictions.csv of such a report. Measures again without the copies, which says how
+much was leak, and how much that copies are easy.
 """
 
 from dataclasses import replace
@@ -21,12 +26,17 @@ from kirik.dataset.check import select
 from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index, write_index
 from kirik.dataset.split import Assignment, Split, load_split, write_split
+from kirik.evaluation.metrics import measure
+from kirik.evaluation.predictions import read_predictions
 from kirik.radiograph import read_radiograph
 from kirik.training.augment import RadiographAutoAugment
 
 FOLDS = 4
+COPY = "-copy"
+app = cyclopts.App()
 
 
+@app.default
 def main(data: Path, out: Path, *, split: str = "fracatlas-v1", seed: int = 0):
     """Write the augmented data set and its leaky split."""
     index = load_index(data)
@@ -57,12 +67,23 @@ def _copies(records: list[Record], negative: int, folder: Path) -> list[Record]:
         record = fractured[number % len(fractured)]
         pixels = torch.from_numpy(np.round(read_radiograph(record.path).pixels * 255))
         copy = augment(pixels.to(torch.uint8)[None])[0].numpy()
-        name = f"{Path(record.id).stem}-copy{number // len(fractured) + 1}.jpg"
+        name = f"{Path(record.id).stem}{COPY}{number // len(fractured) + 1}.jpg"
         Image.fromarray(copy).save(folder / name, quality=90)
         # Their outlines are left out: the original project had none.
         made.append(replace(record, id=name, path=folder / name, boxes=(), polygons=()))
     return made
 
 
+@app.command
+def originals(predictions: Path, *, bootstrap: int = 2000):
+    """Print the AUROC and AUPRC of the radiographs that are no copies, each a group of its own."""
+    read = read_predictions(predictions)
+    own = read.select(np.array([COPY not in name for name in read.ids]))
+    found = measure(own, bootstrap=bootstrap)["fracture"]
+    print(f"{len(own.ids)} of {len(read.ids)} are no copies")
+    for name in ("auroc", "auprc"):
+        print(name.upper(), "{value:.3f} ({low:.3f}–{high:.3f})".format(**found[name]))
+
+
 if __name__ == "__main__":
-    cyclopts.run(main)
+    app()

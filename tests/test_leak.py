@@ -42,3 +42,17 @@ def test_copies_of_one_radiograph_are_in_several_folds_and_check_split_names_the
     split = str(leaky / "leaky.csv")
     assert run(["data", "check-split", split, str(leaky / "data.csv")]) == 1
     assert "leaks" in capsys.readouterr().out
+
+
+def test_the_originals_are_measured_alone(tmp_path):
+    rows = ["image_id,group,label,negative_class,p_no,p_yes"]
+    rows += [f"a{n}.jpg,a{n},no,no,{0.9 - n / 100},{0.1 + n / 100}" for n in range(9)]
+    rows += [f"b{n}.jpg,b{n},yes,no,{0.95 - n / 40},{0.05 + n / 40}" for n in range(9)]
+    truth = [(0.1 + n / 100, 0) for n in range(9)] + [(0.05 + n / 40, 1) for n in range(9)]
+    wins = [(y > x) + (y == x) / 2 for x, a in truth for y, b in truth if (a, b) == (0, 1)]
+    rows += [f"b{n}-copy1.jpg,b{n}-copy1,yes,no,0.01,0.99" for n in range(9)]
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n")
+    words = [sys.executable, SCRIPT, "originals", tmp_path / "p.csv", "--bootstrap", "50"]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120).stdout
+    assert "18 of 27 are no copies" in said
+    assert f"AUROC {sum(wins) / len(wins):.3f} (" in said
