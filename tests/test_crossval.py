@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from kirik.bundle import load_bundle
 from kirik.cli import run
-from kirik.crossval import Read, choose, cross_fit
+from kirik.crossval import Read, choose, concat, cross_fit
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.reading.classifier import load_model
 from kirik.workflow import choose_scope
@@ -254,6 +255,15 @@ def test_the_gate_accepts_99_in_100_of_what_was_not_trained_on():
     read = readings(np.repeat([1, 2], 1000), rng.random(2000) < 0.3, rng.random(2000), strangeness)
     assert np.mean(strangeness > choose(read).scope.threshold) == pytest.approx(0.01, abs=0.001)
     assert cross_fit(read)[3] == pytest.approx(20, abs=12)
+
+
+def test_networks_that_tell_no_scope_refuse_nothing():
+    rng = np.random.default_rng(2)
+    read = readings(np.repeat([1, 2], 100), rng.random(200) < 0.3, rng.random(200))
+    without = replace(read, strangeness=None)
+    assert choose(without).scope is None
+    assert cross_fit(without)[3] is None
+    assert concat([without, without]).strangeness is None
 
 
 @pytest.mark.parametrize("count", [1, 3, 6, 20, 60, 200])

@@ -172,7 +172,8 @@ def test_a_published_split_is_checked_and_a_leak_is_named(phantoms, split, tmp_p
 def test_runs_are_compared_and_averaged(trained, phantoms, split, place, tmp_path, capsys):
     second = place / "second"
     words = ["--split", split, "--fold", 1, "--out", second, "--epochs", 1, "--seed", 1]
-    assert kirik("train", phantoms, *TINY, *words, "--balance", "weights", "--no-masks") == 0
+    words += ["--balance", "weights", "--no-masks", "--no-scope"]
+    assert kirik("train", phantoms, *TINY, *words) == 0
     page = tmp_path / "compare.html"
     assert kirik("compare", trained, second, "--html", page, "--bootstrap", 50) == 0
     assert "AUROC" in capsys.readouterr().out
@@ -186,6 +187,11 @@ def test_runs_are_compared_and_averaged(trained, phantoms, split, place, tmp_pat
         for path in (trained, second, tmp_path / "both")
     )
     assert both == pytest.approx((one + two) / 2, abs=1e-6)
+    # One of them tells what is in scope, and that is the average's.
+    scopes = [
+        package.load_model(path).manifest.scope for path in (trained, second, tmp_path / "both")
+    ]
+    assert [scope is None for scope in scopes] == [False, True, False]
 
 
 def test_settings_come_from_toml_and_flags_win(phantoms, split, trained, tmp_path):

@@ -47,9 +47,9 @@ from kirik.reading.classifier import Classifier
 from kirik.reading.cores import usable_cores
 from kirik.shipping import (
     Choices,
+    compacted,
     cost_of,
     examples_of,
-    halved,
     megabytes,
     rewrite,
     shared_provenance,
@@ -71,12 +71,13 @@ TIMED = 200
 class Read:
     """Radiographs read by networks that never saw them, before calibration.
 
-    fold: int [n]. strangeness: float [n]. localized: None without an evidence map.
+    fold: int [n]. strangeness: float [n]; None where nothing is out of scope. localized: None
+    without an evidence map.
     """
 
     predictions: Predictions
     fold: np.ndarray
-    strangeness: np.ndarray
+    strangeness: np.ndarray | None
     localized: Localized | None
 
     def select(self, rows: np.ndarray) -> "Read":
@@ -85,7 +86,7 @@ class Read:
         return Read(
             self.predictions.select(rows),
             self.fold[rows],
-            self.strangeness[rows],
+            None if self.strangeness is None else self.strangeness[rows],
             self.localized.select(rows) if self.localized else None,
         )
 
@@ -130,7 +131,7 @@ def cross_validate(
     examples = examples_of(index, split)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         first = load_bundle(directory / f"fold{split.folds[0]}")
-        small = halved(Path(folder) / "halved", first, first.manifest, examples)
+        small = compacted(Path(folder) / "compacted", first, first.manifest, examples)
         cost = cost_of(small) | {"megabytes": megabytes(small)}
     cost |= reading_rate(first, index, split)
     metrics = report_out_of_fold(
@@ -272,22 +273,20 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
                 for box in own
             ]
             write_table(boxes, ("image_id", *_BOX), rows)
-        strangeness = {record.id: reading.strangeness for record, reading in readings}
-        write_table(strange, ("image_id", "strangeness"), strangeness.items())
+        if classifier.manifest.scope:
+            strangeness = {record.id: reading.strangeness for record, reading in readings}
+            write_table(strange, ("image_id", "strangeness"), strangeness.items())
         write_table(run / UNREADABLE, ("image_id", "error"), failures.items())
         # Last, since it says that all is done.
         predictions_of(readings, index, split, classifier).write(table)
     predictions = read_predictions(table)
-    localized = None
+    localized = strangeness = None
     if boxes.is_file():
         localized = _localized(predictions, records, _read_findings(boxes))
-    strangeness = {row["image_id"]: float(row["strangeness"]) for row in _rows(strange)}
-    return Read(
-        predictions,
-        np.full(len(predictions.ids), fold),
-        np.array([strangeness[image_id] for image_id in predictions.ids]),
-        localized,
-    )
+    if strange.is_file():
+        own = {row["image_id"]: float(row["strangeness"]) for row in _rows(strange)}
+        strangeness = np.array([own[image_id] for image_id in predictions.ids])
+    return Read(predictions, np.full(len(predictions.ids), fold), strangeness, localized)
 
 
 def _unreadable(run: Path) -> list[str]:
@@ -326,7 +325,7 @@ def _localized(
 
 def concat(parts: list[Read]) -> Read:
     """The readings of several folds as one."""
-    maps = [part.localized for part in parts]
+    maps, strange = [part.localized for part in parts], [part.strangeness for part in parts]
     localized = None
     if all(maps):
         localized = Localized(
@@ -338,7 +337,7 @@ def concat(parts: list[Read]) -> Read:
     return Read(
         Predictions.concat([part.predictions for part in parts]),
         np.concatenate([part.fold for part in parts]),
-        np.concatenate([part.strangeness for part in parts]),
+        None if any(one is None for one in strange) else np.concatenate(strange),
         localized,
     )
 
@@ -355,29 +354,32 @@ def choose(read: Read, calibration: Calibration | None = None) -> Choices:
         points = choose_operating_points(calibrated.fractured, calibrated.fracture_probability)
     has_map = read.localized is not None and any(len(boxes) for boxes in read.localized.truth)
     shown_from = choose_shown_from(read.localized) if has_map else None
-    return Choices(calibration, points, shown_from, choose_scope(read.strangeness))
+    scope = None if read.strangeness is None else choose_scope(read.strangeness)
+    return Choices(calibration, points, shown_from, scope)
 
 
 def _calibrated(predictions: Predictions, calibration: Calibration) -> Predictions:
     return replace(predictions, probabilities=calibration.apply(predictions.probabilities))
 
 
-def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray, int]:
+def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray, int | None]:
     """Each fold calibrated by what the others chose: readings, points, findings' thresholds, and
-    how many radiographs their scope refuses."""
+    how many radiographs their scope refuses, None where there is none."""
     parts, low, high, shown, refused = [], [], [], [], 0
     for fold in np.unique(read.fold):
         own, chosen = read.select(read.fold == fold), choose(read.select(read.fold != fold))
         calibrated = _calibrated(own.predictions, chosen.calibration)
         parts.append(replace(own, predictions=calibrated))
-        refused += int(np.sum(own.strangeness > chosen.scope.threshold))
+        if chosen.scope:
+            refused += int(np.sum(own.strangeness > chosen.scope.threshold))
         count = len(own.fold)
         if chosen.points:
             low.append(np.full(count, chosen.points.low))
             high.append(np.full(count, chosen.points.high))
         shown.append(np.full(count, np.inf if chosen.shown_from is None else chosen.shown_from))
     points = CrossFitted(np.concatenate(low), np.concatenate(high)) if low else None
-    return concat(parts), points, np.concatenate(shown), refused
+    shown_from = np.concatenate(shown)
+    return concat(parts), points, shown_from, refused if read.strangeness is not None else None
 
 
 def report_out_of_fold(
@@ -393,7 +395,8 @@ def report_out_of_fold(
         cross_fitted=points,
         bootstrap=bootstrap,
     )
-    metrics["out_of_scope"] = refused
+    if refused is not None:
+        metrics["out_of_scope"] = refused
     if overall.shown_from is not None:
         if points is not None:
             dismissed = fitted.predictions.fracture_probability < points.low
@@ -412,8 +415,8 @@ def _finish(
     metrics: Metrics,
     examples: Sequence[Radiograph],
 ) -> Path:
-    """The bundle of the model: networks as they were trained, their weights stored in half
-    precision, with what the folds chose."""
+    """The bundle of the model: networks as they were trained, their weights stored in
+    fewer bits, with what the folds chose."""
     out, name, summary = directory / "bundle", directory.resolve().name, summary_of(metrics)
     if len(bundles) == 1:
         rewrite(out, bundles[0], name, chosen, summary, examples)

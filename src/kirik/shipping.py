@@ -1,4 +1,5 @@
-"""From finished runs to the bundle of a model: what was chosen is entered, weights are halved."""
+"""From finished runs to the bundle of a model: what was chosen is entered, weights are stored
+in fewer bits."""
 
 import tempfile
 from collections.abc import Sequence
@@ -19,22 +20,24 @@ from kirik.evaluation.metrics import Metrics
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, read_radiograph
+from kirik.reading.network import outputs_of
 
 COMPARED = 32
-"""Radiographs on which half-precision weights must give the same probabilities."""
+"""Radiographs on which weights in fewer bits must give nearly the same probabilities."""
 
 
 @dataclass(frozen=True)
 class Choices:
     """What is chosen on readings of radiographs that a network did not train on.
 
-    shown_from: the score from which a finding is shown; None without an evidence map.
+    shown_from: the score from which a finding is shown; None without an evidence map. scope: None
+    where nothing is out of it.
     """
 
     calibration: Calibration
     points: OperatingPoints | None
     shown_from: float | None
-    scope: Scope
+    scope: Scope | None
 
 
 def examples_of(index: Index, split: Split) -> list[Radiograph]:
@@ -55,19 +58,20 @@ def rewrite(
     examples: Sequence[Radiograph],
 ) -> Bundle:
     """Write a network's or a cascade's bundle with what was chosen and a summary of the figures,
-    its weights in half precision. examples: radiographs on which that changes nothing."""
+    its weights in fewer bits. examples: radiographs on which that changes next to nothing."""
     manifest = with_choices(bundle.manifest, chosen, summary).model_copy(update={"name": name})
-    return halved(place, bundle, manifest, examples)
+    return compacted(place, bundle, manifest, examples)
 
 
-def halved(
+def compacted(
     place: Path, bundle: Bundle, manifest: Manifest, examples: Sequence[Radiograph], wide: int = 1
 ) -> Bundle:
-    """Write a network's or a cascade's bundle under a manifest, its weights in half precision.
+    """Write a network's or a cascade's bundle under a manifest, its weights in fewer bits: see
+    `kirik.training.compact`.
 
     wide: side of the examples, over that of what the network sees, which is their middle.
     """
-    from kirik.training.halve import halve_weights
+    from kirik.training.compact import compact
 
     files = {n: p for n, p in bundle.files.items() if n != "card.md" and "/" not in n}
     files["card.md"] = model_card(manifest).encode()
@@ -75,11 +79,12 @@ def halved(
         size = manifest.preprocessing.size
         inputs = np.stack([Preprocessing(size=wide * size).apply(one) for one in examples])
         middle = slice((wide - 1) * size // 2, (wide + 1) * size // 2)
-        files[GRAPH] = halve_weights(bundle.read(GRAPH), inputs[:, None, middle, middle])
+        told = {"embedding", *outputs_of(bundle.manifest)}
+        files[GRAPH] = compact(bundle.read(GRAPH), inputs[:, None, middle, middle], told)
         return write_bundle(place, manifest, files, replace=True)
     with tempfile.TemporaryDirectory(dir=place.absolute().parent) as folder:
         members = [
-            halved(Path(folder) / member.path.name, member, member.manifest, examples, over)
+            compacted(Path(folder) / member.path.name, member, member.manifest, examples, over)
             for member, over in zip(bundle.members, (1, WIDE), strict=True)
         ]
         return write_bundle(place, manifest, member_files(manifest, members) | files, replace=True)

@@ -204,7 +204,7 @@ def _choices(trained, index: Index) -> dict:
     return {
         "temperature": temperature,
         "operating_points": None if index.negative is None else points,
-        "scope": scope,
+        "scope": scope if trained.provenance["settings"]["scope"] else None,
         "evidence": Evidence(stride=stride, threshold=threshold, boxes=True) if pyramid else None,
     }
 

@@ -7,6 +7,7 @@ from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import read_radiograph
 from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.peaks import MapPeak, fused
 
 ALWAYS = OperatingPoints(low=0, high=0)
 """Whatever the film, it is a fracture: for tests of where, not of whether."""
@@ -203,7 +204,9 @@ def test_what_is_next_to_nothing_is_no_finding(make_bundle, save_radiograph):
     assert reading.findings == ()
 
 
-def test_an_averages_boxes_are_the_mean_of_its_members(make_bundle, save_radiograph, tmp_path):
+def test_an_averages_boxes_are_the_mean_of_its_members_findings(
+    make_bundle, save_radiograph, tmp_path
+):
     small = make_bundle("small", operating_points=ALWAYS, evidence=BOXES)
     large = make_bundle(
         "large",
@@ -216,3 +219,41 @@ def test_an_averages_boxes_are_the_mean_of_its_members(make_bundle, save_radiogr
     [finding] = load_model(both.path).read(path).findings
     # 16 of 64 pixels, and 16 of 128: of a side of 128 that is 32 and 16, and 24 in the middle.
     assert close(finding, (72 - 24, 40 - 24, 48, 48), 1.5)
+
+
+def peak(box, score) -> MapPeak:
+    return MapPeak(0, 0, np.array(box, float), score)
+
+
+def test_what_several_models_found_is_one_finding_where_it_overlaps():
+    one = [peak((10, 10, 30, 30), 0.9), peak((100, 100, 120, 120), 0.4)]
+    two = [peak((6, 10, 26, 30), 0.3), peak((200, 10, 220, 30), 0.8)]
+    three = [peak((12, 10, 32, 30), 0.6), peak((14, 10, 34, 30), 0.5)]
+    found = fused([one, two, three], (1, 1, 2))
+    boxes, scores = zip(*found, strict=True)
+    assert scores == pytest.approx([(0.9 + 0.3 + 2 * 0.6) / 4, 2 * 0.5 / 4, 0.8 / 4, 0.4 / 4])
+    shift = (10 * 0.9 + 6 * 0.3 + 12 * 2 * 0.6) / (0.9 + 0.3 + 2 * 0.6)
+    assert boxes[0] == pytest.approx([shift, 10, shift + 20, 30])
+    # Of one model two are never one, and what only one model sees is what it saw, but fainter.
+    assert boxes[1] == pytest.approx([14, 10, 34, 30])
+    assert boxes[2] == pytest.approx([200, 10, 220, 30])
+    assert boxes[3] == pytest.approx([100, 100, 120, 120])
+
+
+def test_several_models_that_found_nothing_have_no_findings():
+    assert fused([[], []], (1, 1)) == []
+
+
+def test_an_average_of_averages_counts_each_models_findings_as_its_probability(
+    make_bundle, save_radiograph, tmp_path
+):
+    wide = Evidence(stride=16, threshold=0.5, boxes=True)
+    said = {"operating_points": ALWAYS, "evidence": wide, "preprocessing": Preprocessing(size=128)}
+    large = make_bundle("large", **said)
+    small = make_bundle("small", operating_points=ALWAYS, evidence=BOXES)
+    inner = average_bundles([small.path, large.path], tmp_path / "inner", "inner", weights=(1, 3))
+    outer = average_bundles([large.path, inner.path], tmp_path / "outer", "outer")
+    path = save_radiograph("film.png", film(128, 128, (64, 32, 16, 16)))
+    [finding] = load_model(outer.path).read(path).findings
+    # Reaches of 16 (7 in 8 of the weight) and of 32 pixels (1 in 8), at the same evidence.
+    assert finding.width == pytest.approx(2 * (16 * 7 + 32) / 8, abs=1.5)

@@ -8,7 +8,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from kirik.errors import TrainingError
-from kirik.training import halve
+from kirik.training import compact as storing
+from kirik.training.compact import compact
 from kirik.training.export import _Graph, check_parity, export_onnx
 from kirik.training.weights import build_network
 
@@ -43,19 +44,50 @@ def test_the_graph_has_the_bundles_inputs_and_outputs(exported):
     assert 0 <= attributes.min() <= attributes.max() <= 1
 
 
-def test_weights_in_half_precision_say_nearly_the_same_in_little_more_than_half(exported):
+OUTPUTS = ["logits", "embedding", "strangeness", "evidence", "boxes", "attributes"]
+
+
+def said(graph: bytes, radiographs: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"radiograph": radiographs}), strict=True))
+
+
+@pytest.mark.parametrize(("large", "share", "off"), [(10**9, 0.8, 0.02), (0, 0.75, 0.1)])
+def test_weights_in_fewer_bits_say_nearly_the_same(exported, monkeypatch, large, share, off):
     _, radiographs, content = exported
-    halved = halve.halve_weights(content, radiographs)
-    assert len(halved) < 0.8 * len(content)
-    wanted, found = (
-        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(
-            None, {"radiograph": radiographs}
-        )
-        for graph in (content, halved)
-    )
-    for whole, half in zip(wanted, found, strict=True):
-        np.testing.assert_allclose(half, whole, rtol=0.02, atol=0.02)
-    assert any((whole != half).any() for whole, half in zip(wanted, found, strict=True))
+    monkeypatch.setattr(storing, "LARGE", large)
+    small = compact(content, radiographs, OUTPUTS)
+    assert len(small) < share * len(content)
+    kinds = {tensor.data_type for tensor in onnx.load_from_string(small).graph.initializer}
+    assert (TensorProto.INT8 in kinds) is (large == 0)
+    wanted, found = said(content, radiographs), said(small, radiographs)
+    assert list(found) == OUTPUTS
+    for name, whole in wanted.items():
+        np.testing.assert_allclose(found[name], whole, rtol=off, atol=off)
+    assert any((whole != found[name]).any() for name, whole in wanted.items())
+
+
+def test_a_scale_for_each_filter_keeps_small_filters_beside_large_ones(monkeypatch):
+    rng = np.random.default_rng(0)
+    filters = rng.normal(0, 1, (64, 64, 1, 1)) * np.geomspace(1e-3, 1e3, 64)[:, None, None, None]
+    tensor = numpy_helper.from_array(filters.astype(np.float32), "w")
+    (bits, scale), _ = storing._bits_8(tensor, numpy_helper.to_array(tensor), filters=True)
+    again = numpy_helper.to_array(bits) * numpy_helper.to_array(scale).astype(np.float64)
+    off = np.sqrt(((again - filters) ** 2).mean(axis=(1, 2, 3)) / (filters**2).mean(axis=(1, 2, 3)))
+    assert off.max() < 0.01
+
+
+def test_what_only_other_outputs_need_is_left_out(exported):
+    _, radiographs, content = exported
+    small = compact(content, radiographs, ["logits", "evidence"])
+    wanted, found = said(content, radiographs), said(small, radiographs)
+    assert list(found) == ["logits", "evidence"]
+    np.testing.assert_allclose(found["evidence"], wanted["evidence"], atol=0.02)
+    names = {tensor.name for tensor in onnx.load_from_string(small).graph.initializer}
+    assert not any("scope" in name or "attributes" in name for name in names)
+    whole = compact(content, radiographs, OUTPUTS)
+    assert any("scope" in tensor.name for tensor in onnx.load_from_string(whole).graph.initializer)
 
 
 @pytest.mark.parametrize(("scale", "kept"), [(1e-2, False), (1e-6, True), (1e6, True)])
@@ -75,16 +107,20 @@ def test_a_tensor_that_half_precision_would_spoil_is_kept_whole(scale, kept):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     blank = np.zeros((2, 1, 64, 64), np.uint8)
-    halved = onnx.load_from_string(halve.halve_weights(model.SerializeToString(), blank))
-    [stored] = halved.graph.initializer
+    small = onnx.load_from_string(compact(model.SerializeToString(), blank, ["logits"]))
+    [stored] = small.graph.initializer
     assert (stored.data_type == TensorProto.FLOAT) is kept
 
 
-def test_half_precision_that_moves_a_probability_is_refused(exported, monkeypatch):
+@pytest.mark.parametrize(
+    ("tolerance", "large"), [("TOLERANCE_HALF", 10**9), ("TOLERANCE_8_BITS", 0)]
+)
+def test_fewer_bits_that_move_a_probability_are_refused(exported, monkeypatch, tolerance, large):
     _, radiographs, content = exported
-    monkeypatch.setattr(halve, "TOLERANCE", 0)
-    with pytest.raises(TrainingError, match="half-precision weights move a probability by"):
-        halve.halve_weights(content, radiographs)
+    monkeypatch.setattr(storing, "LARGE", large)
+    monkeypatch.setattr(storing, tolerance, 0)
+    with pytest.raises(TrainingError, match="weights stored in fewer bits move a probability by"):
+        compact(content, radiographs, OUTPUTS)
 
 
 def test_a_graph_that_says_something_else_is_refused(exported):

@@ -19,11 +19,8 @@ from kirik.reading.engines import CPU
 from kirik.reading.models import open_model
 from kirik.reading.network import Scores
 from kirik.reading.prepare import Prepared, Wanted, prepare
-from kirik.reading.reading import Failure, Reading
+from kirik.reading.reading import Failure, Finding, Reading
 from kirik.stores import Remote
-
-FAINTEST = 0.01
-"""What is fainter than this is no place to look at."""
 
 Source = Path | str | Member | Remote | np.ndarray | Radiograph
 
@@ -195,25 +192,38 @@ class Classifier:
         if scores.evidence is None:
             return reading
         cells = scores.evidence[row]
-        boxes = None if scores.boxes is None else scores.boxes[row]
         peak = maps.peak(cells, frame)
-        shown_from = self._shown_from(decision, peak.score)
         return replace(
             reading,
-            findings=() if shown_from is None else maps.findings(cells, frame, shown_from, boxes),
+            findings=self._findings(decision, peak.score, scores, row, frame),
             peak=peak,
             evidence=maps.over_radiograph(cells, frame),
         )
+
+    def _findings(
+        self, decision: str, highest: float, scores: Scores, row: int, frame: maps.Frame
+    ) -> tuple[Finding, ...]:
+        """highest: the map's highest score."""
+        if scores.parts and (decision != "no_fracture" or self._findings_from is not None):
+            own = [(part.weight, part.evidence[row], part.boxes[row]) for part in scores.parts]
+            found = maps.fused_findings(own, frame)
+            start = self._shown_from(decision, found[0].score if found else 0)
+            return tuple(one for one in found if start is not None and one.score >= start)
+        start = self._shown_from(decision, highest)
+        if start is None:
+            return ()
+        boxes = None if scores.boxes is None else scores.boxes[row]
+        return maps.findings(scores.evidence[row], frame, start, boxes)
 
     def _shown_from(self, decision: str, highest: float) -> float | None:
         """The score from which findings are given; None where none are.
 
         With other decisions than no_fracture the strongest one is given at least, so that a person
-        who must decide knows where to look first. highest: the map's highest score.
+        who must decide knows where to look first. highest: the strongest one's score.
         """
         if self._findings_from is not None:
             return self._findings_from
-        if decision == "no_fracture" or highest < FAINTEST:
+        if decision == "no_fracture" or highest < maps.FAINTEST:
             return None
         evidence = self.manifest.evidence
         if highest >= evidence.threshold:

@@ -1,6 +1,6 @@
 """From an evidence map on the network's input to boxes in the radiograph's own file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,11 @@ from PIL import Image
 from kirik.orientation import to_stored, to_stored_box
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph
-from kirik.reading.peaks import peaks
+from kirik.reading.peaks import fused, peaks
 from kirik.reading.reading import Finding, Peak
+
+FAINTEST = 0.01
+"""A finding of less evidence is none, whatever the threshold: that is next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +87,48 @@ def findings(
     top, right and bottom); without them a finding is a box around connected cells.
     The letterbox's margin is left out.
     """
-    find = _boxes_around_cells if boxes is None else _boxes_at_peaks
-    found = []
-    for (left, top, right, bottom), score in find(evidence, frame, threshold, boxes):
+    if boxes is None:
+        return _in_order(_boxes_around_cells(evidence, frame, threshold), frame)
+    found = peaks(_on_film(evidence, frame), boxes, frame.stride, threshold)
+    return _in_order(((_on_radiograph(one.box, frame), one.score) for one in found), frame)
+
+
+def fused_findings(
+    parts: Sequence[tuple[float, np.ndarray, np.ndarray]], frame: Frame
+) -> tuple[Finding, ...]:
+    """What several models' maps say together, from a score of `FAINTEST` on, highest first.
+
+    parts: of each model what it counts, and its evidence and boxes, as for `findings`.
+    """
+    found = [
+        peaks(_on_film(evidence, frame), boxes, frame.stride, FAINTEST)
+        for _, evidence, boxes in parts
+    ]
+    together = fused(found, [weight for weight, _, _ in parts])
+    boxes = ((_on_radiograph(box, frame), score) for box, score in together if score >= FAINTEST)
+    return _in_order(boxes, frame)
+
+
+def _in_order(found: "_Found", frame: Frame) -> tuple[Finding, ...]:
+    """Findings in the pixels of the file as stored."""
+    findings = []
+    for (left, top, right, bottom), score in found:
         box = (left, top, right - left, bottom - top)
         stored = to_stored_box(box, frame.orientation, frame.stored_size).tolist()
-        found.append(Finding(*stored, score, _millimetres(stored, frame.spacing)))
-    return tuple(sorted(found, key=lambda f: (-f.score, f.y, f.x)))
+        findings.append(Finding(*stored, score, _millimetres(stored, frame.spacing)))
+    return tuple(sorted(findings, key=lambda f: (-f.score, f.y, f.x)))
 
 
 def _millimetres(box, spacing: tuple[float, float] | None) -> tuple[float, float] | None:
     return None if spacing is None else (box[2] * spacing[1], box[3] * spacing[0])
 
 
-_Found = Iterator[tuple[tuple[float, float, float, float], float]]
+_Box = tuple[float, float, float, float]
+_Found = Iterable[tuple[_Box, float]]
 """Left, top, right and bottom in the upright radiograph, and the score."""
 
 
-def _boxes_around_cells(evidence: np.ndarray, frame: Frame, threshold: float, _) -> _Found:
+def _boxes_around_cells(evidence: np.ndarray, frame: Frame, threshold: float) -> _Found:
     """Connected cells, by an edge or a corner, at or above the threshold."""
     from scipy import ndimage  # takes longer to import than many a reading to make
 
@@ -115,15 +142,18 @@ def _boxes_around_cells(evidence: np.ndarray, frame: Frame, threshold: float, _)
         yield (left, top, right, bottom), score
 
 
-def _boxes_at_peaks(
-    evidence: np.ndarray, frame: Frame, threshold: float, boxes: np.ndarray
-) -> _Found:
+def _on_film(evidence: np.ndarray, frame: Frame) -> np.ndarray:
+    """The map with nothing in the letterbox's margin."""
     on_film = np.zeros_like(evidence)
     on_film[frame.cells()] = evidence[frame.cells()]
-    for found in peaks(on_film, boxes, frame.stride, threshold):
-        left, right = (frame.column(x / frame.stride) for x in found.box[::2])
-        top, bottom = (frame.row(y / frame.stride) for y in found.box[1::2])
-        yield (left, top, right, bottom), found.score
+    return on_film
+
+
+def _on_radiograph(box: np.ndarray, frame: Frame) -> _Box:
+    """A box of the input in the upright radiograph."""
+    left, right = (frame.column(x / frame.stride) for x in box[::2])
+    top, bottom = (frame.row(y / frame.stride) for y in box[1::2])
+    return left, top, right, bottom
 
 
 def peak(evidence: np.ndarray, frame: Frame) -> Peak:

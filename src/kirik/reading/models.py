@@ -14,6 +14,7 @@ from kirik.preprocessing import Preprocessing
 from kirik.reading.network import (
     Inputs,
     Network,
+    Part,
     Scores,
     calibrated,
     map_side,
@@ -71,8 +72,9 @@ class Average:
         if self.manifest.temperature != 1 or self.manifest.bias:
             # Pool, then calibrate (Rahaman and Thiery, NeurIPS 2021, arXiv:2007.08792).
             mean = calibrated(_log(mean), self.manifest)
-        evidence, boxes = self._maps(pairs)
-        return Scores(mean, evidence, boxes, self._attributes(pairs), self._strangeness(pairs))
+        evidence, parts = self._maps(pairs)
+        attributes, strangeness = self._attributes(pairs), self._strangeness(pairs)
+        return Scores(mean, evidence, _mean_boxes(parts), attributes, strangeness, parts)
 
     def _strangeness(self, pairs) -> np.ndarray | None:
         if not self.manifest.scope:
@@ -84,8 +86,8 @@ class Average:
         ]
         return sum(w * strange for w, strange in told) / sum(w for w, _ in told)
 
-    def _maps(self, pairs) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Mean map and mean boxes on the manifest's grid; a box counts by its cell's evidence."""
+    def _maps(self, pairs) -> tuple[np.ndarray | None, tuple[Part, ...]]:
+        """The mean map on the manifest's grid, and the members' own maps that have boxes."""
         said = self.manifest.evidence
         with_map = [
             (weight, score, member.manifest)
@@ -93,22 +95,23 @@ class Average:
             if score.evidence is not None
         ]
         if not (said and with_map):
-            return None, None
+            return None, ()
         side = map_side(self.manifest)
-        maps = [(weight, resampled(score.evidence, side)) for weight, score, _ in with_map]
-        mean = sum(weight * cells for weight, cells in maps) / sum(weight for weight, _ in maps)
-        if not said.boxes:
-            return mean.astype(np.float32), None
-        total = share = 0.0
-        for (weight, score, manifest), (_, cells) in zip(with_map, maps, strict=True):
-            if score.boxes is not None:
-                # Distances on one input are other distances on a larger one.
-                scale = self.manifest.preprocessing.size / manifest.preprocessing.size
-                part = weight * (cells + 1e-6)[:, None]
-                flat = score.boxes.reshape(-1, *score.boxes.shape[2:])
-                total = total + part * scale * resampled(flat, side).reshape(-1, 4, side, side)
-                share = share + part
-        return mean.astype(np.float32), (total / share).astype(np.float32)
+        maps = [resampled(score.evidence, side) for _, score, _ in with_map]
+        total = sum(weight for weight, _, _ in with_map)
+        mean = sum(w * cells for (w, _, _), cells in zip(with_map, maps, strict=True)) / total
+        parts = []
+        for (weight, score, manifest), cells in zip(with_map, maps, strict=True):
+            own = score.parts or (Part(1.0, cells, score.boxes),)
+            shares = sum(part.weight for part in own)
+            # Distances on one input are other distances on a larger one.
+            scale = self.manifest.preprocessing.size / manifest.preprocessing.size
+            for part in own if said.boxes and score.boxes is not None else ():
+                flat = part.boxes.reshape(-1, *part.boxes.shape[2:])
+                boxes = scale * resampled(flat, side).reshape(-1, 4, side, side)
+                share = weight * part.weight / shares
+                parts.append(Part(share, resampled(part.evidence, side), boxes))
+        return mean.astype(np.float32), tuple(parts)
 
     def _attributes(self, pairs) -> np.ndarray:
         """Mean over the members that tell an attribute."""
@@ -284,6 +287,15 @@ class _Once:
     def forget(self) -> None:
         """Let this thread's last inputs and scores go."""
         self._here.last = (None, None)
+
+
+def _mean_boxes(parts: Sequence[Part]) -> np.ndarray | None:
+    """Each cell's mean box, in which a part's counts by its evidence there; None of no parts."""
+    if not parts:
+        return None
+    weights = [part.weight * (part.evidence + 1e-6)[:, None] for part in parts]
+    total = sum(weight * part.boxes for weight, part in zip(weights, parts, strict=True))
+    return (total / sum(weights)).astype(np.float32)
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

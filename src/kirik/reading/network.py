@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,17 @@ Inputs = Mapping[Preprocessing, np.ndarray]
 """n radiographs for each preprocessing that a model wants: uint8 [n, size, size]."""
 
 
+class Part(NamedTuple):
+    """What a member's maps say of n radiographs, on the grid of the average that it is in.
+
+    weight: what it counts. evidence, boxes: as in `Scores`.
+    """
+
+    weight: float
+    evidence: np.ndarray
+    boxes: np.ndarray
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a network said of n radiographs.
@@ -24,6 +36,7 @@ class Scores:
     boxes: float32 [n, 4, rows, columns], each cell's box, see `kirik.bundle`; or None.
     attributes: float64 [n, attributes] in 0…1, in the manifest's order.
     strangeness: float64 [n], to be held against the scope's threshold; or None.
+    parts: of an average, each member's own maps with boxes, whose findings are fused; else none.
     """
 
     probabilities: np.ndarray
@@ -31,6 +44,7 @@ class Scores:
     boxes: np.ndarray | None
     attributes: np.ndarray
     strangeness: np.ndarray | None
+    parts: tuple[Part, ...] = ()
 
 
 class Network:
@@ -42,7 +56,7 @@ class Network:
         self._where = bundle.path / GRAPH
         self._engine = _engine(bundle, threads, providers, engine)
         self._check_graph()
-        self._outputs = _outputs(self.manifest)
+        self._outputs = outputs_of(self.manifest)
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if the graph breaks its promise."""
@@ -71,7 +85,7 @@ class Network:
         size = self.manifest.preprocessing.size
         if self._engine.inputs != [("radiograph", "tensor(uint8)", (1, size, size))]:
             raise self._broken(f"its input is not radiograph, uint8 [n, 1, {size}, {size}]")
-        missing = _outputs(self.manifest).keys() - set(self._engine.outputs)
+        missing = outputs_of(self.manifest).keys() - set(self._engine.outputs)
         if missing:
             raise self._broken(f"it has no output {', '.join(sorted(missing))}")
 
@@ -79,7 +93,7 @@ class Network:
         return BundleError(f"{self._where}: not a graph that kirik can run: {what}")
 
 
-def _outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+def outputs_of(manifest: Manifest) -> dict[str, tuple[int, ...]]:
     """The graph's outputs that a reading needs, each with its shape after the first axis."""
     outputs = {"logits": (len(manifest.classes),)}
     if manifest.evidence:

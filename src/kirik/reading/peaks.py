@@ -42,6 +42,41 @@ def peaks(
     return kept
 
 
+def fused(
+    found: Sequence[Sequence[MapPeak]], weights: Sequence[float]
+) -> list[tuple[np.ndarray, float]]:
+    """What several models found, as one: boxes, left, top, right and bottom, float [4], and scores,
+    highest first.
+
+    found: the peaks of each model's map. weights: what each model counts.
+    Peaks of different models whose boxes overlap, as those of one finding do, are one: its box is
+    the mean of theirs, weighted by weight and score, and its score the weighted mean, in which a
+    model that has none there counts as 0 (weighted boxes fusion: Solovyev et al. 2021,
+    doi:10.1016/j.imavis.2021.104117).
+    """
+    everything = [(peak, model) for model, own in enumerate(found) for peak in own]
+    together: list[dict[int, MapPeak]] = []
+    boxes: list[np.ndarray] = []
+    for peak, model in sorted(everything, key=lambda one: -one[0].score):
+        shared = [
+            0.0 if model in own else _shared(box, peak.box)
+            for own, box in zip(together, boxes, strict=True)
+        ]
+        at = int(np.argmax(shared)) if shared else 0
+        if not shared or shared[at] <= SAME:
+            together.append({model: peak})
+            boxes.append(peak.box)
+            continue
+        own = together[at] | {model: peak}
+        parts = np.array([weights[which] * one.score for which, one in own.items()])
+        together[at] = own
+        boxes[at] = parts @ np.stack([one.box for one in own.values()]) / parts.sum()
+    total = sum(weights)
+    scores = [sum(weights[m] * one.score for m, one in own.items()) / total for own in together]
+    order = np.argsort(-np.array(scores), kind="stable")
+    return [(boxes[at], scores[at]) for at in order]
+
+
 def box_at(
     evidence: np.ndarray, boxes: np.ndarray, stride: float, row: int, column: int
 ) -> np.ndarray:

@@ -383,7 +383,8 @@ def _trained(
 ) -> TrainedNetwork:
     network, state, held_out = trainer.averaged, trainer.state, trainer.validation
     part = trainer.train_part.plain()
-    if not trainer.settings.overview:  # of a cascade, the first network tells what is in scope
+    # Of a cascade, the first network tells what is in scope.
+    if trainer.settings.scope and not trainer.settings.overview:
         fit_scope(network, part, trainer.machine, trainer.settings.seed)
     some = (held_out or part).rows[:32]
     return TrainedNetwork(

@@ -90,6 +90,10 @@ class TrainingSettings(BaseModel):
     box_weight: float = Field(default=0.5, ge=0, le=10)
     """What the findings' boxes count in the loss, beside the label's 1."""
 
+    scope: bool = True
+    """Learn what radiographs look like to the network, so that what looks otherwise is out of its
+    scope; without it nothing is."""
+
     validation: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the training part (whole groups) that chooses epoch, calibration, thresholds; with
     0 nothing is chosen: all of the part trains, and the last epoch is kept."""
