@@ -318,8 +318,10 @@ def test_a_split_without_folds_is_refused(made, tmp_path, capsys):
 def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp_path, capsys):
     data, split, out, words = made
     other, pooled = tmp_path / "other", tmp_path / "pooled"
-    again = [*words[:5], other, *words[6:], "--seed", 1, "--final", "none"]
+    again = [*words[:5], other, *words[6:], "--seed", 1, "--final", "none", "--no-scope"]
     assert kirik(*again) == 0
+    assert not (other / "fold1" / "strangeness.csv").exists()
+    assert "out_of_scope" not in json.loads((other / "report" / "metrics.json").read_text())
     ask = ["ensemble", out, other, "--data", data, "--split", split, "--out", pooled]
     assert kirik(*ask, "--bootstrap", 50) == 0
     read = read_predictions(pooled / "fold2" / "read.csv")
@@ -331,6 +333,12 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     made_of = [(m.manifest.kind, m.manifest.provenance.get("fold")) for m in bundle.members]
     assert made_of == [("network", None), ("average", None)]
     assert len(bundle.members[1].members) == 3
+    # One of them tells what is in scope, for both; the other's graphs say nothing of it.
+    assert bundle.manifest.scope.threshold > 0
+    assert [m.manifest.scope is None for m in bundle.members] == [False, True]
+    graphs = [bundle.members[0], *bundle.members[1].members]
+    assert [b"strangeness" in graph.read("model.onnx") for graph in graphs] == [True, *[False] * 3]
+    assert (pooled / "fold1" / "strangeness.csv").is_file()
     said = [bundle.members[0], *bundle.members[1].members, *load_bundle(pooled / "fold2").members]
     # Pooled, then calibrated.
     assert {(m.manifest.temperature, m.manifest.bias) for m in said} == {(1, ())}

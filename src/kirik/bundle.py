@@ -449,6 +449,7 @@ def _check_cascade(folder: Path, manifest: Manifest, members: Sequence[Bundle]) 
             overview.evidence is not None
             and evidence is not None
             and evidence.boxes
+            and closer.kind == "network"
             and manifest.evidence is not None
             and manifest.evidence.stride == evidence.stride
             and size % evidence.stride == 0

@@ -133,7 +133,7 @@ def cross_validate(
         first = load_bundle(directory / f"fold{split.folds[0]}")
         small = compacted(Path(folder) / "compacted", first, first.manifest, examples)
         cost = cost_of(small) | {"megabytes": megabytes(small)}
-    cost |= reading_rate(first, index, split)
+        cost |= reading_rate(small, index, split)
     metrics = report_out_of_fold(
         directory / "report",
         read,

@@ -79,7 +79,7 @@ def compacted(
         size = manifest.preprocessing.size
         inputs = np.stack([Preprocessing(size=wide * size).apply(one) for one in examples])
         middle = slice((wide - 1) * size // 2, (wide + 1) * size // 2)
-        told = {"embedding", *outputs_of(bundle.manifest)}
+        told = {"embedding", *outputs_of(manifest)}
         files[GRAPH] = compact(bundle.read(GRAPH), inputs[:, None, middle, middle], told)
         return write_bundle(place, manifest, files, replace=True)
     with tempfile.TemporaryDirectory(dir=place.absolute().parent) as folder:

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from kirik.bundle import GRAPH
 from kirik.cli import run
 from kirik.errors import BundleError, SettingsError
 from kirik.operating_points import decide
+from kirik.reading import engines
 from kirik.reading.classifier import load_model
 from kirik.reading.engines import CPU, ENGINES, open_engine
 
@@ -56,6 +58,34 @@ def test_neither_batch_nor_threads_change_a_bit(name, make_bundle):
         for number in (0, 3, 6):
             [found] = engine.run(["logits"], films[number : number + 1])
             assert np.array_equal(found, alone[number : number + 1])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_large_networks_radiographs_are_run_in_turn_and_say_the_same(
+    name, make_bundle, monkeypatch
+):
+    if name != "onnxruntime":
+        pytest.importorskip(name)
+    graph = make_bundle(evidence=None, graph=convolution_graph()).read(GRAPH)
+    films = np.random.default_rng(0).integers(0, 256, (5, 1, SIZE, SIZE), dtype=np.uint8)
+    [expected] = open_engine(name, graph, 2, [CPU]).run(["logits"], films)
+    monkeypatch.setattr(engines, "LITTLE", SIZE - 1)
+    monkeypatch.setattr(engines, "HEAVY", len(graph))
+    engine = open_engine(name, graph, 3, [CPU], side=SIZE)
+    running, most, run_one = [], [], engine._run_one
+
+    def counted(*own):
+        running.append(own)
+        most.append(len(running))
+        found = run_one(*own)
+        running.pop()
+        return found
+
+    monkeypatch.setattr(engine, "_run_one", counted)
+    with ThreadPoolExecutor(3) as pool:
+        for [found] in pool.map(lambda _: engine.run(["logits"], films), range(3)):
+            assert np.array_equal(found, expected)
+    assert most == [1] * 15
 
 
 def test_an_engine_serves_many_threads_without_mixing_their_radiographs(engine, make_bundle):

@@ -44,6 +44,27 @@ def test_the_graph_has_the_bundles_inputs_and_outputs(exported):
     assert 0 <= attributes.min() <= attributes.max() <= 1
 
 
+BLANK = np.zeros((2, 1, 64, 64), np.uint8)
+
+
+def dense_graph(scale: float) -> bytes:
+    """A graph of one matrix, of weights of this size."""
+    weights = np.random.default_rng(0).normal(0, scale, (4096, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["radiograph"], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["x"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("radiograph", TensorProto.UINT8, ["n", 1, 64, 64])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+
+
 OUTPUTS = ["logits", "embedding", "strangeness", "evidence", "boxes", "attributes"]
 
 
@@ -66,6 +87,14 @@ def test_weights_in_fewer_bits_say_nearly_the_same(exported, monkeypatch, large,
     for name, whole in wanted.items():
         np.testing.assert_allclose(found[name], whole, rtol=off, atol=off)
     assert any((whole != found[name]).any() for name, whole in wanted.items())
+
+
+def test_a_graph_without_large_convolutions_stays_in_half_precision(monkeypatch):
+    monkeypatch.setattr(storing, "LARGE", 0)
+    monkeypatch.setattr(storing, "TOLERANCE_8_BITS", -1)
+    small = onnx.load_from_string(compact(dense_graph(1e-2), BLANK, ["logits"]))
+    [stored] = small.graph.initializer
+    assert stored.data_type == TensorProto.FLOAT16
 
 
 def test_a_scale_for_each_filter_keeps_small_filters_beside_large_ones(monkeypatch):
@@ -92,22 +121,7 @@ def test_what_only_other_outputs_need_is_left_out(exported):
 
 @pytest.mark.parametrize(("scale", "kept"), [(1e-2, False), (1e-6, True), (1e6, True)])
 def test_a_tensor_that_half_precision_would_spoil_is_kept_whole(scale, kept):
-    rng = np.random.default_rng(0)
-    weights = rng.normal(0, scale, (4096, 2)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["radiograph"], ["x"], to=TensorProto.FLOAT),
-            helper.make_node("Flatten", ["x"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("radiograph", TensorProto.UINT8, ["n", 1, 64, 64])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
-        [numpy_helper.from_array(weights, "weights")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    blank = np.zeros((2, 1, 64, 64), np.uint8)
-    small = onnx.load_from_string(compact(model.SerializeToString(), blank, ["logits"]))
+    small = onnx.load_from_string(compact(dense_graph(scale), BLANK, ["logits"]))
     [stored] = small.graph.initializer
     assert (stored.data_type == TensorProto.FLOAT) is kept
 

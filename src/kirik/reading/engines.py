@@ -5,6 +5,7 @@ An engine has `inputs` (name, element type, shape after the first axis), `output
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property, partial
@@ -31,8 +32,10 @@ class Engine(Protocol):
         """The named outputs for uint8 [n, 1, size, size]."""
 
 
-def open_engine(name: str, graph: bytes, threads: int, providers: Sequence[str]) -> Engine:
-    """An engine by name, the graph loaded.
+def open_engine(
+    name: str, graph: bytes, threads: int, providers: Sequence[str], *, side: int = 0
+) -> Engine:
+    """An engine by name, the graph loaded. side: of the radiographs, in pixels, where it is known.
 
     Raises SettingsError if there is no such engine or provider here; the engine's own error if the
     graph is not one.
@@ -40,12 +43,14 @@ def open_engine(name: str, graph: bytes, threads: int, providers: Sequence[str])
     if name not in ENGINES:
         raise SettingsError(f"unknown engine {name!r}; there are: {', '.join(ENGINES)}")
     if name == "onnxruntime":
-        return OnnxRuntime(graph, threads, providers)
-    return OpenVino(graph, threads)
+        return OnnxRuntime(graph, threads, providers, side=side)
+    return OpenVino(graph, threads, side=side)
 
 
 LITTLE = 128
 """Side in pixels up to which a radiograph, or a part of one, is run on one thread."""
+HEAVY = 10_000_000
+"""Bytes of a graph from which on larger radiographs are run in turn, on all threads."""
 
 
 class SideBySide:
@@ -54,16 +59,25 @@ class SideBySide:
     For a batch that is quicker than to run it as a whole, whose layers do not fit a processor's
     cache, and takes a fraction of the memory (see `docs/performance.md`). What is computed for a
     radiograph does not depend on the others, nor on the number of threads.
+
+    Of a large network, whose layers for several radiographs would take a gigabyte, they are run in
+    turn, each on all threads, whoever asks.
     """
 
-    def __init__(self, threads: int):
+    def __init__(self, graph: bytes | Path, threads: int, side: int):
+        """side: of the radiographs, in pixels; 0 where it is not known."""
         self._threads, self._alone_before = threads, False
+        large = isinstance(graph, bytes) and len(graph) >= HEAVY
+        self._in_turn = threading.Lock() if large and side > LITTLE else None
 
     def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
-        if len(radiographs) == 1:
+        if len(radiographs) == 1 and not self._in_turn:
             return self._run_alone(names, radiographs)
         ones = [radiographs[i : i + 1] for i in range(len(radiographs))]
-        if self._threads == 1:
+        if self._in_turn:
+            with self._in_turn:
+                results = [self._run_one(names, one) for one in ones]
+        elif self._threads == 1:
             results = [self._run_one(names, one) for one in ones]
         else:
             results = list(_pool(self._threads).map(partial(self._run_one, names), ones))
@@ -78,7 +92,7 @@ class SideBySide:
         return self._run_wide(names, radiograph)
 
     def _run_one(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
-        """On one thread; called by several at the same time."""
+        """On one thread, called by several at the same time; or, of a large network, on all."""
         raise NotImplementedError
 
     def _run_wide(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
@@ -102,11 +116,12 @@ class OnnxRuntime(SideBySide):
     """The engine that every installation has. On other providers than the processor's a batch is
     run as a whole."""
 
-    def __init__(self, graph: bytes, threads: int, providers: Sequence[str]):
+    def __init__(self, graph: bytes, threads: int, providers: Sequence[str], *, side: int = 0):
         _check_providers(providers)
-        super().__init__(threads)
+        super().__init__(graph, threads, side if providers[0] == CPU else 0)
         self._graph, self._providers = graph, [*providers]
-        self._one = self._session(1 if providers[0] == CPU else threads)
+        alone = providers[0] == CPU and not self._in_turn
+        self._one = self._session(1 if alone else threads)
         if providers[0] not in self._one.get_providers():
             raise SettingsError(f"{providers[0]} does not start on this machine; use {CPU}")
         self.inputs = [(i.name, i.type, tuple(i.shape[1:])) for i in self._one.get_inputs()]
@@ -117,6 +132,8 @@ class OnnxRuntime(SideBySide):
         options.log_severity_level = _FATAL  # what goes wrong is raised, and told once
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # With a plan of a run's memory, it would hold what the first run took as well.
+        options.enable_mem_pattern = not self._in_turn
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait busily for this network's next run would hold up another network's.
@@ -158,19 +175,19 @@ class OpenVino(SideBySide):
         see `docs/performance.md`.
     """
 
-    def __init__(self, graph: bytes | Path, threads: int, *, bfloat16: bool = False):
+    def __init__(self, graph: bytes | Path, threads: int, *, side: int = 0, bfloat16: bool = False):
         try:
             import openvino
         except ImportError as error:
             message = "the engine OpenVINO is not installed: pip install 'kirik[openvino]'"
             raise SettingsError(message) from error
-        super().__init__(threads)
+        super().__init__(graph, threads, side)
         self._core = openvino.Core()
         if bfloat16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise SettingsError("this processor has no bfloat16; use the engine openvino")
         self._precision = "bf16" if bfloat16 else "f32"
         self._graph = self._core.read_model(graph)
-        self._ones = self._compiled(threads)
+        self._ones = self._compiled(1 if self._in_turn else threads)
         self.inputs = [
             (port.any_name, _type_name(port), tuple(d.get_length() for d in port.partial_shape[1:]))
             for port in self._ones.model.inputs

@@ -13,7 +13,7 @@ from kirik.reading.peaks import fused, peaks
 from kirik.reading.reading import Finding, Peak
 
 FAINTEST = 0.01
-"""A finding of less evidence is none, whatever the threshold: that is next to nothing."""
+"""What is fainter than this is no place to look at."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Average:
             mean = calibrated(_log(mean), self.manifest)
         evidence, parts = self._maps(pairs)
         attributes, strangeness = self._attributes(pairs), self._strangeness(pairs)
-        return Scores(mean, evidence, _mean_boxes(parts), attributes, strangeness, parts)
+        return Scores(mean, evidence, None, attributes, strangeness, parts)
 
     def _strangeness(self, pairs) -> np.ndarray | None:
         if not self.manifest.scope:
@@ -102,11 +102,13 @@ class Average:
         mean = sum(w * cells for (w, _, _), cells in zip(with_map, maps, strict=True)) / total
         parts = []
         for (weight, score, manifest), cells in zip(with_map, maps, strict=True):
-            own = score.parts or (Part(1.0, cells, score.boxes),)
+            own = score.parts
+            if score.boxes is not None:
+                own = (Part(1.0, cells, score.boxes),)
             shares = sum(part.weight for part in own)
             # Distances on one input are other distances on a larger one.
             scale = self.manifest.preprocessing.size / manifest.preprocessing.size
-            for part in own if said.boxes and score.boxes is not None else ():
+            for part in own if said.boxes else ():
                 flat = part.boxes.reshape(-1, *part.boxes.shape[2:])
                 boxes = scale * resampled(flat, side).reshape(-1, 4, side, side)
                 share = weight * part.weight / shares
@@ -287,15 +289,6 @@ class _Once:
     def forget(self) -> None:
         """Let this thread's last inputs and scores go."""
         self._here.last = (None, None)
-
-
-def _mean_boxes(parts: Sequence[Part]) -> np.ndarray | None:
-    """Each cell's mean box, in which a part's counts by its evidence there; None of no parts."""
-    if not parts:
-        return None
-    weights = [part.weight * (part.evidence + 1e-6)[:, None] for part in parts]
-    total = sum(weight * part.boxes for weight, part in zip(weights, parts, strict=True))
-    return (total / sum(weights)).astype(np.float32)
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

@@ -33,7 +33,8 @@ class Scores:
 
     probabilities: float64 [n, classes]; a row sums to 1, or is NaN where the network failed.
     evidence: float32 [n, rows, columns] in 0…1, or None.
-    boxes: float32 [n, 4, rows, columns], each cell's box, see `kirik.bundle`; or None.
+    boxes: float32 [n, 4, rows, columns], each cell's box, see `kirik.bundle`; None without, and of
+        an average.
     attributes: float64 [n, attributes] in 0…1, in the manifest's order.
     strangeness: float64 [n], to be held against the scope's threshold; or None.
     parts: of an average, each member's own maps with boxes, whose findings are fused; else none.
@@ -137,7 +138,8 @@ def _engine(bundle: Bundle, threads: int | None, providers: Sequence[str], engin
         raise SettingsError(f"threads {threads}: it must be 1 or more")
     graph = bundle.read(GRAPH)
     try:
-        return open_engine(engine, graph, threads or usable_cores(), providers)
+        side = bundle.manifest.preprocessing.size
+        return open_engine(engine, graph, threads or usable_cores(), providers, side=side)
     except SettingsError:
         raise
     except Exception as error:  # engines' errors share no base of their own

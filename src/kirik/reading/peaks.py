@@ -72,7 +72,9 @@ def fused(
         together[at] = own
         boxes[at] = parts @ np.stack([one.box for one in own.values()]) / parts.sum()
     total = sum(weights)
-    scores = [sum(weights[m] * one.score for m, one in own.items()) / total for own in together]
+    scores = [
+        float(sum(weights[m] * one.score for m, one in own.items()) / total) for own in together
+    ]
     order = np.argsort(-np.array(scores), kind="stable")
     return [(boxes[at], scores[at]) for at in order]
 

@@ -23,6 +23,8 @@ LEAST = 4096
 norms are folded, bear no rounding."""
 LARGE = 10_000_000
 """Bytes of a graph in half precision from which on its convolutions are stored in 8 bits."""
+WORTH_IT = 0.75
+"""Of the size in half precision, at most, that 8 bits must come to, or it stays with that."""
 ROUNDING = 2.0**-11
 TOLERANCE_HALF, TOLERANCE_8_BITS = 3e-3, 3e-2
 _LEVELS = 127
@@ -41,7 +43,9 @@ def compact(content: bytes, radiographs: np.ndarray, outputs: Collection[str]) -
     _keep(model, outputs)
     small, tolerance = _stored(model, _half), TOLERANCE_HALF
     if len(small) > LARGE:
-        small, tolerance = _stored(model, _bits_8), TOLERANCE_8_BITS
+        smaller = _stored(model, _bits_8)
+        if len(smaller) < WORTH_IT * len(small):
+            small, tolerance = smaller, TOLERANCE_8_BITS
     moved = np.abs(_probabilities(small, radiographs) - _probabilities(content, radiographs)).max()
     if not moved <= tolerance:
         raise TrainingError(

@@ -92,7 +92,7 @@ class TrainingSettings(BaseModel):
 
     scope: bool = True
     """Learn what radiographs look like to the network, so that what looks otherwise is out of its
-    scope; without it nothing is."""
+    scope; without it nothing is. With --overview, what that network learned counts."""
 
     validation: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the training part (whole groups) that chooses epoch, calibration, thresholds; with
