@@ -7,6 +7,7 @@ from PIL import Image
 
 from convolutions import convolution_graph
 from kirik.errors import SettingsError
+from kirik.reading import batch
 from kirik.reading.classifier import load_model
 from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading
@@ -36,6 +37,24 @@ def test_the_number_of_threads_does_not_change_a_probability(make_bundle, films)
     one, two = (load_model(bundle.path, threads=n) for n in (1, 2))
     for path in films[:5]:
         assert one.read(path).probability == two.read(path).probability
+
+
+@pytest.mark.parametrize(("heavy", "most"), [(False, 8), (True, 2)])
+def test_a_heavy_model_has_fewer_decoders(make_bundle, films, monkeypatch, heavy, most):
+    classifier = load_model(make_bundle().path)
+    expected = [classifier.read(path).probability for path in films]
+    monkeypatch.setattr(batch, "usable_cores", lambda: 8)
+    monkeypatch.setattr(classifier, "heavy", heavy)
+    names, frames = set(), classifier.frames
+
+    def named(source):
+        names.add(threading.current_thread().name)
+        time.sleep(0.05)  # so that each thread has some of the files
+        return frames(source)
+
+    monkeypatch.setattr(classifier, "frames", named)
+    assert [one.probability for one in classifier.read_many(films)] == expected
+    assert len(names) == most
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

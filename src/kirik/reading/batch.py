@@ -24,6 +24,9 @@ Source = Path | str | Member | Remote | Failure
 
 _MOST_WORKERS = 8
 """More decoders than this only hold more full-size radiographs in memory."""
+_CORES_A_DECODER = 4
+"""With a heavy model, which takes several times as long for a radiograph as its decoder, and whose
+memory has none to spare for idle ones."""
 _AT_ONCE = 2
 """Batches that are judged at the same time, so that the next one's radiographs follow at once where
 the last of the one before keeps only some of the cores busy."""
@@ -41,7 +44,10 @@ def read_in_order(
         raise SettingsError(f"batch size {batch_size}: it must be 1 or more")
     if workers is not None and workers < 1:
         raise SettingsError(f"workers {workers}: it must be 1 or more")
-    workers = workers or min(usable_cores(), _MOST_WORKERS)
+    if workers is None:
+        workers = min(usable_cores(), _MOST_WORKERS)
+        if classifier.heavy:
+            workers = max(1, workers // _CORES_A_DECODER)
     return _read(classifier, iter(sources), batch_size, workers)
 
 

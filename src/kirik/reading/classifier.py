@@ -59,6 +59,7 @@ class Classifier:
         self.name = _name(bundle.manifest)
         self.decoders = decoders or shared_decoders()
         self._model = open_model(bundle, threads, providers, engine)
+        self.heavy = self._model.heavy
         own = bundle.manifest.preprocessing
         others = sorted(self._model.wants - {own}, key=lambda setting: setting.size)
         stride = bundle.manifest.evidence.stride if bundle.manifest.evidence else 1

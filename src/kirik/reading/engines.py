@@ -27,6 +27,8 @@ _FATAL = 4
 class Engine(Protocol):
     inputs: list[tuple[str, str, tuple[int, ...]]]
     outputs: list[str]
+    heavy: bool
+    """Whether it runs radiographs in turn, as several at once would take too much memory."""
 
     def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
         """The named outputs for uint8 [n, 1, size, size]."""
@@ -67,15 +69,15 @@ class SideBySide:
     def __init__(self, graph: bytes | Path, threads: int, side: int):
         """side: of the radiographs, in pixels; 0 where it is not known."""
         self._threads, self._alone_before = threads, False
-        large = isinstance(graph, bytes) and len(graph) >= HEAVY
-        self._in_turn = threading.Lock() if large and side > LITTLE else None
+        self.heavy = isinstance(graph, bytes) and len(graph) >= HEAVY and side > LITTLE
+        self._turn = threading.Lock()
 
     def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
-        if len(radiographs) == 1 and not self._in_turn:
+        if len(radiographs) == 1 and not self.heavy:
             return self._run_alone(names, radiographs)
         ones = [radiographs[i : i + 1] for i in range(len(radiographs))]
-        if self._in_turn:
-            with self._in_turn:
+        if self.heavy:
+            with self._turn:
                 results = [self._run_one(names, one) for one in ones]
         elif self._threads == 1:
             results = [self._run_one(names, one) for one in ones]
@@ -120,7 +122,7 @@ class OnnxRuntime(SideBySide):
         _check_providers(providers)
         super().__init__(graph, threads, side if providers[0] == CPU else 0)
         self._graph, self._providers = graph, [*providers]
-        alone = providers[0] == CPU and not self._in_turn
+        alone = providers[0] == CPU and not self.heavy
         self._one = self._session(1 if alone else threads)
         if providers[0] not in self._one.get_providers():
             raise SettingsError(f"{providers[0]} does not start on this machine; use {CPU}")
@@ -133,7 +135,7 @@ class OnnxRuntime(SideBySide):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # With a plan of a run's memory, it would hold what the first run took as well.
-        options.enable_mem_pattern = not self._in_turn
+        options.enable_mem_pattern = not self.heavy
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait busily for this network's next run would hold up another network's.
@@ -187,7 +189,7 @@ class OpenVino(SideBySide):
             raise SettingsError("this processor has no bfloat16; use the engine openvino")
         self._precision = "bf16" if bfloat16 else "f32"
         self._graph = self._core.read_model(graph)
-        self._ones = self._compiled(1 if self._in_turn else threads)
+        self._ones = self._compiled(1 if self.heavy else threads)
         self.inputs = [
             (port.any_name, _type_name(port), tuple(d.get_length() for d in port.partial_shape[1:]))
             for port in self._ones.model.inputs

@@ -1,7 +1,7 @@
 """A bundle of any kind, ready to run: one network, or several that speak together.
 
 A `Network` runs a graph, an `Average` and a `Cascade` run their members; each has `wants` (the
-preprocessings whose inputs it needs) and `run`.
+preprocessings whose inputs it needs), `heavy` (whether it is slow, and large in memory) and `run`.
 """
 
 import threading
@@ -56,6 +56,7 @@ class Average:
         self._members = [opened(member) for member in bundle.members]
         self._overviews = tuple(overviews.values())
         self.wants = frozenset().union(*(member.wants for member in self._members))
+        self.heavy = any(member.heavy for member in self._members)
         weights = np.array(self.manifest.weights or [1.0] * len(self._members))
         self._weights = weights / weights.sum()
 
@@ -162,6 +163,7 @@ class Cascade:
         unseen[self.manifest.negative] = 1 - UNSEEN
         self._unseen = _log(unseen)
         self.wants = self._overview.wants | {bundle.manifest.preprocessing}
+        self.heavy = self._overview.heavy or self._closer.heavy
 
     def run(self, inputs: Inputs) -> Scores:
         """Scores of n radiographs. Raises BundleError if a member's graph breaks its promise."""
@@ -275,7 +277,7 @@ class _Once:
     once, in each thread for itself, as several batches may be judged at the same time."""
 
     def __init__(self, model: Network | Average | Cascade):
-        self.wants, self._model = model.wants, model
+        self.wants, self.heavy, self._model = model.wants, model.heavy, model
         self._here = threading.local()
 
     def run(self, inputs: Inputs) -> Scores:

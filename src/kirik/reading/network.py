@@ -56,6 +56,7 @@ class Network:
         self.wants = frozenset([bundle.manifest.preprocessing])
         self._where = bundle.path / GRAPH
         self._engine = _engine(bundle, threads, providers, engine)
+        self.heavy = self._engine.heavy
         self._check_graph()
         self._outputs = outputs_of(self.manifest)
 
