@@ -455,7 +455,10 @@ def test_networks_that_do_not_fit_are_refused(make_bundle, closer, tmp_path):
         preprocessing=Preprocessing(size=48),
         evidence=boxes.model_copy(update={"stride": 12}),
     )
-    for first, second in ((blind, closer), (overview, boxless), (overview, blind)):
+    twin = make_bundle("twin", preprocessing=Preprocessing(size=PATCH), evidence=boxes)
+    mean = load_bundle(average_bundles([closer.path, twin.path], tmp_path / "mean", "mean").path)
+    pairs = [(blind, closer), (overview, boxless), (overview, blind), (overview, mean)]
+    for first, second in pairs:
         with pytest.raises(BundleError, match=r"evidence|patches"):
             cascade_bundles(first, second, tmp_path / "wrong", "wrong", looks=2)
     assert not (tmp_path / "wrong").exists()
