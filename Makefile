@@ -50,19 +50,21 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+CROSSVAL = $(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --balance sampler
+START = --weights '$(or $(WEIGHTS),hub)'
+CLOSER = $(CROSSVAL) --batch-size 32 --size 128 --freeze 2 --box-weight 1
+FURTHER = $(CLOSER) --overview runs/overview --network mobilenet --weights runs/closer \
+	  --epochs 2 --learning-rate 0.0004
+ALWAYS = --looks 4 --close-ups 2 --overview-weight 0.75
+
 # The networks that see whole radiographs: one and a half hours on two cores.
 overview: $(VENV)/.train
-	$(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --network mobilenet \
-	  --weights '$(or $(WEIGHTS),hub)' --balance sampler --batch-size 16 \
-	  --size 352 --epochs 8 --learning-rate 0.0004 --freeze 4 --box-weight 0.2 --out runs/overview
-
-CLOSER = $(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --balance sampler \
-	  --batch-size 32 --size 128 --freeze 2 --box-weight 1 --overview runs/overview
-FURTHER = $(CLOSER) --network mobilenet --weights runs/closer --epochs 2 --learning-rate 0.0004
+	$(CROSSVAL) --network mobilenet $(START) --batch-size 16 --size 352 --epochs 8 \
+	  --learning-rate 0.0004 --freeze 4 --box-weight 0.2 --out runs/overview
 
 # Beside each one that looks closer: another two hours and a quarter.
 closer: overview
-	$(CLOSER) --network mobilenet --weights '$(or $(WEIGHTS),hub)' --epochs 4 \
+	$(CLOSER) --overview runs/overview --network mobilenet $(START) --epochs 4 \
 	  --learning-rate 0.0008 --out runs/closer
 
 # Trained on: another hour, for each of these two.
@@ -70,22 +72,18 @@ small: closer
 	$(FURTHER) --looks 2 --looks-from 0.02 --out runs/small
 
 medium: closer
-	$(FURTHER) --looks 4 --close-ups 2 --overview-weight 0.75 --out runs/medium
+	$(FURTHER) $(ALWAYS) --out runs/medium
 
 # A larger network that sees whole radiographs, and one that looks closer where that sees most
 # evidence: ten minutes on a GPU with the five trainings of each side by side, some eleven hours
 # on two cores (estimated).
 overview-large: $(VENV)/.train
-	$(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --network densenet169 \
-	  --weights '$(or $(WEIGHTS),hub)' --balance sampler --batch-size 16 \
-	  --size 512 --epochs 7 --learning-rate 0.0004 --freeze 4 --box-weight 0.3 --no-scope \
-	  --out runs/overview-large
+	$(CROSSVAL) --network densenet169 $(START) --batch-size 16 --size 512 --epochs 7 \
+	  --learning-rate 0.0004 --freeze 4 --box-weight 0.3 --no-scope --out runs/overview-large
 
 larger: overview-large
-	$(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --network densenet169 \
-	  --weights '$(or $(WEIGHTS),hub)' --balance sampler --batch-size 32 \
-	  --size 128 --epochs 3 --learning-rate 0.0005 --freeze 2 --box-weight 1 \
-	  --overview runs/overview-large --looks 4 --close-ups 2 --overview-weight 0.75 --out runs/larger
+	$(CLOSER) --overview runs/overview-large --network densenet169 $(START) --epochs 3 \
+	  --learning-rate 0.0005 $(ALWAYS) --out runs/larger
 
 # The one and the other together: some minutes more.
 best: medium larger

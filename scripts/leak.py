@@ -26,7 +26,7 @@ from kirik.dataset.check import select
 from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index, write_index
 from kirik.dataset.split import Assignment, Split, load_split, write_split
-from kirik.evaluation.metrics import measure
+from kirik.evaluation.metrics import headline, measure
 from kirik.evaluation.predictions import read_predictions
 from kirik.radiograph import read_radiograph
 from kirik.training.augment import RadiographAutoAugment
@@ -76,13 +76,11 @@ def _copies(records: list[Record], negative: int, folder: Path) -> list[Record]:
 
 @app.command
 def originals(predictions: Path, *, bootstrap: int = 2000):
-    """Print the AUROC and AUPRC of the radiographs that are no copies, each a group of its own."""
+    """Print the figures of the radiographs that are no copies, each a group of its own."""
     read = read_predictions(predictions)
     own = read.select(np.array([COPY not in name for name in read.ids]))
-    found = measure(own, bootstrap=bootstrap)["fracture"]
     print(f"{len(own.ids)} of {len(read.ids)} are no copies")
-    for name in ("auroc", "auprc"):
-        print(name.upper(), "{value:.3f} ({low:.3f}–{high:.3f})".format(**found[name]))
+    print(headline(measure(own, bootstrap=bootstrap)))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ Source = Path | str | Member | Remote | Failure
 _MOST_WORKERS = 8
 """More decoders than this only hold more full-size radiographs in memory."""
 _CORES_A_DECODER = 4
-"""With a heavy model, which takes several times as long for a radiograph as its decoder, and whose
-memory has none to spare for idle ones."""
+"""With a heavy model, which takes several times as long for a radiograph as its decoder, and leaves
+no memory to spare for idle ones."""
 _AT_ONCE = 2
 """Batches that are judged at the same time, so that the next one's radiographs follow at once where
 the last of the one before keeps only some of the cores busy."""

@@ -205,26 +205,28 @@ class Classifier:
         self, decision: str, highest: float, scores: Scores, row: int, frame: maps.Frame
     ) -> tuple[Finding, ...]:
         """highest: the map's highest score."""
-        if scores.parts and (decision != "no_fracture" or self._findings_from is not None):
+        if decision == "no_fracture" and self._findings_from is None:
+            return ()
+        if scores.parts:
             own = [(part.weight, part.evidence[row], part.boxes[row]) for part in scores.parts]
             found = maps.fused_findings(own, frame)
-            start = self._shown_from(decision, found[0].score if found else 0)
+            start = self._shown_from(found[0].score if found else 0)
             return tuple(one for one in found if start is not None and one.score >= start)
-        start = self._shown_from(decision, highest)
+        start = self._shown_from(highest)
         if start is None:
             return ()
         boxes = None if scores.boxes is None else scores.boxes[row]
         return maps.findings(scores.evidence[row], frame, start, boxes)
 
-    def _shown_from(self, decision: str, highest: float) -> float | None:
+    def _shown_from(self, highest: float) -> float | None:
         """The score from which findings are given; None where none are.
 
-        With other decisions than no_fracture the strongest one is given at least, so that a person
-        who must decide knows where to look first. highest: the strongest one's score.
+        The strongest one is given at least, so that a person who must decide knows where to look
+        first. highest: the strongest one's score.
         """
         if self._findings_from is not None:
             return self._findings_from
-        if decision == "no_fracture" or highest < maps.FAINTEST:
+        if highest < maps.FAINTEST:
             return None
         evidence = self.manifest.evidence
         if highest >= evidence.threshold:

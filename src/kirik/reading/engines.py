@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -70,17 +71,15 @@ class SideBySide:
         """side: of the radiographs, in pixels; 0 where it is not known."""
         self._threads, self._alone_before = threads, False
         self.heavy = isinstance(graph, bytes) and len(graph) >= HEAVY and side > LITTLE
-        self._turn = threading.Lock()
+        self._turn = threading.Lock() if self.heavy else nullcontext()
 
     def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
         if len(radiographs) == 1 and not self.heavy:
             return self._run_alone(names, radiographs)
         ones = [radiographs[i : i + 1] for i in range(len(radiographs))]
-        if self.heavy:
+        if self.heavy or self._threads == 1:
             with self._turn:
                 results = [self._run_one(names, one) for one in ones]
-        elif self._threads == 1:
-            results = [self._run_one(names, one) for one in ones]
         else:
             results = list(_pool(self._threads).map(partial(self._run_one, names), ones))
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]

@@ -109,7 +109,12 @@ def fused_findings(
     return _in_order(boxes, frame)
 
 
-def _in_order(found: "_Found", frame: Frame) -> tuple[Finding, ...]:
+_Box = tuple[float, float, float, float]
+_Found = Iterable[tuple[_Box, float]]
+"""Left, top, right and bottom in the upright radiograph, and the score."""
+
+
+def _in_order(found: _Found, frame: Frame) -> tuple[Finding, ...]:
     """Findings in the pixels of the file as stored."""
     findings = []
     for (left, top, right, bottom), score in found:
@@ -121,11 +126,6 @@ def _in_order(found: "_Found", frame: Frame) -> tuple[Finding, ...]:
 
 def _millimetres(box, spacing: tuple[float, float] | None) -> tuple[float, float] | None:
     return None if spacing is None else (box[2] * spacing[1], box[3] * spacing[0])
-
-
-_Box = tuple[float, float, float, float]
-_Found = Iterable[tuple[_Box, float]]
-"""Left, top, right and bottom in the upright radiograph, and the score."""
 
 
 def _boxes_around_cells(evidence: np.ndarray, frame: Frame, threshold: float) -> _Found:

@@ -101,20 +101,21 @@ class Average:
         maps = [resampled(score.evidence, side) for _, score, _ in with_map]
         total = sum(weight for weight, _, _ in with_map)
         mean = sum(w * cells for (w, _, _), cells in zip(with_map, maps, strict=True)) / total
+        mean = mean.astype(np.float32)
+        if not said.boxes:
+            return mean, ()
         parts = []
         for (weight, score, manifest), cells in zip(with_map, maps, strict=True):
-            own = score.parts
-            if score.boxes is not None:
-                own = (Part(1.0, cells, score.boxes),)
+            own = score.parts if score.boxes is None else (Part(1.0, cells, score.boxes),)
             shares = sum(part.weight for part in own)
             # Distances on one input are other distances on a larger one.
             scale = self.manifest.preprocessing.size / manifest.preprocessing.size
-            for part in own if said.boxes else ():
+            for part in own:
                 flat = part.boxes.reshape(-1, *part.boxes.shape[2:])
                 boxes = scale * resampled(flat, side).reshape(-1, 4, side, side)
                 share = weight * part.weight / shares
                 parts.append(Part(share, resampled(part.evidence, side), boxes))
-        return mean.astype(np.float32), tuple(parts)
+        return mean, tuple(parts)
 
     def _attributes(self, pairs) -> np.ndarray:
         """Mean over the members that tell an attribute."""
