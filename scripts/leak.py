@@ -14,6 +14,7 @@ PREDICTIONS: the predictions.csv of such a report. Measures again without the co
 much was leak, and how much that copies are easy.
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from kirik.dataset.check import select
 from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index, write_index
 from kirik.dataset.split import Assignment, Split, load_split, write_split
+from kirik.errors import KirikError
 from kirik.evaluation.metrics import headline, measure
 from kirik.evaluation.predictions import read_predictions
 from kirik.radiograph import read_radiograph
@@ -84,4 +86,7 @@ def originals(predictions: Path, *, bootstrap: int = 2000):
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except KirikError as error:
+        sys.exit(f"leak.py: {error}")

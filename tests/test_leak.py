@@ -56,3 +56,13 @@ def test_the_originals_are_measured_alone(tmp_path):
     said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120).stdout
     assert "18 of 27 are no copies" in said
     assert f"AUROC {sum(wins) / len(wins):.3f} (" in said
+
+
+def test_what_is_no_table_of_predictions_is_told_in_a_line(tmp_path):
+    (tmp_path / "p.csv").write_text("nothing\n")
+    for name in ("p.csv", "none.csv"):
+        words = [sys.executable, SCRIPT, "originals", tmp_path / name]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert name in done.stderr
