@@ -3,7 +3,7 @@
 # make serve           open the reading room on http://127.0.0.1:8000/ (more flags: ARGS='--port 80')
 # make test            set up everything and run all tests
 # make small DATA=DIR WEIGHTS=DIR   the shipped model `small` again, from FracAtlas and ImageNet weights
-# make best DATA=DIR WEIGHTS=DIR    the same for `best`
+# make medium …, make best …        the same for the others
 # make fuzz            read a hundred thousand damaged files
 PYTHON ?= python3
 VENV := .venv

@@ -1,7 +1,8 @@
-"""The scope gate on what is no radiograph of its kind: which share of each kind is refused.
+r"""The scope gate on what is no radiograph of its kind: which share of each kind is refused.
 
     python scripts/gate.py gather FracAtlas OUT       # on Debian, with poppler-utils and nibabel
-    python scripts/gate.py measure OUT --model small --model best --out docs/study/gate.json
+    python scripts/gate.py measure OUT --model small --model medium --model best \
+        --out docs/study/gate.json
 
 `gather` takes photographs, pages and screenshots out of free packages (Debian's wallpapers and
 manuals, scikit-image, scikit-learn), slices of a head's CT and MR (InVesalius' and MRIcron's

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dicom.helpers import content_of, dicom
 from kirik.archives import Member
+from kirik.bundle import shipped_models
 from kirik.cli import run
 from kirik.operating_points import OperatingPoints
 from kirik.predict import predict
@@ -83,9 +84,10 @@ def test_every_way_to_a_radiograph_gives_the_same_probability(ways, pixels, make
 
 @pytest.mark.real
 @pytest.mark.skipif(not FRACATLAS.is_dir(), reason="needs FracAtlas in ../shared")
-def test_the_shipped_model_answers_alike_for_a_radiograph_and_its_dicom_twins(tmp_path):
+@pytest.mark.parametrize("model", shipped_models())
+def test_a_shipped_model_answers_alike_for_a_radiograph_and_its_dicom_twins(tmp_path, model):
     """As a device keeps it: windowed, 12 bits, and inverted."""
-    classifier = load_model()
+    classifier = load_model(model)
     films = [*sorted(FRACATLAS.glob("Fractured/*"))[::45], *sorted(FRACATLAS.glob("Non*/*"))[::300]]
     readings = [r for r in classifier.read_many(films) if isinstance(r, Reading)]
     assert len(readings) > 20

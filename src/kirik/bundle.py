@@ -49,6 +49,7 @@ from kirik.preprocessing import Preprocessing
 FORMAT = 1
 MANIFEST, SUMS, GRAPH = "bundle.json", "SHA256SUMS", "model.onnx"
 SHIPPED, DEFAULT = Path(__file__).parent / "models", "small"
+_QUICKEST_FIRST = (DEFAULT, "medium", "best")
 WIDE = 4
 """Side of a cascade's input over that of a patch."""
 
@@ -196,7 +197,7 @@ class Bundle:
 def shipped_models() -> dict[str, Path]:
     """Name → folder of each bundle that ships with this kirik; the default one first."""
     found = {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{MANIFEST}"))}
-    return dict(sorted(found.items(), key=lambda item: item[0] != DEFAULT))
+    return {name: found[name] for name in [*_QUICKEST_FIRST, *found] if name in found}
 
 
 def find_bundle(path: Path | str | None = None) -> Path:

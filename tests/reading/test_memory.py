@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kirik.bundle import shipped_models
+
 MOST = 500_000
 """KiB, shared pages counted once."""
 
@@ -25,7 +27,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
-@pytest.mark.parametrize("model", ["small", "best"])
+@pytest.mark.parametrize("model", shipped_models())
 def test_a_folder_is_read_in_half_a_gigabyte(folder, model):
     command = [sys.executable, "-m", "kirik", "predict", folder, "--model", model]
     process = subprocess.Popen(
