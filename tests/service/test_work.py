@@ -1,5 +1,7 @@
 """Each study is read once: leases, workers that die, databases that go away."""
 
+import gc
+import io
 import json
 import os
 import random
@@ -13,11 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
+from PIL import Image
 from sqlalchemy import func, select, update
 
+from dicom.helpers import content_of, dicom
 from kirik.errors import RadiographError
-from kirik.reading.classifier import load_model
+from kirik.reading.classifier import Classifier, load_model
+from kirik.reading.prepare import Prepared
 from kirik.service import audit_trail, intake, work
 from kirik.service import worker as worker_module
 from kirik.service.engine import now_of
@@ -71,6 +77,34 @@ def test_a_file_that_cannot_be_read_fails_with_its_reason_and_without_its_place(
     found = study(core, bad)
     assert (found.state, found.reason, found.decision) == ("failed", "truncated", None)
     assert str(core.settings.data) not in found.error
+
+
+def test_of_a_file_of_many_frames_a_few_wait_and_all_are_read(core, monkeypatch):
+    """However many a file has, they must not fill the memory."""
+    levels = np.linspace(60, 220, 70)
+    frames = np.stack([np.asarray(Image.open(io.BytesIO(png(level / 255)))) for level in levels])
+    film = dicom(frames[0], 8, NumberOfFrames=len(levels), PixelData=frames.tobytes())
+    ids = hand_in(core, png(0.9), content_of(film), png(0.5))
+    judge, held = Classifier.judge, []
+
+    def counted(self, prepared):
+        held.append(sum(isinstance(one, Prepared) for one in gc.get_objects()))
+        return judge(self, prepared)
+
+    monkeypatch.setattr(Classifier, "judge", counted)
+    assert read_all(core) == 3
+    assert max(held) <= 3 * worker_module.BATCH
+    with core.database.reading() as session:
+        rows = session.execute(
+            select(Reading.frame, Reading.probability)
+            .where(Reading.study_id == ids[1])
+            .order_by(Reading.number)
+        ).all()
+    whole = core.blobs.path(study(core, ids[1]).blob)
+    monkeypatch.undo()
+    expected = load_model(core.settings.model, decoders=core.decoders).read_many([whole])
+    assert [tuple(row) for row in rows] == [(one.frame, one.probability) for one in expected]
+    assert len(rows) == len(levels)
 
 
 def test_claims_of_several_workers_never_meet(core):

@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,13 +49,19 @@ _LATER_SECONDS, _TRIES_OF_A_FILE = 15.0, 4
 _Done = TypeVar("_Done")
 
 
+_Frames = list[Prepared | KirikError]
+
+
 @dataclass
 class _Begun:
-    """A claimed study that is being decoded for a model."""
+    """A claimed study that is being decoded for a model.
+
+    decoded: its frames, or None where there are too many to be kept while they wait.
+    """
 
     claim: Claim
     classifier: Classifier
-    decoded: "Future[list[Prepared | KirikError]]"
+    decoded: "Future[_Frames | None]"
 
 
 class Worker:
@@ -185,15 +192,9 @@ class Worker:
                 return []
         return work.claim(self.core, room)
 
-    def _decode(self, claim: Claim, classifier: Classifier) -> list[Prepared | KirikError]:
-        path = self.core.blobs.path(claim.blob)
-        try:
-            return classifier.prepare(path)
-        except KirikError as error:
-            return [_nameless(error, path)]
-        except Exception as error:  # one odd file must not cost the others theirs
-            what = f"could not be decoded ({type(error).__name__})"
-            return [RadiographError(what, reason="unexpected")]
+    def _decode(self, claim: Claim, classifier: Classifier) -> _Frames | None:
+        frames = list(islice(_frames(claim, classifier, self.core), BATCH + 1))
+        return None if len(frames) > BATCH else frames
 
     def _batch(self, begun: deque[_Begun]) -> list[_Begun]:
         """The next studies for one model, at most a batch: those that are decoded, or the first."""
@@ -231,7 +232,7 @@ class Worker:
                     del self._leases[claim.lease]
 
     def _is_away(self, one: _Begun) -> bool:
-        first = one.decoded.result()[0]
+        first = (one.decoded.result() or [None])[0]
         gone = isinstance(first, RadiographError) and first.reason in _AWAY
         return gone and one.claim.attempts < _TRIES_OF_A_FILE
 
@@ -311,25 +312,38 @@ def _still(reading: list[Future[None]]) -> list[Future[None]]:
     return [one for one in reading if not one.done()]
 
 
+def _frames(
+    claim: Claim, classifier: Classifier, core: Core
+) -> Iterator[Prepared | RadiographError]:
+    """A study's frames; at last, where the file goes no further, the error."""
+    path = core.blobs.path(claim.blob)
+    try:
+        yield from classifier.frames(path)
+    except KirikError as error:
+        yield error
+    except Exception as error:  # one odd file must not cost the others theirs
+        what = f"could not be decoded ({type(error).__name__})"
+        yield RadiographError(what, reason="unexpected")
+
+
 def _judged(begun: list[_Begun], core: Core) -> dict[Claim, list[Result]]:
     """The results of all frames of some studies, a batch of frames at a time."""
     results: dict[Claim, list[Result]] = {one.claim: [] for one in begun}
-    frames = [
-        (one, number, frame)
+    frames = (
+        (one, frame)
         for one in begun
-        for number, frame in enumerate(one.decoded.result(), 1)
-    ]
-    for start in range(0, len(frames), BATCH):
-        some = frames[start : start + BATCH]
-        good = [frame for _, _, frame in some if isinstance(frame, Prepared)]
+        for frame in one.decoded.result() or _frames(one.claim, one.classifier, core)
+    )
+    while some := list(islice(frames, BATCH)):
+        good = [frame for _, frame in some if isinstance(frame, Prepared)]
         judged = iter(some[0][0].classifier.judge(good) if good else ())
-        for one, number, frame in some:
-            path = core.blobs.path(one.claim.blob)
+        for one, frame in some:
             decoded = isinstance(frame, Prepared)
             result = next(judged) if decoded else frame
             if isinstance(result, KirikError):
-                result = _nameless(result, path)
-            results[one.claim].append(Result(number, result, frame.frame if decoded else None))
+                result = _nameless(result, core.blobs.path(one.claim.blob))
+            own = results[one.claim]
+            own.append(Result(len(own) + 1, result, frame.frame if decoded else None))
     return results
 
 
