@@ -135,7 +135,9 @@ class Preprocessing(BaseModel):
         height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
         resized = resize(radiograph.levels, height, width)
         canvas = np.zeros((self.size, self.size), np.uint8)
-        levels = darken_unexposed(resized) * 255
-        np.clip(levels + 0.5, 0, 255, out=levels)
+        levels = darken_unexposed(resized)
+        levels *= 255  # in place, all three: to get new memory takes longer
+        levels += 0.5
+        np.clip(levels, 0, 255, out=levels)
         canvas[top : top + height, left : left + width] = levels
         return canvas
