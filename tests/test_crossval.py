@@ -1,10 +1,12 @@
 """Cross-validation: what is chosen on some folds is measured on the others, and can be resumed."""
 
+import csv
 import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -56,6 +58,53 @@ def test_every_development_radiograph_is_read_once_by_a_network_that_never_saw_i
         assert {fold[image_id] for image_id in read.ids} == {str(number)}
         said = json.loads((out / f"fold{number}" / "run.json").read_text())
         assert (said["fold"], said["chosen_on"]) == (number, 0)
+
+
+def test_what_is_measured_of_a_fold_is_what_a_reading_shows(made):
+    data, _, out, _ = made
+    with (out / "fold1" / "findings.csv").open(newline="") as file:
+        kept = {(row["image_id"], row["score"]) for row in csv.DictReader(file)}
+    films = {path.name: path for path in data.glob("images/*/*")}
+    ids = [name for name in films if any(name in one for one, _ in kept)]
+    assert len(ids) > 5
+    model = load_model(out / "fold1", gate=False)
+    shown = 0
+    for reading in model.read_many([films[name] for name in ids]):
+        for finding in reading.findings:
+            shown += 1
+            name = next(one for one, _ in kept if reading.path.endswith(one))
+            assert (name, f"{finding.score:.4f}") in kept
+    assert shown
+
+
+def test_a_run_that_began_with_timms_weights_hands_its_layers_on(made, tmp_path):
+    """TensorFlow's MobileNet pads otherwise than timm's own: the same weights say other things."""
+    data, split, _, _ = made
+    words = ["train", data, "--split", split, "--fold", 1, *TINY[2:], "--network", "mobilenet"]
+    words = but(but([*words, "--freeze", 2], "--epochs", 1), "--size", 64)
+    begun = tmp_path / "begun"
+    assert kirik(*but(words, "--weights", "none"), "--out", begun) == 0
+    record = json.loads((begun / "run.json").read_text())
+    assert record.pop("built_as_timms") is False
+    pads = [first_pads(begun)]
+    # As an older kirik noted a run that fetched its weights.
+    record["settings"]["weights"] = "hub"
+    (begun / "run.json").write_text(json.dumps(record))
+    for before, name in ((begun, "second"), (tmp_path / "second", "third")):
+        out = tmp_path / name
+        assert kirik(*but(words, "--weights", before), "--out", out) == 0
+        pads.append(first_pads(out))
+        assert json.loads((out / "run.json").read_text())["built_as_timms"]
+    shutil.rmtree(tmp_path / "third" / "bundle")
+    assert kirik("train", "--resume", tmp_path / "third") == 0
+    assert [*pads, first_pads(tmp_path / "third")] == [[0, 0, 1, 1], *[[1, 1, 1, 1]] * 3]
+
+
+def first_pads(run) -> list[int]:
+    """What the first convolution adds: top, left, bottom, right."""
+    graph = onnx.load(run / "bundle" / "model.onnx").graph
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    return next(list(one.ints) for one in first.attribute if one.name == "pads")
 
 
 def test_figures_of_where_and_of_scope_are_there(made):

@@ -173,6 +173,27 @@ def test_names_too_long_for_a_picture_are_cut_short_and_stay_apart(
     assert ("a" * 228 + ".overlay.png" in names) == known
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_an_output_never_takes_a_radiographs_place(classifier, folder, kind, resume):
+    film = folder / "a/film.png"
+    before = film.read_bytes()
+    with pytest.raises(SettingsError, match=r"film\.png: is a PNG file, .*name another file"):
+        predict([folder], classifier, resume=resume, **{kind: film})
+    assert film.read_bytes() == before
+
+
+def test_pictures_in_a_folder_that_is_read_are_no_radiographs(classifier, folder, tmp_path):
+    out = tmp_path / "r.jsonl"
+    for again in range(2):
+        summary = predict([folder], classifier, json=out, overlay=folder / "pictures")
+        assert len(list((folder / "pictures").iterdir())) == summary.read
+        paths = [json.loads(line)["path"] for line in out.read_text().splitlines()]
+        assert not any("/pictures/" in path for path in paths), again
+    named = predict([next((folder / "pictures").iterdir())], classifier, json=out)
+    assert named.read == 1
+
+
 def test_one_file_for_two_outputs_is_refused(classifier, folder, tmp_path):
     with pytest.raises(SettingsError, match="named for two outputs"):
         predict([folder], classifier, json=tmp_path / "r.json", csv=tmp_path / "r.json")

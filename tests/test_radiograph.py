@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import threading
 import tracemalloc
@@ -123,9 +124,10 @@ def test_16_bit_values_go_by_their_bit_depth(tmp_path, gray, form):
     assert np.allclose(read_radiograph(tmp_path / "a").pixels, gray / 255, atol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [12, 13, 14])
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_12_bit_values_in_16_bits_are_stretched(tmp_path, gray, form):
-    Image.fromarray(gray.astype(np.uint16) * 16).save(tmp_path / "a", form)
+def test_fewer_bits_in_16_are_stretched(tmp_path, gray, form, bits):
+    Image.fromarray(gray.astype(np.uint16) << bits - 8).save(tmp_path / "a", form)
     pixels = read_radiograph(tmp_path / "a").pixels
     assert pixels.min() == 0
     assert pixels.max() == 1
@@ -268,6 +270,37 @@ def test_jpeg_cut_before_its_end_marker_is_truncated(
     for share in (0.3, 0.6, 0.8, 0.9, 0.98):
         (tmp_path / "a.jpg").write_bytes(content[: int(len(content) * share)] + b"\xff\xd9")
         assert refusal(tmp_path / "a.jpg", at_least=at_least).reason == "truncated", share
+
+
+def scan_by_scan(film: Image.Image, order: str) -> bytes:
+    """A sequential JPEG with a scan for each component: those of three gray ones put together."""
+    gray = [encoded(plane, "JPEG", quality=90) for plane in film.convert("YCbCr").split()]
+    frame, scan = (gray[0].index(marker) for marker in (b"\xff\xc0", b"\xff\xda"))
+    size = gray[0][frame + 4 : frame + 9]
+    head = b"\xff\xc0\0\x11" + size + b"\3" + b"".join(bytes([n, 0x11, 0]) for n in (1, 2, 3))
+    tables = gray[0][2:frame], gray[0][frame + 13 : scan]
+    scans = b""
+    for n in map(int, order):
+        codes = gray[n - 1].index(b"\xff\xda") + 10
+        scans += b"\xff\xda\0\x08\1" + bytes([n, 0, 0, 63, 0]) + gray[n - 1][codes:-2]
+    return b"\xff\xd8" + tables[0] + head + tables[1] + scans + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("order", ["123", "231", "312"])
+def test_jpeg_of_a_scan_a_component_is_whole_or_truncated(tmp_path, film, order):
+    content = scan_by_scan(film, order)
+    (tmp_path / "a.jpg").write_bytes(content)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(image.convert("L"))
+    assert np.array_equal(read_radiograph(tmp_path / "a.jpg").levels, expected)
+    starts = [found.start() for found in re.finditer(b"\xff\xda", content)]
+    begin = starts[order.index("1")]
+    end = [*starts, len(content) - 2][order.index("1") + 1]
+    for share in (0.3, 0.6, 0.9):
+        cut = begin + int((end - begin) * share)
+        for rest in (content[end:], b"\xff\xd9"):
+            (tmp_path / "a.jpg").write_bytes(content[:cut] + rest)
+            assert refusal(tmp_path / "a.jpg").reason == "truncated", (share, len(rest))
 
 
 def test_progressive_jpeg_without_its_later_scans_is_truncated(tmp_path, film):

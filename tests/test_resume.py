@@ -178,6 +178,24 @@ def test_another_model_of_the_same_name_does_not_go_on_with_a_stopped_run(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("r.")] == [name]
 
 
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_names_with_line_ends_are_gone_on_with(make_bundle, save_radiograph, tmp_path, name):
+    names = ("a.png", "b\r.png", "c\n.png", 'd\r",.png', "e.png")
+    films = [save_radiograph(one, 0.3 + n / 10) for n, one in enumerate(names)]
+    model = load_model(make_bundle().path)
+    predict(films[:4], model, **places(tmp_path, name))
+    predict(films, model, resume=True, **places(tmp_path, name))
+    with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file)) if name == "r.csv" else [json.loads(r) for r in file]
+    assert [row["path"] for row in found] == [str(film) for film in films]
+
+
+def test_a_table_with_a_torn_line_is_not_gone_on_with(films, make_bundle, tmp_path):
+    (tmp_path / "r.csv").write_bytes(b"path,frame\na\rb,1\n")
+    with pytest.raises(SettingsError, match="holds something else than readings"):
+        predict([films], load_model(make_bundle().path), resume=True, csv=tmp_path / "r.csv")
+
+
 @pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.csv"])
 def test_what_holds_no_readings_is_not_gone_on_with_and_stays(films, make_bundle, tmp_path, name):
     foreign = '[\n{"path": "a", "label": 1}\n]\n' if name != "r.csv" else "name,age\nx,1\n"

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,6 +239,19 @@ def start(*words, **environment) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_a_run_killed_before_its_bundle_ends_in_the_same_one(phantoms, split, tmp_path):
+    """Without averaging, what is measured is the very network that trained."""
+    words = ["--split", split, "--fold", 1, "--epochs", 2, "--ema", 0, "--no-scope"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert kirik("train", phantoms, *TINY, *words, "--out", whole) == 0
+    shutil.copytree(whole, broken)
+    shutil.rmtree(broken / "bundle")
+    assert kirik("train", "--resume", broken) == 0
+    for name in ("bundle.json", "model.onnx"):
+        contents = [(run / "bundle" / name).read_text("latin-1") for run in (whole, broken)]
+        assert contents[0].replace("whole", "broken") == contents[1].replace("whole", "broken")
 
 
 def test_a_run_killed_with_9_and_resumed_ends_in_the_same_bundle(phantoms, split, tmp_path):

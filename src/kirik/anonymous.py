@@ -26,8 +26,9 @@ _KEPT_TAGS = frozenset(
 )
 """Of TIFF: what the pixels' layout, colours and scale are made of."""
 _TAG_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_POINTERS = frozenset((330, 34665, 34853, 40965))
-"""Tags whose values are the places of further directories: smaller copies, EXIF, GPS."""
+_PIXELS = ((273, 279), (324, 325))
+"""Tags of where strips, or tiles, are, and of their sizes."""
+_COMPRESSION, _JPEG_INSIDE, _JPEG_TABLES = 259, 7, 347
 _MOST_PAGES = 10_000
 
 
@@ -90,63 +91,66 @@ def _exif(orientation: int) -> bytes:
 
 
 def _tiff(data: bytes) -> bytes:
-    """Each directory with the tags that are known to be harmless; the others' values blanked."""
-    content, order = bytearray(data), "<" if data[:2] == b"II" else ">"
+    """Each directory with the tags that are known to be harmless, and the bytes that these lead to;
+    all others become zeros, those that nothing points to any more as well."""
+    order = "<" if data[:2] == b"II" else ">"
+    content = bytearray(len(data))
+    content[:8] = data[:8]
     place, seen = struct.unpack_from(f"{order}I", data, 4)[0], set()
     while place:
         if place in seen or len(seen) >= _MOST_PAGES:
             raise ValueError("directories in a circle")
         seen.add(place)
-        place = _reduce_directory(content, place, order)
+        place = _copy_directory(data, content, place, order)
     return bytes(content)
 
 
-def _reduce_directory(content: bytearray, place: int, order: str) -> int:
+def _copy_directory(data: bytes, content: bytearray, place: int, order: str) -> int:
     """Where the next directory is; 0 after the last."""
-    count = struct.unpack_from(f"{order}H", content, place)[0]
+    count = struct.unpack_from(f"{order}H", data, place)[0]
     first, last = place + 2, place + 2 + 12 * count
-    following = struct.unpack_from(f"{order}I", content, last)[0]
-    entries = [bytes(content[first + 12 * n : first + 12 * n + 12]) for n in range(count)]
-    kept = [one for one in entries if struct.unpack_from(f"{order}H", one)[0] in _KEPT_TAGS]
-    spans = [_span(one, order) for one in kept]
-    for one in entries:
-        if one not in kept:
-            _blank(content, one, order, spans)
-    body = b"".join(kept) + struct.pack(f"{order}I", following)
+    following = struct.unpack_from(f"{order}I", data, last)[0]
+    entries = [data[first + 12 * n : first + 12 * n + 12] for n in range(count)]
+    kept = {struct.unpack_from(f"{order}H", one)[0]: one for one in entries}
+    kept = {tag: one for tag, one in kept.items() if tag in _KEPT_TAGS}
+    for one in kept.values():
+        _, start, end = _value(one, order)
+        content[start:end] = data[start:end]
+    jpeg = _COMPRESSION in kept and _numbers(data, kept[_COMPRESSION], order)[0] == _JPEG_INSIDE
+    for places, sizes in _PIXELS:
+        if places not in kept:
+            continue
+        if sizes not in kept:
+            raise ValueError("pixels of unknown size")
+        pairs = zip(*(_numbers(data, kept[tag], order) for tag in (places, sizes)), strict=True)
+        for start, size in pairs:
+            part = data[start : start + size]
+            if jpeg and part:
+                part = nameless_jpeg(part).ljust(len(part), b"\0")
+            content[start : start + len(part)] = part
+    if jpeg and _JPEG_TABLES in kept:
+        _, start, end = _value(kept[_JPEG_TABLES], order)
+        content[start:end] = nameless_jpeg(data[start:end]).ljust(end - start, b"\0")
+    body = b"".join(kept.values()) + struct.pack(f"{order}I", following)
     struct.pack_into(f"{order}H", content, place, len(kept))
-    content[first : last + 4] = body.ljust(last + 4 - first, b"\0")
+    content[first : first + len(body)] = body
     return following
 
 
-def _blank(content: bytearray, entry: bytes, order: str, spans: list, depth: int = 0) -> None:
-    """Zeros in place of an entry's value, and of the directories that it leads to.
-
-    spans: of what stays; a tag that points there says nothing that is not needed.
-    """
-    tag, _, count, value = struct.unpack(f"{order}HHII", entry)
-    start, end = _span(entry, order)
-    if tag in _POINTERS and depth < 3:
-        inside = end <= len(content) and end > start
-        many = struct.unpack_from(f"{order}{min(count, 16)}I", content, start) if inside else ()
-        for place in many or (value,):
-            if not 0 < place < len(content) - 2:
-                continue
-            entries = min(struct.unpack_from(f"{order}H", content, place)[0], 1000)
-            for n in range(entries):
-                at = place + 2 + 12 * n
-                if at + 12 <= len(content):
-                    _blank(content, bytes(content[at : at + 12]), order, spans, depth + 1)
-            _zero(content, place, min(place + 2 + 12 * entries, len(content)), spans)
-    _zero(content, start, end, spans)
+def _numbers(data: bytes, entry: bytes, order: str) -> list[int]:
+    """An entry's values, which are whole numbers of 2 or 4 bytes."""
+    kind, start, end = _value(entry, order)
+    letter = {3: "H", 4: "I"}.get(kind)
+    if letter is None:
+        raise ValueError("places that are no whole numbers")
+    count = struct.unpack_from(f"{order}I", entry, 4)[0]
+    if end == start:
+        return list(struct.unpack_from(f"{order}{count}{letter}", entry, 8))
+    return list(struct.unpack_from(f"{order}{count}{letter}", data, start))
 
 
-def _zero(content: bytearray, start: int, end: int, spans: list[tuple[int, int]]) -> None:
-    if end <= len(content) and not any(a < end and start < b for a, b in spans):
-        content[start:end] = bytes(end - start)
-
-
-def _span(entry: bytes, order: str) -> tuple[int, int]:
-    """Where an entry's value lies outside of the entry; nowhere if it is short."""
+def _value(entry: bytes, order: str) -> tuple[int, int, int]:
+    """An entry's type, and where its value lies outside of it; nowhere if it is short."""
     _, kind, count, place = struct.unpack(f"{order}HHII", entry)
     size = _TAG_SIZES.get(kind, 1) * count
-    return (place, place + size) if size > 4 else (0, 0)
+    return (kind, place, place + size) if size > 4 else (kind, 0, 0)

@@ -128,6 +128,11 @@ def _kept_open(path: str, facts: tuple[int, ...]) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
+def close_archive() -> None:
+    """Let go of the zip that is kept open: once it is deleted, its space on the disk is free."""
+    _kept_open.cache_clear()
+
+
 def _zip_members(path: Path) -> Iterator[Member | RadiographError]:
     name = shown(path)
     try:

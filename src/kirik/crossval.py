@@ -45,6 +45,7 @@ from kirik.operating_points import CrossFitted, choose_operating_points
 from kirik.radiograph import Radiograph
 from kirik.reading.classifier import Classifier
 from kirik.reading.cores import usable_cores
+from kirik.reading.evidence import FAINTEST
 from kirik.shipping import (
     Choices,
     compacted,
@@ -59,9 +60,6 @@ from kirik.training.settings import PLACES, TrainingSettings
 from kirik.workflow import choose_scope, predictions_of, read_all, resume, train
 
 Final = Literal["single", "average", "none"]
-FINDINGS_FROM = 0.02
-"""Fainter findings than this are not kept: they change no figure, and there are thousands."""
-
 UNREADABLE = "unreadable.csv"
 TIMED = 200
 """Radiographs read for the rate that a study tells."""
@@ -261,7 +259,7 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
     records = {record.id: record for record in select(index, split, f"fold{fold}")}
     table, boxes, strange = (run / f"{n}.csv" for n in ("read", "findings", "strangeness"))
     if not table.is_file():
-        classifier = Classifier(load_bundle(run), gate=False, findings_from=FINDINGS_FROM)
+        classifier = Classifier(load_bundle(run), gate=False, findings_from=FAINTEST)
         with console.reading(len(records)) as progress:
             readings, failures = read_all(classifier, list(records.values()), progress)
         console.unreadable(failures)

@@ -7,6 +7,7 @@ pass on. It does stop, however, where there are no more bytes at all.
 import io
 import re
 import struct
+from collections.abc import Iterator, Sequence
 
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -46,8 +47,8 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
     """Raise CutOff, now or when the image is loaded, where it would be filled up with gray.
 
     To be called once, with the source as the opening left it. A JPEG that lacks nothing but its
-    end marker is whole. Of several scans, as in a progressive one, each must be there and the
-    first be whole; that a later one is cut off cannot be told. Changes the source.
+    end marker is whole. Of several scans each must be there, and whole; of a progressive one the
+    first: that a later one, which only refines, is cut off cannot be told. Changes the source.
     """
     data, start = source.getvalue(), source.tell()
     process, first = _process(image, data, start), data.rfind(_SCAN, 0, start)
@@ -56,10 +57,11 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
         source.seek(end if end >= 0 else len(data))
         source.write(_ONES)
         source.truncate()
-    elif process in (*_SEQUENTIAL, _PROGRESSIVE) and (
-        not _has_all_scans(image, data, first) or _is_filled_up(data, start)
-    ):
-        raise CutOff
+    elif process in (*_SEQUENTIAL, _PROGRESSIVE):
+        scans = list(_scans(data, first))
+        to_check = scans[:1] if process == _PROGRESSIVE else scans
+        if not _bring_all(image, scans) or any(_is_filled_up(data, end) for _, end in to_check):
+            raise CutOff
 
 
 def _process(image: JpegImageFile, data: bytes, end: int) -> bytes:
@@ -69,29 +71,34 @@ def _process(image: JpegImageFile, data: bytes, end: int) -> bytes:
     return data[max(0, found - 4) : max(0, found - 2)]
 
 
-def _has_all_scans(image: JpegImageFile, data: bytes, at: int) -> bool:
-    """Whether the scans, of which the first begins at `at`, bring each coefficient to its last
-    bit."""
-    missing = {(layer[0], k) for layer in image.layer for k in range(64)}
+def _scans(data: bytes, at: int) -> Iterator[tuple[bytes, int]]:
+    """Each scan's header, and where its codes end; the first scan begins at `at`."""
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.search(data, at)
         if not found or found[0] == _END:
-            break
+            return
         at = found.start()
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         header = data[at + 4 : at + 2 + length]
-        if found[0] == _SCAN and len(header) == length - 2 >= 6:
-            first, last, bits = header[-3:]
-            if bits & 15 == 0:
-                missing -= {(id_, k) for id_ in header[1:-3:2] for k in range(first, last + 1)}
         at += 2 + length
+        if found[0] == _SCAN and len(header) == length - 2 >= 6:
+            end = _MARKER.search(data, at)
+            yield header, end.start() if end else len(data)
+
+
+def _bring_all(image: JpegImageFile, scans: Sequence[tuple[bytes, int]]) -> bool:
+    """Whether the scans bring each coefficient to its last bit."""
+    missing = {(layer[0], k) for layer in image.layer for k in range(64)}
+    for header, _ in scans:
+        first, last, bits = header[-3:]
+        if bits & 15 == 0:
+            missing -= {(id_, k) for id_ in header[1:-3:2] for k in range(first, last + 1)}
     return not missing
 
 
-def _is_filled_up(data: bytes, start: int) -> bool:
-    """Whether the first scan, whose codes begin at `start`, ends too early: what is put behind its
-    codes then becomes blocks that would be gray without it."""
-    end = _MARKER.search(data, start).start()
+def _is_filled_up(data: bytes, end: int) -> bool:
+    """Whether a scan, whose codes end at `end`, ends too early: what is put behind its codes then
+    becomes blocks that would be gray without it."""
     told, more = (_smallest(data[:end] + ones + _END) for ones in (b"", 2 * _ONES))
     return told != more
 

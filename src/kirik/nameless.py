@@ -1,4 +1,4 @@
-"""A JPEG without all that is neither its pixels nor needed to decode them."""
+"""Compressed pixels without all that is neither pixels nor needed to decode them."""
 
 import re
 import struct
@@ -54,3 +54,63 @@ def _kept(marker: int, segment: bytes) -> bytes:
             said = said[:12] + bytes(len(said[12:]))  # of a copy of no size
         segment = struct.pack(">H", len(said) + 2) + said
     return b"\xff" + bytes([marker]) + segment
+
+
+def nameless_j2k(data: bytes) -> bytes:
+    """The same JPEG 2000 codestream with comments of zeros, without the boxes of a JP2 file around
+    it and what follows its end (ISO 15444-1, annex A).
+
+    Raises ValueError or struct.error where the parts cannot be told.
+    """
+    start = data.find(_SOC_SIZ)
+    if start < 0:
+        raise ValueError("no codestream")
+    content, place = bytearray(data[start:]), 2
+    tile_end = 0
+    while place + 2 <= len(content):
+        marker = struct.unpack_from(">H", content, place)[0]
+        if marker == _EOC:
+            return bytes(content[: place + 2])
+        if marker == _SOD:
+            if tile_end <= place:  # of the last tile alone, the length may be left open
+                end = content.find(b"\xff\xd9", place)
+                return bytes(content[: end + 2] if end > 0 else content)
+            place = tile_end
+            continue
+        length = struct.unpack_from(">H", content, place + 2)[0]
+        if length < 2:
+            raise ValueError("a segment of no length")
+        if marker == _SOT:
+            part = struct.unpack_from(">I", content, place + 6)[0]
+            tile_end = place + part if part else 0
+        if marker == _COM:
+            content[place + 6 : place + 2 + length] = bytes(max(0, length - 4))
+        place += 2 + length
+    return bytes(content)  # cut off; decoding says so
+
+
+_SOC_SIZ = b"\xff\x4f\xff\x51"
+_SOT, _SOD, _EOC, _COM = 0xFF90, 0xFF93, 0xFFD9, 0xFF64
+
+
+def nameless_rle(plane: int, data: bytes) -> bytes:
+    """The same RLE frame (DICOM PS3.5, annex G) with zeros where nothing of a plane is.
+
+    plane: bytes of each plane, unpacked. Raises ValueError or struct.error where the parts cannot
+    be told.
+    """
+    count, *places = struct.unpack_from("<16I", data)
+    if not 1 <= count <= 15:
+        raise ValueError("no planes")
+    content = bytearray(len(data))
+    struct.pack_into("<16I", content, 0, count, *places[:count], *[0] * (15 - count))
+    for place, end in zip(places, [*places[1:count], len(data)], strict=False):
+        at, left = place, plane
+        while left > 0 and at < end:
+            code = data[at]
+            if code < 128:
+                at, left = at + 2 + code, left - code - 1
+            else:
+                at, left = at + (2 if code > 128 else 1), left - (257 - code if code > 128 else 0)
+        content[place : min(at, end)] = data[place : min(at, end)]
+    return bytes(content)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from kirik.errors import KirikError, OutputError, RadiographError, SettingsError
+from kirik.files import head_of, kind_of
 from kirik.output.done import Done
 from kirik.output.files import draft_of, is_stream
 from kirik.output.overlay import overlay_names, overlay_writer
@@ -97,7 +98,7 @@ def predict(
     """
     named = {"json": json, "csv": csv, "parquet": parquet}
     places = {kind: Path(place) for kind, place in named.items() if place}
-    sources = Sources(paths, classifier.decoders)
+    sources = Sources(paths, classifier.decoders, Path(overlay) if overlay else None)
     before = _before(places, classifier, resume)
     outputs = _outputs(sources, classifier, json, csv, parquet, overlay, before, language)
     summary, done, last = _summary(before), _least(before).files, None
@@ -121,6 +122,7 @@ def _before(places: dict[str, Path], classifier: Classifier, resume: bool) -> li
     for kind, place in places.items():
         if drafts[draft_of(place)] > 1:
             raise SettingsError(f"{place}: named for two outputs; give each a file of its own")
+        _refuse_radiograph(place)
         if not resume:
             require_no_draft(place, kind)
     before = {kind: look_back(place, kind) if resume else Done() for kind, place in places.items()}
@@ -131,6 +133,17 @@ def _before(places: dict[str, Path], classifier: Classifier, resume: bool) -> li
         if done.finished:
             reopen(places[kind], kind)
     return [*before.values()]
+
+
+def _refuse_radiograph(place: Path) -> None:
+    """An output must not take the place of a radiograph, or of a zip of them."""
+    try:
+        kind = kind_of(head_of(place)) if place.is_file() else None
+    except OSError:  # where it cannot be written either, that is said
+        return
+    if kind is not None:
+        what = "an archive" if kind == "ZIP" else f"a {kind} file"
+        raise SettingsError(f"{place}: is {what}, which an output would replace; name another file")
 
 
 def _require_own(done: Done, place: Path, classifier: Classifier) -> None:

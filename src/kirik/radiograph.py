@@ -39,8 +39,9 @@ __all__ = [
     "to_upright_box",
 ]
 
-TINY_RANGE = 1 / 8
-"""A 16-bit file that uses less of its range is stretched: 12 bits in a 16-bit file are dark."""
+TINY_RANGE, RAW_RANGE = 1 / 8, 1 / 4
+"""A 16-bit file that uses less of its range, or nothing above the latter, is stretched: 12 or 14
+bits in a 16-bit file are dark."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 def graded(values: np.ndarray, full_scale: float) -> np.ndarray:
     """Unsigned values as float32 in 0…1 by their full scale, stretched if they use little of it."""
     low, high = np.percentile(values, (0.5, 99.5))
-    if (high - low) / full_scale < TINY_RANGE:
+    if (high - low) / full_scale < TINY_RANGE or values.max() <= full_scale * RAW_RANGE:
         return stretched(values)
     return values.astype(np.float32) / np.float32(full_scale)
 

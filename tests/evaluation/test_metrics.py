@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from kirik.errors import DataSetError, SettingsError
+from kirik.evaluation.bootstrap import bootstrap
 from kirik.evaluation.metrics import headline, measure
 from kirik.operating_points import OperatingPoints
 
@@ -32,6 +33,19 @@ def test_figures_equal_scikit_learns_with_and_without_ties(decimals):
     }
     found = measure(part, threshold=0.4, bootstrap=0)["fracture"]
     assert {name: found[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-7)
+
+
+def test_replicates_that_lack_a_class_make_no_interval():
+    """Of nine classes eight are in one group each: hardly a replicate has them all."""
+    labels = np.array([0] * 60 + list(range(1, 9)))
+    groups = [f"g{n}" for n in range(68)]
+
+    def accuracy(weights):
+        return {"accuracy": weights @ (labels != 3) / weights.sum(axis=1)}
+
+    drawn = bootstrap(accuracy, labels, groups, replicates=400)
+    assert drawn.skipped > 300
+    assert drawn.estimates["accuracy"] == {"value": 67 / 68, "low": None, "high": None}
 
 
 def test_sensitivity_and_specificity_at_each_other_equal_the_roc_curves():

@@ -136,6 +136,16 @@ def test_files_of_one_name_get_pictures_of_their_own():
     assert overlay_names(paths[::-1]) == names
 
 
+def test_a_frame_has_no_picture_of_another_files_name(tmp_path):
+    paths = ["a/hand.tif", "a/hand-1.png", "b/wrist-2.dcm", "b/film", "b/film-3.overlay.png"]
+    names = overlay_names(paths)
+    frames = [*(f"hand-{n}.overlay.png" for n in (1, 2)), "film-3.overlay.png"]
+    assert not {*frames} & {*names.values()}
+    assert names["a/hand.tif"] == "hand.overlay.png"
+    assert names["b/wrist-2.dcm"] == "wrist-2.overlay.png"
+    assert names["b/film"] != "film.overlay.png"  # its third frame's would be an input's
+
+
 def test_pictures_beside_their_radiographs_leave_them_as_they_are(save_radiograph):
     paths = [save_radiograph("x/film.png", 0.5), save_radiograph("x/film.overlay.png", 0.6)]
     before = [path.read_bytes() for path in paths]

@@ -235,6 +235,7 @@ def test_standard_output_is_added_to_even_where_it_is_a_file(tmp_path):
     )
     with (tmp_path / "log").open("wb") as log:
         subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
-    before, text = (tmp_path / "log").read_text().split("\n", 1)
+        subprocess.run(["echo", "after"], stdout=log, check=True)
+    before, text = (tmp_path / "log").read_text().removesuffix("after\n").split("\n", 1)
     assert before == "before"
     assert json.loads(text) == [{"path": "a", "error": "b", "reason": "c"}]

@@ -1,13 +1,14 @@
 """De-identification at the door: nothing that tells whose a radiograph is reaches the disk."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydicom import Dataset, dcmread
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import compress
 from pydicom.uid import (
     ExplicitVRBigEndian,
@@ -64,8 +65,7 @@ def image(kind: str, orientation: int = 1, **options) -> bytes:
     if kind == "TIFF":
         exif[0x9C9D] = b"SECRET\0"
     Image.fromarray(film()).save(file, kind, exif=exif.tobytes(), **options)
-    trailer = b"SECRET after the end" if kind != "TIFF" else b""
-    return file.getvalue() + trailer
+    return file.getvalue() + b"SECRET after the end"
 
 
 def told(dataset: Dataset | None = None) -> Dataset:
@@ -97,6 +97,7 @@ def told(dataset: Dataset | None = None) -> Dataset:
         ("PNG", {}),
         ("TIFF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "jpeg"}),
     ],
 )
 def test_an_image_keeps_its_pixels_and_how_they_lie_and_nothing_else(kind, options, orientation):
@@ -260,6 +261,69 @@ def test_no_patient_is_named_in_the_trail(core):
         lines = [f"{e.subject} {e.details}" for e in session.scalars(select(Entry))]
     assert lines
     assert not any("SECRET" in line for line in lines)
+
+
+def test_what_nothing_in_a_tiff_points_to_any_more_goes():
+    """As an editor leaves it that writes its directory anew, at the end."""
+    content = bytearray(image("TIFF"))
+    place = struct.unpack_from("<I", content, 4)[0]
+    count = struct.unpack_from("<H", content, place)[0]
+    directory = content[place : place + 6 + 12 * count]
+    content += b"\0" * (len(content) % 2)
+    struct.pack_into("<I", content, 4, len(content))
+    content[place : place + 8] = b"SECRET!!"
+    content += directory
+    clean = without_identity(bytes(content), "a", Limits(), KEY)
+    assert SECRET not in clean
+    assert np.array_equal(next(decode_radiographs(clean, "a")).levels, film())
+
+
+def test_a_comment_in_a_tiffs_jpeg_goes():
+    content = image("TIFF", compression="jpeg")
+    at = content.index(b"\xff\xda")  # a strip's scan: a table before it gives its place to a note
+    start = content.rindex(b"\xff\xd8", 0, at)
+    note = b"\xff\xfe\0\x0aSECRET!!"
+    tags = struct.unpack_from("<I", content, 4)[0]
+    count = struct.unpack_from("<H", content, tags)[0]
+    end = content.index(b"\xff\xd9", at) + 2
+    noted = content[:start] + b"\xff\xd8" + note + content[start + 2 : end] + content[end:]
+    directory = bytearray(content[tags : tags + 6 + 12 * count])
+    for n in range(count):
+        tag, _, _, value = struct.unpack_from("<HHII", directory, 2 + 12 * n)
+        if tag == 279 or (value > start and tag in (347, 258, 282, 283, 530, 532)):
+            struct.pack_into("<I", directory, 2 + 12 * n + 8, value + len(note))
+    if tags > start:
+        noted = noted[:4] + struct.pack("<I", tags + len(note)) + noted[8:]
+        place = tags + len(note)
+        noted = noted[:place] + bytes(directory) + noted[place + len(directory) :]
+    clean = without_identity(noted, "a", Limits(), KEY)
+    assert SECRET not in clean
+    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
+    assert np.array_equal(before.pixels, after.pixels)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless, None])
+def test_notes_beside_a_dicoms_pixels_go(syntax):
+    pixels = np.tile(np.linspace(100, 4000, 64).astype(np.uint16), (64, 1))
+    if syntax is None:
+        content = told(dicom(pixels))
+        content.PixelData += b"SECRET behind the pixels"
+    else:
+        content = told(compressed(pixels, syntax))
+        [frame] = generate_frames(content.PixelData, number_of_frames=1)
+        if syntax == JPEG2000Lossless:
+            note = b"\xff\x64\0\x0e\0\x01SECRET: A."
+            at = 4 + struct.unpack_from(">H", frame, 4)[0]  # after SIZ
+            frame = frame[:at] + note + frame[at:].rstrip(b"\0") + b"SECRET behind its end"
+        else:
+            frame += b"SECRET behind the last plane"
+        content.PixelData = encapsulate([frame])
+    content = content_of(content)
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET in content
+    assert SECRET not in clean
+    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
+    assert np.array_equal(before.pixels, after.pixels)
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])

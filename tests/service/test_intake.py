@@ -3,7 +3,10 @@
 import errno
 import io
 import os
+import subprocess
 import zipfile
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -91,6 +94,22 @@ def test_the_radiographs_of_a_zip_become_studies_of_one_exam(core):
     assert len({study.exam for study in studies(core)}) == 1
     assert studies(core)[0].exam is not None
     assert drafts(core) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
+def test_a_zip_that_was_taken_in_gives_its_room_back(core):
+    """A decoding child that kept it open would hold its space on the disk, unseen."""
+    content = zipped(**{f"{n}.png": png(0.4 + n / 10) for n in range(3)})
+    assert len(intake.take_in(core, [upload("hand.zip", content)], "ct").accepted) == 3
+    processes = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid="], capture_output=True
+    )
+    held = []
+    for pid in processes.stdout.split():
+        with suppress(OSError):  # ps itself is over
+            held += [link.readlink() for link in Path(f"/proc/{int(pid)}/fd").iterdir()]
+    assert held
+    assert not [one for one in held if one.name.endswith("(deleted)")]
 
 
 def test_a_bomb_in_a_zip_is_refused_without_its_neighbours(sqlite_core):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -79,32 +80,54 @@ def test_a_file_that_cannot_be_read_fails_with_its_reason_and_without_its_place(
     assert str(core.settings.data) not in found.error
 
 
-def test_of_a_file_of_many_frames_a_few_wait_and_all_are_read(core, monkeypatch):
-    """However many a file has, they must not fill the memory."""
-    levels = np.linspace(60, 220, 70)
-    frames = np.stack([np.asarray(Image.open(io.BytesIO(png(level / 255)))) for level in levels])
-    film = dicom(frames[0], 8, NumberOfFrames=len(levels), PixelData=frames.tobytes())
-    ids = hand_in(core, png(0.9), content_of(film), png(0.5))
+def film_of(levels: Sequence[float]) -> bytes:
+    """A DICOM file with a frame of each level."""
+    frames = np.stack([np.asarray(Image.open(io.BytesIO(png(level)))) for level in levels])
+    return content_of(dicom(frames[0], 8, NumberOfFrames=len(levels), PixelData=frames.tobytes()))
+
+
+def test_of_files_of_many_frames_few_wait_and_all_are_read(core, monkeypatch):
+    """However many a file has, and however many such files come, they must not fill the memory."""
+    many = film_of(np.linspace(0.2, 0.9, 150))
+    some = [film_of(np.linspace(0.3, 0.8 + n / 1000, 16)) for n in range(40)]
+    ids = hand_in(core, png(0.9), many, png(0.5), *some)
     judge, held = Classifier.judge, []
 
     def counted(self, prepared):
         held.append(sum(isinstance(one, Prepared) for one in gc.get_objects()))
         return judge(self, prepared)
 
-    monkeypatch.setattr(Classifier, "judge", counted)
-    assert read_all(core) == 3
-    assert max(held) <= 3 * worker_module.BATCH
-    with core.database.reading() as session:
-        rows = session.execute(
-            select(Reading.frame, Reading.probability)
-            .where(Reading.study_id == ids[1])
-            .order_by(Reading.number)
-        ).all()
-    whole = core.blobs.path(study(core, ids[1]).blob)
-    monkeypatch.undo()
-    expected = load_model(core.settings.model, decoders=core.decoders).read_many([whole])
-    assert [tuple(row) for row in rows] == [(one.frame, one.probability) for one in expected]
-    assert len(rows) == len(levels)
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "judge", counted)
+        assert read_all(core) == len(ids)
+    assert max(held) < 200  # of 792
+    for study_id in (ids[1], ids[-1]):
+        with core.database.reading() as session:
+            rows = session.execute(
+                select(Reading.frame, Reading.probability)
+                .where(Reading.study_id == study_id)
+                .order_by(Reading.number)
+            ).all()
+        whole = core.blobs.path(study(core, study_id).blob)
+        expected = load_model(core.settings.model, decoders=core.decoders).read_many([whole])
+        assert [tuple(row) for row in rows] == [(one.frame, one.probability) for one in expected]
+        assert len(rows) in (150, 16)
+
+
+def test_a_worker_that_is_stopped_amid_many_frames_gives_the_study_back(core, monkeypatch):
+    [long] = hand_in(core, film_of(np.linspace(0.2, 0.9, 150)))
+    stop, judge = threading.Event(), Classifier.judge
+
+    def stopping(self, prepared):
+        stop.set()
+        return judge(self, prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "judge", stopping)
+        assert Worker(core).run(stop) == 0
+    assert (study(core, long).state, study(core, long).attempts) == ("waiting", 0)
+    assert read_all(core) == 1
+    assert study(core, long).state == "read"
 
 
 def test_claims_of_several_workers_never_meet(core):

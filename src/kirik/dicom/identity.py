@@ -6,23 +6,32 @@ To be called in the decoding child alone: the files come from anywhere.
 import hashlib
 import hmac
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, RLELossless
 
 from kirik.dicom.parsing import bounded_source, parsed
 from kirik.errors import RadiographError
-from kirik.nameless import nameless_jpeg
+from kirik.nameless import nameless_j2k, nameless_jpeg, nameless_rle
 from kirik.radiograph import Limits
 
 _WHOSE = ["SpecificCharacterSet", "PatientName", "PatientID", "StudyInstanceUID"]
 _UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
-_JPEGS = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55, 57, 70, 80, 81))
-"""Transfer syntaxes whose frames are JPEG or JPEG-LS, which have room for notes."""
+_SYNTAX = "1.2.840.10008.1.2.4."
+_CLEARED = (
+    {f"{_SYNTAX}{end}": nameless_jpeg for end in (50, 51, 53, 55, 57, 70, 80, 81)}
+    | {f"{_SYNTAX}{end}": nameless_j2k for end in (90, 91, 92, 93, 201, 202, 203)}
+    | {RLELossless: None}
+)
+"""Transfer syntaxes whose frames have room for notes: JPEG and JPEG-LS, JPEG 2000, RLE; and what
+takes them out."""
 _WITHIN_ITEMS = frozenset(
     Tag(keyword)
     for keyword in (
@@ -64,8 +73,12 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
                     _reduce(item)
         for keyword in _UIDS:
             setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
-        if dataset.file_meta.TransferSyntaxUID in _JPEGS:
-            _clear_frames(dataset)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax in _CLEARED:
+            _clear_frames(dataset, _CLEARED[syntax] or partial(nameless_rle, _plane(dataset)))
+        elif not syntax.is_compressed or syntax.is_deflated:
+            length = get_expected_length(dataset)  # what lies behind is not the picture
+            dataset.PixelData = dataset.PixelData[: length + length % 2]
         dataset.PatientName = dataset.PatientID = ""
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = "kirik: only what a reading needs"
@@ -83,7 +96,12 @@ def _reduce(item: Dataset) -> None:
             del item[tag]
 
 
-def _clear_frames(dataset: Dataset) -> None:
+def _plane(dataset: Dataset) -> int:
+    """Bytes of one of the planes that RLE packs."""
+    return dataset.Rows * dataset.Columns
+
+
+def _clear_frames(dataset: Dataset, clear_of: Callable[[bytes], bytes]) -> None:
     """Take notes out of the compressed frames, where there are any."""
     offsets = None
     if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
@@ -91,7 +109,7 @@ def _clear_frames(dataset: Dataset) -> None:
     count = int(dataset.get("NumberOfFrames") or 1)
     found = generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
     frames = [frame.removesuffix(b"\0") for frame in found]
-    clear = [nameless_jpeg(frame) for frame in frames]
+    clear = [clear_of(frame) for frame in frames]
     if clear != frames:
         dataset.PixelData = encapsulate(clear)
         for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):

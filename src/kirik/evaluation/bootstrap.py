@@ -80,7 +80,7 @@ def bootstrap(
         drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
         if name in biased and np.isfinite(drawn).any():
             drawn = np.maximum(drawn - np.nanmean(drawn) + value[0], 0)
-        estimates[name] = estimate(value[0], drawn)
+        estimates[name] = estimate(value[0], drawn, len(drawn) + skipped)
         if counted is not None and _has_no_width(estimates[name]):
             rows = counted.get(name)
             trials = 0 if rows is None else len(set(np.asarray(groups)[rows]))
@@ -105,15 +105,16 @@ def has_all_classes(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (weights @ present > 0).all(axis=1)
 
 
-def estimate(value: float, drawn: np.ndarray) -> Estimate:
+def estimate(value: float, drawn: np.ndarray, replicates: int) -> Estimate:
     """A value with the percentile interval of its replicates.
 
-    No interval where fewer than half of the replicates have a value.
+    replicates: how many there were, those included that were skipped. No interval where fewer than
+    half of them have a value.
     """
     if not np.isfinite(value):
         return Estimate(value=None, low=None, high=None)
     found = drawn[np.isfinite(drawn)]
-    if len(found) == 0 or len(found) < len(drawn) / 2:
+    if len(found) == 0 or len(found) < replicates / 2:
         return Estimate(value=float(value), low=None, high=None)
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value=float(value), low=float(low), high=float(high))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_softmax, logit
+from scipy.special import log_softmax, logit
 
 BINS = 15
 TEMPERATURES = (0.2, 10.0)
@@ -39,14 +39,6 @@ def fit_temperature(
 
     ends = np.log(TEMPERATURES)
     return float(np.exp(minimize_scalar(cost, bounds=ends, method="bounded").x))
-
-
-def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities at logits / temperature: [n] of a fracture, or [n, classes]."""
-    clipped = np.clip(np.asarray(probabilities, float), _SMALLEST, 1 - _SMALLEST)
-    if clipped.ndim == 1:
-        return expit(logit(clipped) / temperature)
-    return np.exp(log_softmax(np.log(clipped) / temperature, axis=1))
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,9 @@ def measure_localization(
 ) -> dict[str, Estimate]:
     """Figures with their 95 % intervals over groups; see the module for what they mean.
 
-    shown_from: float [n], the score from which a finding of that radiograph is shown, as its
-        strongest one is in any case; infinite where none is, as the reading dismisses it.
+    shown_from: float [n], the score from which a finding of that radiograph is shown, as the
+        strongest one in `found` is in any case; infinite where none is, as the reading dismisses
+        it.
 
     map50; found_at_F for F false findings per radiograph (shares of fractures); at the shown
     findings: fractures_found (share), findings_right (share), false_per_normal (mean number on a
@@ -108,6 +109,7 @@ class _Measured:
         self._overlap = np.concatenate([np.zeros(0, bool), *overlaps])[order]
         self.hit = np.concatenate([np.zeros(0, bool), *inside])[order]
         # A reading gives its strongest finding, if no other, unless it says that there is none.
+        # What is too faint to be given is not in `found`.
         first = np.zeros(len(order), bool)
         first[np.unique(self._owner, return_index=True)[1]] = True
         from_there = shown_from[self._owner]

@@ -152,8 +152,8 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         "",
         "A finding counts as right for mAP50 where its box overlaps a fracture's by an "
         "intersection over union of 0.5, otherwise where its centre lies in the fracture's box. As "
-        "shown: what a reading gives, which is at least its strongest finding unless it says that "
-        "there is no fracture.",
+        "shown: what a reading gives, which is at least its strongest finding, if its score is "
+        "0.02 or more, unless it says that there is no fracture.",
         "",
         *_table(studied, WHERE, _where),
         "",

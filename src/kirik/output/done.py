@@ -103,7 +103,10 @@ def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         if text.count(b'"') % 2 or not text.endswith(b"\n"):
             continue  # a name with a line break in it, or cut off in the middle
         end += len(text)
-        [cells] = csv.reader([text.decode("utf-8", "replace")])
+        try:
+            [cells] = csv.reader([text.decode("utf-8", "replace")])
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
         width = width or len(cells)
         if len(cells) != width:
             return

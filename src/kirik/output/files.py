@@ -24,10 +24,15 @@ def note_of(path: Path) -> Path:
     return draft.with_name(f"{draft.name}.model")
 
 
+_OWN = {"/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/1": 1, "/dev/fd/2": 2}
+"""This process's own streams, by name: their descriptors."""
+
+
 def is_stream(path: Path) -> bool:
     """Whether a path is a pipe or a terminal, which is written to as it goes."""
     # /dev/stdout can be a file in the end, in which others' words stand too: added to, then.
-    return path.parent == Path("/dev") or (path.exists() and not path.is_file())
+    device = str(path) in _OWN or path.parent == Path("/dev")
+    return device or (path.exists() and not path.is_file())
 
 
 @contextmanager
@@ -53,7 +58,7 @@ def replacing(
             raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_stream(path):
-            with path.open("a", **TEXT) as stream:
+            with _stream(path) as stream:
                 yield stream
             return
     draft, own = draft_of(path), False
@@ -81,6 +86,13 @@ def replacing(
                 draft.unlink()
                 note_of(path).unlink(missing_ok=True)
         raise
+
+
+def _stream(path: Path) -> TextIO:
+    """A pipe or a device, open to be written to. This process's own standard output and error are
+    opened by their descriptors: a file that they are redirected to has its place there."""
+    own = _OWN.get(str(path))
+    return path.open("a", **TEXT) if own is None else os.fdopen(os.dup(own), "w", **TEXT)
 
 
 def lock(file: TextIO) -> None:

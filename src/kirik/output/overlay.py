@@ -8,6 +8,7 @@ colour blindness tell apart (Okabe and Ito, 2008).
 import errno
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,7 +122,8 @@ def _numbered(name: str, result: Reading) -> str:
 
 
 def overlay_names(sources: Iterable) -> dict[str, str]:
-    """A PNG's name for each file, by its own name, told apart where folders hold the same one.
+    """A PNG's name for each file, by its own name, told apart where folders hold the same one, or
+    one that a frame of another file may have.
 
     They depend on the files alone, not on their order, and are never the name of one of them.
     """
@@ -130,10 +132,19 @@ def overlay_names(sources: Iterable) -> dict[str, str]:
     plain = [f"{Path(path).stem}.overlay.png" for path in paths]
     seen = Counter(name.casefold() for name in plain)
     names = {}
+    framed = {_without_frame(name) for name in taken}
     for path, name in zip(paths, plain, strict=True):
-        several = seen[name.casefold()] > 1 or name.casefold() in taken
-        names[path] = _told_apart(path) if several else name
+        own = name.casefold()
+        several = seen[own] > 1 or own in taken or own in framed
+        if several or (_without_frame(own) != own and _without_frame(own) in seen):
+            name = _told_apart(path)
+        names[path] = name
     return names
+
+
+def _without_frame(name: str) -> str:
+    """A picture's name as it was before `_numbered`, if it was numbered."""
+    return re.sub(r"-\d+(?=\.overlay\.png$)", "", name)
 
 
 _LONGEST = 255 - len("..draft")

@@ -161,11 +161,14 @@ def csv_writer(
     _require_columns(done, columns, path)
     with replacing(path, keep=done.keep, note=done.digest) as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
+        # A carriage return, which others take for a line's end, is not quoted by itself.
+        quoting = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
         if done.columns is None:
             table.writeheader()
 
         def write(result: Reading | Failure) -> None:
-            table.writerow(_row(result))
+            odd = "\r" in f"{result.path}"
+            (quoting if odd else table).writerow(_row(result))
             file.flush()
 
         yield write

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from kirik.anonymous import without_identity
-from kirik.archives import Member, list_archive, read_source
+from kirik.archives import Member, close_archive, list_archive, read_source
 from kirik.errors import RadiographError
 from kirik.files import access_error, shown
 from kirik.preprocessing import Preprocessing
@@ -69,6 +69,9 @@ def _send(answers, message: Message) -> None:
 
 
 def _answer(request: dict) -> Iterator[Message]:
+    if request["do"] == "close":  # what it keeps open for the next member
+        close_archive()
+        return
     source = request["path"]
     if request.get("member") is not None:
         source = Member(source, request["member"])

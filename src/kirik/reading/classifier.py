@@ -221,8 +221,8 @@ class Classifier:
     def _shown_from(self, highest: float) -> float | None:
         """The score from which findings are given; None where none are.
 
-        The strongest one is given at least, so that a person who must decide knows where to look
-        first. highest: the strongest one's score.
+        The strongest one is given at least, unless it is fainter than `FAINTEST`, so that a person
+        who must decide knows where to look first. highest: the strongest one's score.
         """
         if self._findings_from is not None:
             return self._findings_from

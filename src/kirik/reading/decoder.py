@@ -85,6 +85,20 @@ class Decoders:
         with self._lock:
             return max((child.growth() for child in self._idle), default=0)
 
+    def close_archives(self) -> None:
+        """Have the idle children let go of the archives that they keep open for the next member."""
+        with self._lock:
+            idle = list(self._idle)
+        for child in idle:
+            with self._lock:
+                if child not in self._idle:
+                    continue
+                self._idle.remove(child)
+            with suppress(_Died, _TooSlow):
+                for _ in child.ask({"do": "close"}):
+                    pass
+            self._put_back(child)
+
     def begin_anew(self) -> None:
         """Leave the children to the process that this one was forked from.
 
@@ -155,12 +169,15 @@ class Decoders:
         try:
             yield child
         finally:
-            # One that was left in the middle of an answer, or died, cannot be asked again.
-            if child.usable:
-                with self._lock:
-                    self._idle.append(child)
-            else:
-                child.end()
+            self._put_back(child)
+
+    def _put_back(self, child: "_Child") -> None:
+        # One that was left in the middle of an answer, or died, cannot be asked again.
+        if child.usable:
+            with self._lock:
+                self._idle.append(child)
+        else:
+            child.end()
 
 
 _ALL: weakref.WeakSet[Decoders] = weakref.WeakSet()

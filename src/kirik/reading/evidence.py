@@ -12,8 +12,10 @@ from kirik.radiograph import Radiograph
 from kirik.reading.peaks import fused, peaks
 from kirik.reading.reading import Finding, Peak
 
-FAINTEST = 0.01
-"""What is fainter than this is no place to look at."""
+FAINTEST = 0.02
+"""A finding that is fainter than this is no place to look at: none is given, none is measured."""
+_HEARD = 0.01
+"""Fainter peaks of a member's map have no part in an average's findings."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def fused_findings(
     parts: of each model what it counts, and its evidence and boxes, as for `findings`.
     """
     found = [
-        peaks(_on_film(evidence, frame), boxes, frame.stride, FAINTEST)
+        peaks(_on_film(evidence, frame), boxes, frame.stride, _HEARD)
         for _, evidence, boxes in parts
     ]
     together = fused(found, [weight for weight, _, _ in parts])

@@ -48,7 +48,7 @@ class Reading:
     attributes: what the model tells beside that, such as region:hand or hardware, 0…1.
     strangeness: how unlike those trained on it is; None where the model cannot tell.
     findings: highest score first; none where the decision is no_fracture, and with the others at
-        least the strongest, however faint its score is.
+        least the strongest, if its score is 0.02 or more.
     peak: None where the model gives no evidence map.
     evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
     points: the operating points by which the probability became the decision; None without.

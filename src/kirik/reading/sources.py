@@ -14,15 +14,22 @@ from kirik.reading.reading import Failure, failure_of
 Source = Path | Member | Failure
 """A file, a zip's member, or what could not be looked into."""
 
+OVERLAY = ".overlay.png"
+"""How the names of kirik's own pictures end."""
 KNOWN = 100_000
 """So many are found before the first is read, so that their number is known; more are counted
 while the reading goes on."""
 
 
-def find_sources(paths: Iterable[Path | str], decoders: Decoders) -> Iterator[Source]:
-    """All radiographs in files, folders, zips and DICOMDIRs, each once, always in one order."""
+def find_sources(
+    paths: Iterable[Path | str], decoders: Decoders, pictures: Path | None = None
+) -> Iterator[Source]:
+    """All radiographs in files, folders, zips and DICOMDIRs, each once, always in one order.
+
+    pictures: a folder whose overlays are passed over where it lies in one that is looked through.
+    """
     paths = [*map(Path, paths)]
-    found = _found(paths, decoders)
+    found = _found(paths, decoders, pictures and pictures.resolve())
     # A folder is entered once: only what is named or listed besides can be met again.
     return found if all(_is_folder(path) for path in paths) else _once(found)
 
@@ -34,7 +41,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _found(paths: list[Path], decoders: Decoders) -> Iterator[Source]:
+def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iterator[Source]:
     problems: list[Failure] = []
     named = set(paths)
     for path in find_files(paths, lambda path, e: problems.append(failure_of(path, e))):
@@ -42,12 +49,18 @@ def _found(paths: list[Path], decoders: Decoders) -> Iterator[Source]:
         problems.clear()
         # Not each file of a folder is opened for this: where opening takes a network's time, the
         # first reading would come late. A zip with an image's suffix is refused when it is read.
+        if pictures and path not in named and _is_overlay(path, pictures):
+            continue
         sniffed = path in named or path.suffix.lower() not in IMAGE_SUFFIXES
         if is_archive(path) or (sniffed and announces_archive(path)):
             yield from _archived(path, decoders)
         else:
             yield path
     yield from problems
+
+
+def _is_overlay(path: Path, pictures: Path) -> bool:
+    return path.name.endswith(OVERLAY) and path.parent.resolve() == pictures
 
 
 def _once(sources: Iterable[Source]) -> Iterator[Source]:
@@ -95,9 +108,12 @@ class Sources:
     Raises RadiographError if there is none.
     """
 
-    def __init__(self, paths: Iterable[Path | str], decoders: Decoders):
+    def __init__(
+        self, paths: Iterable[Path | str], decoders: Decoders, pictures: Path | None = None
+    ):
+        """pictures: see `find_sources`."""
         paths = list(paths)
-        found = find_sources(paths, decoders)
+        found = find_sources(paths, decoders, pictures)
         self.first = list(islice(found, KNOWN))
         if not self.first:
             where = ", ".join(str(path) for path in paths)
@@ -108,11 +124,12 @@ class Sources:
         self.total: int | None = len(self.first) if self.all_known else None
         self._rest = found
         if not self.all_known:
-            counting = threading.Thread(target=self._count, args=(paths, decoders), daemon=True)
+            asked = (paths, decoders, pictures)
+            counting = threading.Thread(target=self._count, args=asked, daemon=True)
             counting.start()
 
-    def _count(self, paths: list, decoders: Decoders) -> None:
-        self.total = sum(1 for _ in find_sources(paths, decoders))
+    def _count(self, paths: list, decoders: Decoders, pictures: Path | None) -> None:
+        self.total = sum(1 for _ in find_sources(paths, decoders, pictures))
 
     def __iter__(self) -> Iterator[Source]:
         return chain(self.first, self._rest)

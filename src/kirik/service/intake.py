@@ -191,6 +191,7 @@ class _Intake:
                     raise
         finally:
             archive.drop()
+            self.core.decoders.close_archives()
 
     def _names(self, archive: Draft, name: str) -> list[str]:
         names: list[str] = []

@@ -64,15 +64,6 @@ def put_in(core: Core, folder: Path, *, by: str) -> str:
     return classifier.name
 
 
-def take_out(core: Core, *, by: str) -> None:
-    """Back to the model of the settings."""
-    with core.database.writing() as session:
-        option = session.get(Option, _MODEL)
-        if option is not None:
-            session.delete(option)
-            audit_trail.record(session, by, "model.changed", "")
-
-
 def _set(session: Session, value: dict) -> None:
     insert_once(session, Option, name=_MODEL, value=value)
     session.get(Option, _MODEL, with_for_update=True, populate_existing=True).value = value

@@ -97,6 +97,8 @@ def _reading(session: Session, study: Study, frame: int) -> Reading:
 
 def _decision(opinion: Opinion, reading: Reading) -> str:
     """The person's decision. Raises Invalid where it is not told, or agrees with the opposite."""
+    if opinion.agrees and reading.decision is None:
+        raise Invalid("the file could not be read: there is nothing to agree with")
     said = reading.decision if reading.decision in _SURE else "unsure"
     if opinion.decision is None:
         if not opinion.agrees:

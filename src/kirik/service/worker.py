@@ -40,6 +40,10 @@ BATCH = 16
 _LANES = 4
 """Batches that are read side by side, at most: each holds some hundred megabytes."""
 
+_SPARE = 4 * BATCH
+"""Frames that wait beside the first of each file: a file of many more is read from its start when
+its turn comes."""
+
 _POLL, _PAUSE, _MODEL_SECONDS, _SWEEP_SECONDS = 0.25, 0.1, 5.0, 600.0
 _WAITS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _AWAY = ("missing", "unreadable", "no_permission")
@@ -56,7 +60,7 @@ _Frames = list[Prepared | KirikError]
 class _Begun:
     """A claimed study that is being decoded for a model.
 
-    decoded: its frames, or None where there are too many to be kept while they wait.
+    decoded: its frames, or None where they are too many to be kept while others are read.
     """
 
     claim: Claim
@@ -84,12 +88,8 @@ class Worker:
         self._threads = max(1, threads // self._lanes)
         self._computing = threading.BoundedSemaphore(self._lanes)
         self._leases: dict[str, int] = {}
+        self._held = 0
         self._lock = threading.Lock()
-        self._awake = threading.Event()
-
-    def wake(self) -> None:
-        """Look at once for what came in."""
-        self._awake.set()
 
     def run(self, stop: threading.Event, *, until_idle: bool = False) -> int:
         """Read until `stop` is set, or, `until_idle`, nothing waits any more; how many studies
@@ -117,8 +117,7 @@ class Worker:
                     elif until_idle:
                         break
                     else:
-                        self._awake.wait(_POLL)
-                        self._awake.clear()
+                        stop.wait(_POLL)
             finally:
                 decoding.shutdown(wait=False, cancel_futures=True)
                 readers.shutdown()
@@ -193,15 +192,26 @@ class Worker:
         return work.claim(self.core, room)
 
     def _decode(self, claim: Claim, classifier: Classifier) -> _Frames | None:
-        frames = list(islice(_frames(claim, classifier, self.core), BATCH + 1))
-        return None if len(frames) > BATCH else frames
+        """A study's frames, as long as there is room for them; a first one always has."""
+        frames: _Frames = []
+        for frame in _frames(claim, classifier, self.core):
+            with self._lock:
+                if frames and self._held >= _SPARE:
+                    self._held -= len(frames) - 1
+                    return None
+                self._held += bool(frames)
+            frames.append(frame)
+        return frames
 
     def _batch(self, begun: deque[_Begun]) -> list[_Begun]:
         """The next studies for one model, at most a batch: those that are decoded, or the first."""
         batch = [begun.popleft()]
-        batch[0].decoded.exception()  # waits
-        while begun and len(batch) < BATCH and begun[0].decoded.done():
-            if begun[0].classifier is not batch[0].classifier:
+        frames = batch[0].decoded.result()  # waits
+        count = len(frames or ())
+        while frames and begun and begun[0].decoded.done():
+            frames = begun[0].decoded.result()
+            count += len(frames or ())
+            if not frames or count > BATCH or begun[0].classifier is not batch[0].classifier:
                 break
             batch.append(begun.popleft())
         return batch
@@ -210,11 +220,15 @@ class Worker:
         self, batch: list[_Begun], keeper: ThreadPoolExecutor, stop: threading.Event
     ) -> None:
         """Judge the batch's frames and have their results kept."""
-        later = [one.claim for one in batch if self._is_away(one)]
-        there = [one for one in batch if one.claim not in later]
         with self._computing:
-            results = _judged(there, self.core)
-        done = [(one.claim, results[one.claim]) for one in there]
+            results = _judged(batch, self.core, stop)
+        with self._lock:
+            self._held -= sum(len(one.decoded.result() or "1") - 1 for one in batch)
+        if results is None:
+            self._give_back(one.claim for one in batch)
+            return
+        later = [one.claim for one in batch if _is_away(one.claim, results[one.claim])]
+        done = [(claim, own) for claim, own in results.items() if claim not in later]
         keeper.submit(self._keep, batch[0].classifier.name, later, done, stop).result()
 
     def _keep(self, model: str, later: list[Claim], done: list, stop: threading.Event) -> None:
@@ -230,11 +244,6 @@ class Worker:
                 self._leases[claim.lease] -= 1
                 if not self._leases[claim.lease]:
                     del self._leases[claim.lease]
-
-    def _is_away(self, one: _Begun) -> bool:
-        first = (one.decoded.result() or [None])[0]
-        gone = isinstance(first, RadiographError) and first.reason in _AWAY
-        return gone and one.claim.attempts < _TRIES_OF_A_FILE
 
     def _persist(self, keep: Callable[[], _Done], stop: threading.Event) -> _Done | None:
         """Do it as soon as the database is there; None where we are to stop before that."""
@@ -326,8 +335,17 @@ def _frames(
         yield RadiographError(what, reason="unexpected")
 
 
-def _judged(begun: list[_Begun], core: Core) -> dict[Claim, list[Result]]:
-    """The results of all frames of some studies, a batch of frames at a time."""
+def _is_away(claim: Claim, results: list[Result]) -> bool:
+    """Whether the file was not there, and may be another time."""
+    gone = getattr(results[0].result, "reason", None) in _AWAY
+    return gone and claim.attempts < _TRIES_OF_A_FILE
+
+
+def _judged(
+    begun: list[_Begun], core: Core, stop: threading.Event
+) -> dict[Claim, list[Result]] | None:
+    """The results of all frames of some studies, a batch of frames at a time; None where `stop` was
+    set before a file of many frames was read to its end."""
     results: dict[Claim, list[Result]] = {one.claim: [] for one in begun}
     frames = (
         (one, frame)
@@ -335,6 +353,8 @@ def _judged(begun: list[_Begun], core: Core) -> dict[Claim, list[Result]]:
         for frame in one.decoded.result() or _frames(one.claim, one.classifier, core)
     )
     while some := list(islice(frames, BATCH)):
+        if stop.is_set() and some[0][0].decoded.result() is None:
+            return None
         good = [frame for _, frame in some if isinstance(frame, Prepared)]
         judged = iter(some[0][0].classifier.judge(good) if good else ())
         for one, frame in some:

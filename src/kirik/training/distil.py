@@ -16,6 +16,7 @@ from kirik.errors import SettingsError
 from kirik.training.checkpoint import load_checkpoint
 from kirik.training.machine import Machine
 from kirik.training.networks import FractureNetwork, Output
+from kirik.training.runs import built_as_timms
 from kirik.training.weights import build_network
 
 SHARE = 0.5
@@ -80,7 +81,7 @@ def _load(run: Path, classes: Sequence[str], closer: bool) -> FractureNetwork:
         classes=len(classes),
         negative=manifest.negative,
         size=manifest.preprocessing.size,
-        weights=settings["weights"],
+        weights="hub" if built_as_timms(run) else "none",
         load=False,
         evidence=manifest.evidence is not None,
         attributes=len(manifest.attributes),

@@ -15,6 +15,7 @@ from torch import nn
 from torch.export import Dim
 
 from kirik.errors import TrainingError
+from kirik.reading.network import softmax
 from kirik.training.networks import FractureNetwork
 
 TOLERANCE = 1e-4
@@ -106,7 +107,7 @@ def check_parity(
             with torch.inference_mode():
                 ours = graph(torch.from_numpy(batch))[0].double().numpy()
             theirs = session.run(["logits"], {"radiograph": batch})[0].astype(np.float64)
-            difference = np.abs(_softmax(ours / temperature) - _softmax(theirs / temperature))
+            difference = np.abs(softmax(ours / temperature) - softmax(theirs / temperature))
             worst = max(worst, float(difference.max()))
     if not worst <= TOLERANCE:
         raise TrainingError(
@@ -114,11 +115,6 @@ def check_parity(
             f"{TOLERANCE:g}; no bundle was written (the checkpoints are kept): report this network"
         )
     return worst
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 @contextlib.contextmanager

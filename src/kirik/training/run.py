@@ -33,7 +33,7 @@ from kirik.training.loop import State, StepReport, Trainer, predict_logits
 from kirik.training.machine import Machine, find_machine
 from kirik.training.networks import FractureNetwork, find_network
 from kirik.training.patches import STRIDE, PatchPart, evidence_maps, patch_part
-from kirik.training.runs import find_run, is_run
+from kirik.training.runs import built_as_timms, find_run, is_run
 from kirik.training.scope import fit_scope
 from kirik.training.settings import TrainingSettings
 from kirik.training.weights import build_network
@@ -116,14 +116,18 @@ def train_network(
     # in its checkpoint: the starting ones may be gone by then.
     attributes = () if settings.overview else attribute_names(records)
     overview = _overview(index, settings, fold, split)
-    network = _network(index, records, settings, len(attributes), fold, split, load=not resuming)
+    start = None if resuming else _start(settings, fold, split)
+    timms = built_as_timms(start or directory) if start or resuming else settings.weights == "hub"
+    network = _network(
+        index, records, settings, len(attributes), start, timms=timms, load=not resuming
+    )
     wide = WIDE if settings.overview else 1
     cache = _shared_cache(
         index.records, Preprocessing(size=wide * settings.size), machine, decoding
     )
     part = _part(index, records, split, cache, attributes)
     facts = _facts(index, cache, part, split, fold, settings)
-    facts["trained_on"] = len(part)
+    facts |= {"built_as_timms": timms, "trained_on": len(part)}
     if overview:
         part = _patches(part, index, overview, settings, machine)
     train, validation = part, None
@@ -202,28 +206,31 @@ def _patches(
     return patches
 
 
+def _start(settings: TrainingSettings, fold: int | None, split: Split) -> Path | None:
+    """The run whose weights this one begins with; None where it begins with others."""
+    before = Path(settings.weights).expanduser()
+    return find_run(before, fold, "--weights", split.digest) if is_run(before) else None
+
+
 def _network(
     index: Index,
     records: Sequence[Record],
     settings: TrainingSettings,
     attributes: int,
-    fold: int | None,
-    split: Split,
+    start: Path | None,
     *,
+    timms: bool,
     load: bool,
 ) -> FractureNetwork:
+    """start: the run whose weights it begins with, if any. timms: see `built_as_timms`."""
     torch.manual_seed(settings.seed)
-    before = Path(settings.weights).expanduser()
-    start = None
-    if load and is_run(before):
-        start = find_run(before, fold, "--weights", split.digest)
     network = build_network(
         settings.network,
         classes=len(index.classes),
         negative=index.negative,
         size=settings.size,
-        weights="none" if start else settings.weights,
-        load=load,
+        weights="hub" if timms else "none" if start else settings.weights,
+        load=load and not start,
         dropout=settings.dropout,
         evidence=settings.masks and any(record.boxes or record.polygons for record in records),
         attributes=attributes,
@@ -401,7 +408,7 @@ def _trained(
 def _validated(trainer: Trainer, validation: Part) -> Validated:
     # What is chosen on these is used with the exported graph, which computes in float32.
     machine = replace(trainer.machine, precision=torch.float32)
-    network = trainer.averaged
+    network = trainer.averaged.eval()  # without averaging it is the one that trained
     maps, strangeness = [], []
     with torch.inference_mode():
         for images, _ in evaluation_batches(validation, 64):

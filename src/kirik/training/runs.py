@@ -11,6 +11,13 @@ def is_run(folder: Path) -> bool:
     return (folder / "run.json").is_file() or any(folder.glob("*/run.json"))
 
 
+def built_as_timms(run: Path) -> bool:
+    """Whether a run's network is built as timm builds it for its own weights, since it began with
+    them, or with a run that did: the same weights say other things in other layers."""
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return facts.get("built_as_timms", facts["settings"]["weights"] == "hub")
+
+
 def find_run(folder: Path, fold: int | None, option: str, split_sha256: str) -> Path:
     """The run in a folder that a network for this fold may build on.
 
