@@ -158,6 +158,11 @@ def test_what_cannot_be_decoded_is_a_failed_study_that_says_why_and_never_where(
         assert str(room.core.settings.data) not in answer.text
         assert http.get(f"/studies/{study}/overlay.png").status_code in (404, 409, 422)
         assert http.get(f"/studies/{study}/result.json").json()[0]["reason"] == said["reason"]
+        place = f"/studies/{study}/reviews"
+        said = refused(http.post(place, json={"agrees": True}), 422, "invalid")
+        assert "nothing to agree with" in said["detail"]
+        own = {"agrees": False, "decision": "no_fracture"}
+        assert http.post(place, json=own).status_code == 201
     assert http.get("/studies").json()["counts"]["failed"] == 2
     assert http.get("/health").status_code == 200
 
