@@ -262,6 +262,19 @@ class TestFolders:
         ]
         assert index.by_id["oblique/d"].label == 2
 
+    def test_a_folder_within_a_class_is_a_patients_or_an_exams(self, tmp_path):
+        for name in ("p1/s1/1", "p1/s2/1", "hand/p2/1", "hand/p2/2", "loose", "train/3"):
+            image(tmp_path / "normal" / f"{name}.png")
+        image(tmp_path / "fractured" / "p1" / "s1" / "2.png")
+        for number in range(41):
+            image(tmp_path / "fractured" / "all" / f"{number}.png")
+        groups = {record.id: record.group for record in load_index(tmp_path).records}
+        assert groups["normal/p1/s1/1.png"] == groups["normal/p1/s2/1.png"] == "p1"
+        assert groups["fractured/p1/s1/2.png"] == "p1"  # one patient, whatever the class
+        assert groups["normal/hand/p2/1.png"] == groups["normal/hand/p2/2.png"] == "hand/p2"
+        assert groups["normal/loose.png"] is groups["normal/train/3.png"] is None
+        assert groups["fractured/all/3.png"] is None  # more than an exam may have
+
     def test_only_images_are_records(self, tmp_path):
         for name in ("a/1.png", "b/2.png", "a/._1.png", "a/.hidden/3.png", "loose.png"):
             image(tmp_path / name)
@@ -392,6 +405,46 @@ class TestTable:
         index = load_index(listed("path,fractured\nfiles/a.png,1\nfiles/b.png,0\n"))
         assert index.classes == ("not_fractured", "fractured")
         assert index.by_id["files/a.png"].label == 1
+
+    @pytest.mark.parametrize("words", [("True", "False"), ("1.0", "0.0"), ("yes", "NO")])
+    def test_so_do_other_words_for_yes_and_no(self, listed, words):
+        yes, no = words
+        index = load_index(listed(f"path,fractured\nfiles/a.png,{yes}\nfiles/b.png,{no}\n"))
+        assert (index.classes, index.negative) == (("not_fractured", "fractured"), 0)
+        assert index.by_id["files/a.png"].label == 1
+
+    def test_turkish_capitals_are_the_same_class(self, listed):
+        text = "path,label\nfiles/a.png,Kırık\nfiles/b.png,KIRIK\nfiles/c.png,SAĞLAM\n"
+        index = load_index(listed(text))
+        assert index.classes == ("sağlam", "kırık")
+        assert [record.label for record in index.records] == [1, 1, 0]
+
+    @pytest.mark.parametrize(
+        ("header", "ids", "expected"),
+        [
+            ("patient_id,exam_id", [",e1", ",e1", ",e2", ",e2"], [{"a", "b"}, {"c", "d"}]),
+            ("patient,exam", ["p1,e1", ",e1", ",e2", "p2,e3"], [{"a", "b"}, {"c"}, {"d"}]),
+            ("group,patient", ["g1,p1", "g2,p1", "g2,p2", "g3,p3"], [{"a", "b", "c"}, {"d"}]),
+            ("patient,study", ["p1,1", "p1,2", "p2,1", "p2,1"], [{"a", "b"}, {"c", "d"}]),
+            ("patient,study", ["p1,1", ",2", "p2,1", ",2"], [{"a"}, {"b", "d"}, {"c"}]),
+            ("patient", ["p1", "p1", "p2", ""], [{"a", "b"}, {"c"}]),
+        ],
+    )
+    def test_all_columns_of_ids_bind(self, listed, header, ids, expected):
+        rows = zip("abcd", ("f", "normal", "f", "normal"), ids, strict=True)
+        text = "".join(f"files/{name}.png,{label},{own}\n" for name, label, own in rows)
+        found: dict[str, set[str]] = {}
+        for record in load_index(listed(f"path,label,{header}\n{text}")).records:
+            if record.group is not None:
+                found.setdefault(record.group, set()).add(record.path.stem)
+        assert sorted(map(sorted, found.values())) == sorted(map(sorted, expected))
+
+    def test_a_box_of_no_size_is_told_and_zeros_are_none(self, listed):
+        head = "path,label,x,y,width,height\n"
+        none = load_index(listed(f"{head}files/a.png,f,0,0,0,0\nfiles/b.png,normal,,,,\n"))
+        assert none.by_id["files/a.png"].boxes == ()
+        path = listed(f"{head}files/a.png,f,10,10,0,5\nfiles/b.png,normal,,,,\n")
+        refused(path, "line 2: boxes holds '10 10 0 5'.*width and a height above 0")
 
     def test_one_row_a_box_makes_one_record(self, listed):
         index = load_index(

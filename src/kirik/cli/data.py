@@ -51,6 +51,12 @@ def audit(
     return 0
 
 
+_UNBOUND = (
+    "patients and exams: none known, so that copies alone are kept together; name them in a CSV's "
+    "column patient or exam, or give each a folder (DICOM's own ids are not read)"
+)
+
+
 @app.command
 def split(
     directory: Path, *, out: Path, folds: int = 4, test_share: float = 0.2, seed: Seed = 0
@@ -70,6 +76,7 @@ def split(
     seed
         Another seed gives another split.
     """
+    from kirik.dataset.groups import nothing_known
     from kirik.dataset.split import class_counts
     from kirik.workflow import split_data
 
@@ -78,6 +85,8 @@ def split(
         print(f"{part}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     excluded = sum(a.split == "excluded" for a in made.assignments.values())
     print(f"excluded: {excluded} (the file says why)")
+    if nothing_known(index.records):
+        print(_UNBOUND)
     print(f"written: {out}")
     return 0
 
@@ -95,12 +104,14 @@ def check_split(split: str, directory: Path) -> int:
     """
     from kirik.workflow import check
 
-    leaks, absent = check(split, directory)
+    leaks, absent, unbound = check(split, directory)
     if absent:
         missing = "1 radiograph" if len(absent) == 1 else f"{len(absent)} radiographs"
         print(f"named by the split, but not there, so not looked at: {missing}")
     for leak in leaks:
         print(leak)
+    if unbound:
+        print(_UNBOUND)
     print({0: "no leak", 1: "1 leak"}.get(len(leaks), f"{len(leaks)} leaks"))
     return 1 if leaks else 0
 

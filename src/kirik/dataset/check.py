@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kirik.dataset.groups import components, exam_runs
+from kirik.dataset.groups import components, exam_runs, nothing_known
 from kirik.dataset.index import Index, Record
 from kirik.errors import SplitError
 
@@ -83,6 +83,11 @@ def torn_groups(split: "Split") -> list[Leak]:
 
 def _groups_of_several(split: "Split") -> bool:
     return len({a.group for a in split.assignments.values()}) < len(split.assignments)
+
+
+def nothing_binds(split: "Split", index: Index) -> bool:
+    """Whether neither the split nor the data set says what is of one patient or exam."""
+    return not _groups_of_several(split) and nothing_known(index.records)
 
 
 def absent(split: "Split", index: Index) -> tuple[str, ...]:

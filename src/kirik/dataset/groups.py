@@ -31,6 +31,11 @@ def bind(records: Sequence[Record], duplicates: Iterable[tuple[str, ...]]) -> di
     return {image_id: group_of[image_id] for image_id in ids}
 
 
+def nothing_known(records: Sequence[Record]) -> bool:
+    """Whether neither the data set nor its file numbers say what is of one patient or exam."""
+    return all(len(bond) < 2 for bond in _exams(records))
+
+
 def components(bonds: Iterable[Sequence[str]]) -> list[list[str]]:
     """Ids that any chain of bonds connects: sorted lists, in the order of their first ids."""
     first: dict[str, str] = {}

@@ -88,6 +88,15 @@ def plain_name(name: str) -> str:
     return "_".join(folded.replace("-", " ").replace("_", " ").split())
 
 
+def one_spelling(names: set[str]) -> dict[str, str]:
+    """Of names that differ in dotted and dotless i alone, the one with most dotless ones for each:
+    KIRIK, made comparable without its language, is kirik, and means kırık."""
+    meant: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: name.count("ı")):
+        meant[name.replace("ı", "i")] = name
+    return {name: meant[name.replace("ı", "i")] for name in names}
+
+
 def arrange_classes(
     names: set[str], negative: str | None, where: Path
 ) -> tuple[tuple[str, ...], int | None]:

@@ -1,13 +1,18 @@
-"""A folder per class: `ROOT/transverse/a.png`, `ROOT/normal/exam7/b.dcm`, … become one index."""
+"""A folder per class: `ROOT/transverse/a.png`, `ROOT/normal/exam7/b.dcm`, … become one index.
+
+A folder within a class is an exam's, or a patient's: see `kirik.dataset.sources.bonds`.
+"""
 
 from pathlib import Path
 
 from kirik.dataset.index import Defect, Index, Record
+from kirik.dataset.sources.bonds import exam_folders
 from kirik.dataset.sources.files import (
     arrange_classes,
     entries,
     image_files,
     is_image,
+    one_spelling,
     plain_name,
     subfolders,
     tables,
@@ -22,18 +27,21 @@ def class_folders(root: Path) -> list[Path]:
 
 def load_folders(root: Path, negative: str | None) -> Index:
     """Index of a folder per class; ids are posix paths under `root`. Raises DataSetError."""
-    labelled: list[tuple[Path, str]] = []
+    labelled: list[tuple[Path, str, str | None]] = []
     defects: list[Defect] = []
     for folder in subfolders(root):
         files, odd = without_odd_names(list(image_files(folder)), root)
         defects += odd
-        labelled += [(path, plain_name(folder.name)) for path in files]
+        exams = exam_folders([path.relative_to(folder) for path in files])
+        name = plain_name(folder.name)
+        labelled += [(path, name, exam) for path, exam in zip(files, exams, strict=True)]
         if not files:
             defects.append(Defect("empty_folder", (folder.name,), "no radiograph in it"))
-    classes, chosen = arrange_classes({name for _, name in labelled}, negative, root)
+    spelled = one_spelling({name for _, name, _ in labelled})
+    classes, chosen = arrange_classes(set(spelled.values()), negative, root)
     records = [
-        Record(path.relative_to(root).as_posix(), path, classes.index(name))
-        for path, name in labelled
+        Record(path.relative_to(root).as_posix(), path, classes.index(spelled[name]), group=exam)
+        for path, name, exam in labelled
     ]
     defects += _not_read(root)
     ordered = tuple(sorted(records, key=lambda record: record.id))

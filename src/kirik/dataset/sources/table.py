@@ -1,10 +1,11 @@
 """A CSV of paths and labels becomes an index, and any index becomes such a CSV.
 
-Columns: `path` and `label`; optional are `image_id` (else the path as written is the id), `group`
-(or patient, study, exam: the coarsest one binds, the others are kept as facts), `region` and
-`view` (several joined by `;`), `hardware`, `multiscan`, `boxes` as `x y w h; x y w h` or one box
-a row as `x`, `y`, `width`, `height`, and `polygons` as `x0 y0 x1 y1 …; …`. Columns of one's own
-begin with `x_` and are kept as facts. Paths are relative to the CSV's folder; absolute ones and
+Columns: `path` and `label`; optional are `image_id` (else the path as written is the id), `group`,
+`patient`, `study` and `exam` (all that are there bind, see `kirik.dataset.sources.bonds`; but for
+the first they are kept as facts, too), `region` and `view` (several joined by `;`), `hardware`,
+`multiscan`, `boxes` as `x y w h; x y w h` or one box a row as `x`, `y`, `width`, `height`, and
+`polygons` as `x0 y0 x1 y1 …; …`. Columns of one's own begin with `x_` and are kept as facts.
+Paths are relative to the CSV's folder; absolute ones and
 ones outside that folder are allowed, since the table is the user's and archives lie elsewhere.
 """
 
@@ -16,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kirik.dataset.index import Defect, Index, Record
-from kirik.dataset.sources.files import arrange_classes, is_image, plain_name
+from kirik.dataset.sources.bonds import bound
+from kirik.dataset.sources.files import arrange_classes, is_image, one_spelling, plain_name
 from kirik.dataset.tables import Row, Table, nearest, read_table, write_table
 from kirik.errors import DataSetError
 
@@ -24,7 +26,6 @@ ALIASES = {
     "image_id": ("image_id",),
     "path": ("path", "file", "filename", "file_name"),
     "label": ("label", "class", "fractured"),
-    "group": ("group", "patient", "patient_id", "study", "study_id", "exam", "exam_id"),
     "region": ("region", "body_part"),
     "view": ("view", "projection"),
     "hardware": ("hardware",),
@@ -32,11 +33,15 @@ ALIASES = {
     "boxes": ("boxes",),
     "polygons": ("polygons",),
 }
+IDS = ("group", "patient", "patient_id", "study", "study_id", "exam", "exam_id")
 BOX = ("x", "y", "width", "height")
-KNOWN = (*(name for names in ALIASES.values() for name in names), *BOX)
+KNOWN = (*(name for names in ALIASES.values() for name in names), *IDS, *BOX)
 WRITTEN = ("image_id", "path", "label", "group", "region", "view", "hardware", "multiscan")
 YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-BINARY = {"0": "not_fractured", "1": "fractured"}
+BINARY = {
+    name: "fractured" if yes else "not_fractured"
+    for name, yes in (YES_NO | {"1.0": True, "evet": True, "0.0": False, "hayır": False}).items()
+}
 
 
 def is_table(path: Path) -> bool:
@@ -45,14 +50,19 @@ def is_table(path: Path) -> bool:
 
 
 def load_table(path: Path, negative: str | None) -> Index:
-    """Index of a CSV; labels 0 and 1 become not_fractured and fractured. Raises DataSetError."""
+    """Index of a CSV; labels 0 and 1, or the like, become not_fractured and fractured. Raises
+    DataSetError."""
     table = read_table(path)
     columns = _columns(table)
     defects: list[Defect] = []
-    rows = [(row, *_parsed(row, table, columns)) for row in table.rows]
+    groups = bound(table, IDS)
+    rows = [
+        (row, *_parsed(row, table, columns, group))
+        for row, group in zip(table.rows, groups, strict=True)
+    ]
     found = _merged([item for item in rows if _exists(item[1], item[0], defects)], defects)
     names = {name for _, name in found.values()}
-    spelled = BINARY if names <= set(BINARY) else {name: name for name in names}
+    spelled = BINARY if names <= set(BINARY) else one_spelling(names)
     classes, chosen = arrange_classes({spelled[name] for name in names}, negative, path)
     records = (replace(r, label=classes.index(spelled[name])) for r, name in found.values())
     ordered = tuple(sorted(records, key=lambda record: record.id))
@@ -70,7 +80,7 @@ def _columns(table: Table) -> dict[str, str]:
     columns = {}
     for field, aliases in ALIASES.items():
         present = [name for name in aliases if name in table.columns]
-        if len(present) > 1 and field != "group":
+        if len(present) > 1:
             raise DataSetError(
                 f"{table.path}: columns {' and '.join(present)} mean the same; keep one of them"
             )
@@ -83,7 +93,9 @@ def _columns(table: Table) -> dict[str, str]:
     return columns
 
 
-def _parsed(row: Row, table: Table, columns: dict[str, str]) -> tuple[Record, str]:
+def _parsed(
+    row: Row, table: Table, columns: dict[str, str], group: str | None
+) -> tuple[Record, str]:
     """A record whose label is still open, and its class's name. Raises DataSetError."""
     where = f"{table.path}, line {row.line}"
     cells = {field: row.cells[name] for field, name in columns.items()}
@@ -91,14 +103,14 @@ def _parsed(row: Row, table: Table, columns: dict[str, str]) -> tuple[Record, st
         if not cells[field]:
             raise DataSetError(f"{where}: {columns[field]} is empty; fill it in or remove the row")
     written = cells["path"].replace("\\", "/") if os.sep == "/" else cells["path"]
-    others = [c for c in ALIASES["group"] if c in table.columns and c != columns.get("group")]
+    others = [name for name in IDS if name in table.columns][1:]
     facts = {name: row.cells[name] for name in others}
     facts |= {name[2:]: row.cells[name] for name in table.columns if name.startswith("x_")}
     record = Record(
         id=cells.get("image_id") or Path(written).as_posix(),
         path=table.path.parent / written,
         label=-1,
-        group=cells.get("group") or None,
+        group=group,
         region=_names(cells.get("region", "")),
         view=_names(cells.get("view", "")),
         hardware=_flag(cells.get("hardware", ""), columns.get("hardware"), where),
@@ -125,7 +137,8 @@ def _boxes(row: Row, cell: str, where: str) -> tuple[tuple[float, float, float, 
     sides = [row.cells.get(name, "") for name in BOX]
     if any(sides) and not all(sides):
         raise DataSetError(f"{where}: a box needs all of x, y, width, height")
-    joined = " ".join(sides) if all(sides) else ""
+    none = {*sides} <= {"0", "0.0"}  # so some say that there is no box
+    joined = " ".join(sides) if all(sides) and not none else ""
     return _shapes(f"{cell};{joined}", where, "boxes", _is_box)
 
 
@@ -138,6 +151,8 @@ def _shapes(cell: str, where: str, column: str, good: Callable[[tuple[float, ...
             numbers = ()
         if not all(map(math.isfinite, numbers)) or not good(numbers):
             form = "x y width height" if column == "boxes" else "x0 y0 x1 y1 x2 y2 …"
+            if column == "boxes" and len(numbers) == 4:
+                form = f"{form}, with a width and a height above 0"
             raise DataSetError(f"{where}: {column} holds {part.strip()!r}; expected {form}; …")
         shapes.append(numbers)
     return tuple(shapes)

@@ -1,0 +1,86 @@
+"""What a data set itself says belongs together: its columns of ids, and its folders."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from kirik.dataset.groups import LONGEST_RUN, components
+from kirik.dataset.tables import Row, Table
+
+_OF_PATIENTS = ("patient", "patient_id")
+_NO_EXAMS = frozenset(
+    (
+        *("train", "training", "val", "valid", "validation", "dev", "test", "testing", "images"),
+        *("hand", "wrist", "finger", "forearm", "elbow", "humerus", "shoulder", "clavicle"),
+        *("foot", "ankle", "leg", "knee", "femur", "hip", "pelvis"),
+    )
+)
+"""Folders by these names hold a part of a data set or of the body."""
+
+
+def bound(table: Table, columns: Sequence[str]) -> list[str | None]:
+    """The group of each row: rows are of one group that share an id in any of these columns, or
+    that a chain of such rows connects; None for a row without ids.
+
+    Where studies, or exams, are numbered within patients, so that one number stands with several
+    of them, the number binds one patient's alone.
+    """
+    there = [name for name in columns if name in table.columns]
+    if len(there) < 2:
+        return [row.cells[there[0]] or None if there else None for row in table.rows]
+    patients = [name for name in there if name in _OF_PATIENTS]
+    within = {
+        name
+        for name in there
+        if name not in (*_OF_PATIENTS, "group") and _numbered_within(table, name, patients)
+    }
+    keys = [
+        [(name, _owner(row, patients) if name in within else "", row.cells[name]) for name in there]
+        for row in table.rows
+    ]
+    keys = [[key for key in own if key[-1]] for own in keys]
+    rows_of: dict[tuple, list[int]] = defaultdict(list)
+    for number, own in enumerate(keys):
+        for key in own:
+            rows_of[key].append(number)
+    groups: list[str | None] = [None] * len(keys)
+    together = components(rows_of.values())
+    firsts = [keys[rows[0]][0] for rows in together]
+    plain = len({value for *_, value in firsts}) == len(firsts)
+    for rows, first in zip(together, firsts, strict=True):
+        for number in rows:
+            groups[number] = first[-1] if plain else " ".join(filter(None, first))
+    return groups
+
+
+def _owner(row: Row, patients: Sequence[str]) -> str:
+    return next((row.cells[name] for name in patients if row.cells[name]), "")
+
+
+def _numbered_within(table: Table, column: str, patients: Sequence[str]) -> bool:
+    owners: dict[str, set[str]] = defaultdict(set)
+    for row in table.rows:
+        owners[row.cells[column]].add(_owner(row, patients))
+    return any(len(who - {""}) > 1 for value, who in owners.items() if value)
+
+
+def exam_folders(paths: Sequence[PurePath]) -> list[str | None]:
+    """The exam's, or patient's, folder of each file of a class: the outermost one within the class
+    that holds no more than an exam may (`LONGEST_RUN`), unless it is named for a part of the body
+    or of the data set; None where there is none.
+
+    paths: within the class's folder. The folder's name is the group, whatever the class.
+    """
+    held: dict[tuple[str, ...], int] = defaultdict(int)
+    for path in paths:
+        for depth in range(1, len(path.parts)):
+            held[path.parts[:depth]] += 1
+    return [_exam(path.parts, held) for path in paths]
+
+
+def _exam(parts: tuple[str, ...], held: dict[tuple[str, ...], int]) -> str | None:
+    for depth in range(1, len(parts)):
+        folder = parts[:depth]
+        if held[folder] <= LONGEST_RUN and folder[-1].casefold() not in _NO_EXAMS:
+            return "/".join(folder)
+    return None
