@@ -185,6 +185,21 @@ def test_a_run_that_failed_early_leaves_its_name_free(refused, tiny_set, tiny_sp
     assert run(["train", str(tiny_set), *map(str, words), "--weights", "none"]) == 0
 
 
+def test_a_leaking_split_is_refused_before_its_run_takes_a_name(
+    refused, tiny_set, tiny_split, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KIRIK_CACHE", str(tmp_path / "cache"))
+    words = ["--fold", 1, "--network", "test_efficientnet", "--size", 64, "--weights", "none"]
+    words += ["--batch-size", 4, "--epochs", 1, "--out", tmp_path / "run", "--device", "cpu"]
+    torn = tiny_split.with_name("torn.csv")
+    torn.write_text(tiny_split.read_text().replace(",g1,", ",g0,"))
+    said = refused("train", tiny_set, "--split", torn, *words)
+    assert "split torn leaks: a group of the split in several parts" in said
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "cache").exists()
+    assert run(["train", str(tiny_set), "--split", str(tiny_split), *map(str, words)]) == 0
+
+
 @pytest.mark.parametrize("name", ["inception_v3", "coat_lite_tiny"])
 def test_a_network_that_does_not_fit_is_refused_or_built(name, refused, tiny_set, tiny_split):
     words = ["--split", tiny_split, "--fold", 1, "--weights", "none", "--network", name]
@@ -352,6 +367,25 @@ def test_a_preview_of_no_radiograph(refused, tiny_set, tmp_path):
     out = tmp_path / "preview.png"
     assert "--count" in refused("data", "augment-preview", tiny_set, "--out", out, "--count", "0")
     assert not out.exists()
+
+
+def test_a_split_of_which_nobody_knows_the_patients_says_so(save_radiograph, tmp_path, capsys):
+    noise = np.random.default_rng(0)
+    for i in range(24):
+        name = f"{('normal', 'fractured')[i % 2]}/{'abcdefghijklmnopqrstuvwx'[i]}.png"
+        save_radiograph(name, noise.integers(0, 256, (64, 64), dtype=np.uint8))
+    films, split = str(tmp_path / "films"), str(tmp_path / "split.csv")
+    told = "patients and exams: none known"
+    assert run(["data", "split", films, "--out", split, "--folds", "2"]) == 0
+    assert told in capsys.readouterr().out
+    assert run(["data", "check-split", split, films]) == 0
+    assert told in capsys.readouterr().out
+    (tmp_path / "films" / "normal" / "exam").mkdir()
+    for name in "ac":
+        film = tmp_path / "films" / "normal" / f"{name}.png"
+        film.rename(film.parent / "exam" / film.name)
+    assert run(["data", "split", films, "--out", split, "--folds", "2"]) == 0
+    assert told not in capsys.readouterr().out
 
 
 def test_a_split_that_leaks_is_told_in_words(save_radiograph, tmp_path, capsys):

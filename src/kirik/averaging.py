@@ -24,6 +24,7 @@ from kirik.card import model_card
 from kirik.console import Console
 from kirik.crossval import (
     Read,
+    check_labels,
     choose,
     concat,
     facts_of,
@@ -31,6 +32,7 @@ from kirik.crossval import (
     reading_rate,
     report_out_of_fold,
 )
+from kirik.dataset.index import Index
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.errors import SettingsError
@@ -77,12 +79,12 @@ def average_cross_validated(
     runs: folders that `kirik crossval` finished on this data and split. Calling it again goes on
     where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if there are fewer than two, one was not made on this split, or the folder
-    was begun with others.
+    was begun with others, DataSetError if labels have changed since.
     """
     console = console or Console()
-    _check(runs, split)
-    _begin(directory, runs, split)
     index = load_index(data)
+    _check(runs, split, index)
+    _begin(directory, runs, split)
     models = []
     for run in runs:
         read = concat([read_fold(run / f"fold{f}", index, split, f, console) for f in split.folds])
@@ -111,7 +113,7 @@ def average_cross_validated(
     return metrics, directory / "bundle"
 
 
-def _check(runs: Sequence[Path], split: Split) -> None:
+def _check(runs: Sequence[Path], split: Split, index: Index) -> None:
     if len({run.resolve() for run in runs}) < max(2, len(runs)):
         raise SettingsError("an average needs two different cross-validated models or more")
     for run in runs:
@@ -128,6 +130,7 @@ def _check(runs: Sequence[Path], split: Split) -> None:
                     f"{run}: was made on the split {facts.get('split')}, not on {split.name}; "
                     "average models of one split"
                 )
+            check_labels(record.parent, facts, index, split, fold)
 
 
 def _begin(directory: Path, runs: Sequence[Path], split: Split) -> None:

@@ -30,7 +30,7 @@ from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.dataset.tables import write_table
-from kirik.errors import SettingsError
+from kirik.errors import DataSetError, SettingsError
 from kirik.evaluation.calibration import Calibration, fit_calibration
 from kirik.evaluation.localization import (
     Localized,
@@ -106,7 +106,8 @@ def cross_validate(
     final: `single` trains one more network on all of dev; `average` joins the folds' networks.
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if the split has no folds, a run that is built on has none for one of
-    them, or the folder was begun otherwise, else what training and reading raise.
+    them, or the folder was begun otherwise, DataSetError if labels have changed since, else what
+    training and reading raise.
     """
     from kirik.training.run import replace_file, resolve, to_toml
     from kirik.training.runs import is_run
@@ -115,9 +116,9 @@ def cross_validate(
     if not split.folds:
         raise SettingsError(f"split {split.name} has no folds; make one with kirik data split")
     settings = resolve(settings.model_copy(update={"validation": 0.0}))
-    _check_begun(settings, directory, split)
-    _check_built_on(settings, directory, split)
     index = load_index(data)
+    _check_begun(settings, directory, split, index)
+    _check_built_on(settings, directory, split)
     parts = []
     for fold in split.folds:
         run = directory / f"fold{fold}"
@@ -141,7 +142,7 @@ def cross_validate(
             split,
             network=settings.network,
             seed=settings.seed,
-            start=before.name if is_run(before) else None,
+            **_began_with(first, before.name if is_run(before) else None),
             **({"overview": Path(settings.overview).name} if settings.overview else {}),
             cost=cost,
         ),
@@ -158,18 +159,42 @@ def cross_validate(
     return metrics, _finish(directory, bundles, choose(read), metrics, examples)
 
 
-def _check_begun(settings: TrainingSettings, directory: Path, split: Split) -> None:
+def _began_with(first: Bundle, run: str | None) -> dict[str, str | None]:
+    """The facts that tell which weights the folds' networks began with: a run's, or others."""
+    weights = first.manifest.provenance.get("settings", {}).get("weights")
+    return {"start": run} | ({} if run else {"weights": weights})
+
+
+def _check_begun(settings: TrainingSettings, directory: Path, split: Split, index: Index) -> None:
     """Before anything runs: that what is there already was made as the rest will be. Else networks
     could be measured on radiographs that they trained on."""
     for name, fold in [*((f"fold{fold}", fold) for fold in split.folds), ("all", None)]:
         run = directory / name
         if (run / "bundle").is_dir() or (run / "run.json").is_file():
-            _check_run(run, settings, split, fold)
+            check_labels(run, _check_run(run, settings, split, fold), index, split, fold)
 
 
-def _check_run(run: Path, settings: TrainingSettings, split: Split, fold: int | None) -> None:
+def check_labels(run: Path, begun: dict, index: Index, split: Split, fold: int | None) -> None:
+    """That a run learned from the labels that the data set has now. begun: its run.json, which
+    does not tell it if an older kirik wrote it.
+
+    Raises DataSetError if labels or outlines of its training part have changed.
+    """
+    from kirik.training.run import labels_hash
+
+    if "labels_sha256" not in begun:
+        return
+    records = select(index, split, "dev" if fold is None else f"train{fold}")
+    if labels_hash(records, index.classes) != begun["labels_sha256"]:
+        raise DataSetError(
+            f"{run}: the data set's labels or outlines have changed since the run began; "
+            "cross-validate anew, in another folder"
+        )
+
+
+def _check_run(run: Path, settings: TrainingSettings, split: Split, fold: int | None) -> dict:
     """That a run is of this split, fold and settings, as far as it tells: there are settings that
-    came later than some runs."""
+    came later than some runs. Returns its run.json."""
     other = "name another folder with --out"
     try:
         begun = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -191,6 +216,7 @@ def _check_run(run: Path, settings: TrainingSettings, split: Split, fold: int | 
                 f"{run}: was begun with {name} {said[name]}, not {value}; "
                 f"give that again, or {other}"
             )
+    return begun
 
 
 def _check_built_on(settings: TrainingSettings, directory: Path, split: Split) -> None:
@@ -255,7 +281,10 @@ def _run(data, settings, run: Path, split: Split, fold, language: str, console: 
 
 
 def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:
-    """The fold left out, read by its run's bundle; from the run's files where that was done."""
+    """The fold left out, read by its run's bundle; from the run's files where that was done.
+
+    Raises DataSetError if the fold's labels have changed since.
+    """
     records = {record.id: record for record in select(index, split, f"fold{fold}")}
     table, boxes, strange = (run / f"{n}.csv" for n in ("read", "findings", "strangeness"))
     if not table.is_file():
@@ -278,6 +307,7 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
         # Last, since it says that all is done.
         predictions_of(readings, index, split, classifier).write(table)
     predictions = read_predictions(table)
+    _check_read(table, predictions, records, index)
     localized = strangeness = None
     if boxes.is_file():
         localized = _localized(predictions, records, _read_findings(boxes))
@@ -285,6 +315,20 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
         own = {row["image_id"]: float(row["strangeness"]) for row in _rows(strange)}
         strangeness = np.array([own[image_id] for image_id in predictions.ids])
     return Read(predictions, np.full(len(predictions.ids), fold), strangeness, localized)
+
+
+def _check_read(
+    table: Path, predictions: Predictions, records: dict[str, Record], index: Index
+) -> None:
+    """That a fold's readings stand beside the labels that the data set has now."""
+    now = {image_id: index.classes[record.label] for image_id, record in records.items()}
+    for image_id, label in zip(predictions.ids, predictions.labels, strict=True):
+        if now.get(image_id) != predictions.classes[label]:
+            raise DataSetError(
+                f"{table}: the data set has changed since the fold was read: {image_id} was "
+                f"{predictions.classes[label]} and is {now.get(image_id, 'absent')}; "
+                "cross-validate anew, in another folder"
+            )
 
 
 def _unreadable(run: Path) -> list[str]:

@@ -27,7 +27,7 @@ from kirik.bundle import (
 )
 from kirik.card import model_card
 from kirik.console import Console
-from kirik.dataset.check import absent, check_split, select
+from kirik.dataset.check import absent, check_split, nothing_binds, select
 from kirik.dataset.duplicates import find_duplicates
 from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import inspect_files
@@ -42,6 +42,7 @@ from kirik.evaluation.metrics import measure
 from kirik.evaluation.plots import accuracy_figure, loss_figure
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.report import write_report
+from kirik.evaluation.report_texts import REPORT
 from kirik.operating_points import OperatingPoints, choose_operating_points
 from kirik.output.overlay import draw_marked
 from kirik.radiograph import read_radiograph
@@ -297,6 +298,8 @@ def report_on(
         facts=facts,
         language=language,
     )
+    if seen:
+        console.say(f"{out}: {REPORT[language]['trained']}")
     return metrics, failures
 
 
@@ -505,10 +508,12 @@ def split_data(
 
 
 def check(name: str | Path, data: Path, *, console: Console | None = None):
-    """Leaks of a split on a data set, and the ids that it names and that are absent."""
+    """Leaks of a split on a data set, the ids that it names and that are absent, and whether
+    nobody says what is of one patient or exam."""
     split, index = load_split(name), load_index(data)
     _, duplicates = _duplicates(index, console or Console())
-    return check_split(split, index, duplicates.pairs()), absent(split, index)
+    leaks = check_split(split, index, duplicates.pairs())
+    return leaks, absent(split, index), nothing_binds(split, index)
 
 
 def _duplicates(index: Index, console: Console):

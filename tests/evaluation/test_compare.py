@@ -7,7 +7,7 @@ from rich.console import Console
 
 from kirik.errors import DataSetError
 from kirik.evaluation.compare import compare
-from kirik.evaluation.compare_page import print_comparison, write_comparison
+from kirik.evaluation.compare_page import TEXTS, print_comparison, write_comparison
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.report import write_report
 from kirik.operating_points import CrossFitted, OperatingPoints
@@ -166,6 +166,39 @@ def test_files_of_one_name_in_other_data_sets_are_not_paired(tmp_path, language)
     page = write_comparison(tmp_path / "compare.html", comparison, language).read_text("utf-8")
     said = {"en": "measured on other data", "tr": "başka bir veri kümesinde ölçülmüş"}
     assert page.count(said[language]) == 1
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_a_run_that_knows_what_it_is_measured_on_is_marked_and_said(tmp_path, language):
+    part = make_predictions()
+    sides = {
+        "fair": {"trained_on_this_part": False, "selected_on_this_part": None},
+        "learned": {"trained_on_this_part": True, "selected_on_this_part": True},
+        "tuned": {"trained_on_this_part": False, "selected_on_this_part": True},
+    }
+    for name, facts in sides.items():
+        write_report(tmp_path / name, part, measure(part, bootstrap=0), facts=facts)
+    out = Console(file=io.StringIO(), width=200)
+    for names, marked in (
+        (["fair", "learned", "tuned"], 2),
+        (["learned", "fair", "tuned"], 2),  # the reference's mark stands in the title
+        (["fair"], 0),
+    ):
+        runs = [tmp_path / name for name in names]
+        runs += [] if marked else [tmp_path / "copy"]
+        if not marked:
+            write_report(runs[1], part, measure(part, bootstrap=0))
+        comparison = compare_runs(runs, bootstrap=10)
+        page = write_comparison(tmp_path / "c.html", comparison, language).read_text("utf-8")
+        out.file.truncate(0)
+        print_comparison(comparison, out, language)
+        for shown in (page, out.file.getvalue()):
+            for how, name, mark in (("trained", "learned", "†"), ("selected", "tuned", "‡")):
+                said = TEXTS[language][how].format(mark=mark, names=name)
+                assert shown.count(said) == bool(marked)
+                assert shown.count(f"{name} {mark}") >= marked
+            assert "fair †" not in shown
+            assert "fair ‡" not in shown
 
 
 def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):

@@ -141,6 +141,21 @@ def test_replicates_without_a_class_are_skipped_and_counted():
     assert metrics["fracture"]["auroc"]["low"] is not None
 
 
+def test_draws_left_out_of_the_classes_figures_are_not_told_of_the_fractures():
+    part = make_types(n=90)
+    rare = np.flatnonzero(part.labels == 3)[0]
+    part = part.select(np.concatenate([np.flatnonzero(part.labels != 3), [rare]]))
+    drawn = measure(part, bootstrap=200)["bootstrap"]
+    # The class of one group is drawn in 1 − 1/e of replicates; either kind of bone in all.
+    assert drawn["skipped"] == 0
+    assert 50 <= drawn["skipped_by_class"] <= 100
+    alone = make_types(n=90, negative=None)
+    alone = alone.select(np.concatenate([np.flatnonzero(alone.labels != 3), [rare]]))
+    drawn = measure(alone, bootstrap=200)["bootstrap"]
+    assert drawn["skipped"] == drawn["skipped_by_class"] > 0
+    assert measure(make_predictions(), bootstrap=0)["bootstrap"]["skipped_by_class"] is None
+
+
 @pytest.mark.parametrize("fractured", [True, False])
 def test_a_part_of_one_class_has_null_figures_and_no_exception(predictions, fractured):
     part = predictions.select(predictions.fractured == fractured)

@@ -154,6 +154,19 @@ def test_several_classes_have_a_report(tmp_path, negative):
     assert page.count("<img") >= 5
 
 
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_draws_that_were_left_out_are_told_under_the_figures_that_they_are_of(tmp_path, language):
+    part = make_types(n=90)
+    rare = np.flatnonzero(part.labels == 3)[0]
+    part = part.select(np.concatenate([np.flatnonzero(part.labels != 3), [rare]]))
+    count = measure(part, bootstrap=30)["bootstrap"]["skipped_by_class"]
+    page = page_of(tmp_path, part, language=language)
+    said = REPORT[language]["skipped"].format(skipped=count)
+    first, _, classes = page.partition(f"<h2>{REPORT[language]['by_class']}</h2>")
+    assert said not in first
+    assert said in classes.partition("<h2>")[0]
+
+
 @pytest.mark.parametrize("fractured", [True, False])
 def test_a_part_of_one_class_has_a_report_that_says_so(tmp_path, fractured):
     part = make_predictions()
@@ -192,6 +205,30 @@ def test_the_curves_of_a_training_are_drawn_from_what_its_history_has(tmp_path):
     page = page_of(tmp_path, make_predictions(n=60), history=history)
     assert REPORT["en"]["loss"] in page
     assert REPORT["en"]["accuracy"] not in page
+
+
+@pytest.mark.parametrize(
+    ("losses", "validation", "epochs"),
+    [([0.693], [0.6928], ["1"]), ([0.6931, 0.693], [0.6929, 0.6928], ["1", "2"])],
+)
+def test_the_curves_of_few_epochs_have_ticks_that_differ(losses, validation, epochs):
+    count = np.arange(1.0, len(losses) + 1)
+    history = {"epoch": count, "train_loss": losses, "validation_loss": validation}
+    figure = plots.loss_figure({name: np.array(values) for name, values in history.items()})
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert shown_ticks(axes.xaxis) == epochs
+    ticks = shown_ticks(axes.yaxis)
+    assert len(ticks) > 2
+    assert len(set(ticks)) == len(ticks)
+
+
+def shown_ticks(axis):
+    """The labels of the ticks that lie within an axis's limits."""
+    low, high = axis.get_view_interval()
+    return [
+        tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+    ]
 
 
 def test_a_history_that_is_none_is_refused(tmp_path):

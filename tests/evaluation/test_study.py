@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from kirik.errors import DataSetError
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.report import write_report
 from kirik.evaluation.study import add_ablation, add_runs, write_study
 from kirik.operating_points import CrossFitted, OperatingPoints
 
-from .conftest import make_predictions
+from .conftest import make_predictions, make_types
 
 POINTS = OperatingPoints(0.25, 0.6)
 
@@ -93,6 +94,48 @@ def test_notes_stand_before_the_commands(studied, tmp_path):
     (tmp_path / "study" / "notes.md").write_text("## What was chosen where\n\nAll of it.\n")
     page = studied(one=({}, None))
     assert "## What was chosen where\n\nAll of it.\n\n## Commands" in page
+
+
+def test_commands_name_the_data_and_the_weights_as_far_as_they_are_known(studied):
+    page = studied(
+        none=({"data_set": "wrists", "weights": "none"}, None),
+        hub=({"data_set": "fracatlas", "weights": "hub"}, None),
+        both=({"data_set": "two words", "averages": ["none", "hub"]}, None),
+    )
+    assert "kirik crossval wrists --split s --out runs/none --weights none --settings" in page
+    assert "kirik crossval FracAtlas --split s --out runs/hub --weights hub --settings" in page
+    assert "kirik ensemble runs/none runs/hub --data 'two words' --split s" in page
+    assert "FOLDER" not in page
+    page = studied(older=({}, None), file=({"weights": "resnet.safetensors"}, None))
+    assert page.count("kirik crossval DATA") == 2
+    assert page.count("--weights FOLDER") == 2
+    assert "FOLDER holds the starting weights" in page
+
+
+def test_a_model_without_a_negative_class_is_refused_by_its_folders_name(studied, tmp_path):
+    studied(one=({}, None))
+    part, run = make_types(negative=None), tmp_path / "types"
+    write_report(run / "report", part, measure(part, bootstrap=0), facts={"split": "s"})
+    (run / "settings.toml").write_text("size = 64\n")
+    with pytest.raises(DataSetError, match='types: none of its classes means "no fracture"'):
+        add_runs(tmp_path / "study", [run])
+    with pytest.raises(DataSetError, match="types: none of its classes"):
+        add_ablation(tmp_path / "study", "masks", "1-types", run)
+    assert not (tmp_path / "study" / "types").exists()
+    (run / "report").rename(tmp_path / "study" / "older")  # as an older kirik took it
+    with pytest.raises(DataSetError, match="study/older: none of its classes"):
+        write_study(tmp_path / "study", tmp_path / "study.md", replicates=20)
+
+
+def test_what_was_measured_on_one_fold_is_no_row_of_the_study(studied, tmp_path):
+    studied(one=({}, None))
+    part, run = make_predictions(), tmp_path / "plain"
+    write_report(run / "report", part, measure(part, bootstrap=0), facts={"part": "fold1"})
+    with pytest.raises(DataSetError, match="plain: was measured on fold1 by a single network"):
+        add_runs(tmp_path / "study", [run])
+    (run / "report").rename(tmp_path / "study" / "older")
+    with pytest.raises(DataSetError, match="study/older: was measured on fold1"):
+        write_study(tmp_path / "study", tmp_path / "study.md", replicates=20)
 
 
 def test_the_first_row_of_a_topic_differs_from_none(studied, tmp_path):

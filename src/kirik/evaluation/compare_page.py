@@ -9,7 +9,7 @@ from rich.table import Table
 
 from kirik.evaluation import plots
 from kirik.evaluation.bootstrap import Estimate
-from kirik.evaluation.compare import LOWER_IS_BETTER, Comparison, Difference
+from kirik.evaluation.compare import LOWER_IS_BETTER, Comparison, Difference, Run
 from kirik.evaluation.curves import pr_line, roc_line
 from kirik.evaluation.wording import (
     INDICES,
@@ -33,6 +33,10 @@ TEXTS = {
         "fractured": "Fractured",
         "threshold": "Threshold",
         "own_thresholds": "each fold's own",
+        "trained": "{mark} Trained on radiographs of the part that is measured: {names}. Such"
+        " figures and differences say how well a model remembers, not how well it reads.",
+        "selected": "{mark} The part that is measured also chose the model, its calibration or its"
+        " operating points: {names}. Such figures and differences are likely too good.",
         "differences": "Differences to {reference}, on common radiographs",
         "differences_note": "Paired: both runs on the same radiographs, the same groups drawn for"
         " both. An interval without 0 is marked: ▲ better, ▼ worse than {reference}. Shares"
@@ -59,6 +63,10 @@ TEXTS = {
         "fractured": "Kırıklı",
         "threshold": "Eşik",
         "own_thresholds": "her katın kendi eşiği",
+        "trained": "{mark} Ölçülen bölümün radyografileriyle eğitilmiş: {names}. Böyle değerler ve"
+        " farklar modelin ne kadar iyi okuduğunu değil, ne kadar iyi hatırladığını gösterir.",
+        "selected": "{mark} Modelin, kalibrasyonun ya da çalışma noktalarının seçiminde ölçülen"
+        " bölüm de kullanılmış: {names}. Böyle değerler ve farklar büyük olasılıkla fazla iyidir.",
         "differences": "Ortak radyografilerde farklar ({reference} çalıştırmasına göre)",
         "differences_note": "Eşlenmiş: iki çalıştırma aynı radyografilerde, ikisi için de aynı"
         " gruplar örneklenerek. 0’ı içermeyen aralıklar işaretlidir: {reference} çalıştırmasından ▲"
@@ -76,6 +84,8 @@ TEXTS = {
         "device": "Araştırma aracıdır, tıbbi cihaz değildir.",
     },
 }
+SEEN = {"trained": "†", "selected": "‡"}
+"""Marks of runs that know radiographs that they are measured on, the worse kind first."""
 MARKS = {"better": "▲", "worse": "▼", "": ""}
 STYLES = {"better": "green", "worse": "red", "": ""}
 
@@ -85,44 +95,70 @@ def print_comparison(
 ) -> None:
     """Both tables in the console: the runs' figures, and the differences to the first run."""
     console, text = console or Console(), TEXTS[language]
+    names = _names(comparison)
     runs = Table(title=text["figures"], box=box.SIMPLE, title_justify="left")
     runs.add_column(text["measure"])
-    for name, _, _ in comparison.runs:
+    for name in names.values():
         runs.add_column(escape(name), justify="right")
     for head, cells in _facts(comparison, language) + _figures(comparison, language):
         runs.add_row(head, *(_line(cell) for cell in cells))
     console.print(runs)
-    reference = comparison.runs[0][0]
+    reference = names[comparison.runs[0][0]]
     title = text["differences"].format(reference=escape(reference))
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     table.add_column(text["measure"])
     for difference in comparison.differences:
-        head = f"{escape(difference.name)}\n{_common(difference, language)}"
+        head = f"{escape(names[difference.name])}\n{_common(difference, language)}"
         table.add_column(head, justify="right")
     for head, cells in _differences(comparison, language):
         table.add_row(head, *(_marked(cell) for cell in cells))
     console.print(table)
+    for warning in _warnings(comparison, language):
+        console.print(warning, markup=False, soft_wrap=True)
 
 
 def write_comparison(path: Path, comparison: Comparison, language: str = "en") -> Path:
     """Write the page (one file without outside links) to `path`; returns it."""
-    text, reference = TEXTS[language], comparison.runs[0][0]
+    text, names = TEXTS[language], _names(comparison)
     write_page(
         path,
         "compare.html.j2",
         language,
         text=text,
         title=text["title"].format(count=len(comparison.runs)),
-        runs=[name for name, _, _ in comparison.runs],
+        runs=list(names.values()),
+        warnings=_warnings(comparison, language),
         facts=_facts(comparison, language),
         rows=_figures(comparison, language),
-        reference=reference,
-        heads=[(d.name, _common(d, language)) for d in comparison.differences],
+        reference=names[comparison.runs[0][0]],
+        heads=[(names[d.name], _common(d, language)) for d in comparison.differences],
         differences=_differences(comparison, language),
         marks=MARKS,
         figures=_curves(comparison, language),
     )
     return path
+
+
+def _seen(run: Run) -> str | None:
+    """How a run knows radiographs that it is measured on, by its report's facts; None if not."""
+    facts = run[2].get("facts") or {}
+    return next((how for how in SEEN if facts.get(f"{how}_on_this_part")), None)
+
+
+def _names(comparison: Comparison) -> dict[str, str]:
+    """The runs' names as they are shown: marked where a run knows what it is measured on."""
+    seen = {run[0]: _seen(run) for run in comparison.runs}
+    return {name: f"{name} {SEEN[how]}" if how else name for name, how in seen.items()}
+
+
+def _warnings(comparison: Comparison, language: str) -> list[str]:
+    """What the names' marks say, one line for each of them."""
+    by_mark = {how: [run[0] for run in comparison.runs if _seen(run) == how] for how in SEEN}
+    return [
+        TEXTS[language][how].format(mark=SEEN[how], names=", ".join(names))
+        for how, names in by_mark.items()
+        if names
+    ]
 
 
 def _facts(comparison: Comparison, language: str) -> list[tuple[str, list[dict]]]:

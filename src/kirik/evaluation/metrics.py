@@ -44,7 +44,9 @@ def measure(
         fractured from its upper one on); `threshold` and `operating_points` are then only named.
     bootstrap: replicates for the intervals, drawn over groups; 0 for none.
 
-    The dict: `n`, `groups`, `classes` (name → radiographs), `negative`, `prevalence`, `bootstrap`;
+    The dict: `n`, `groups`, `classes` (name → radiographs), `negative`, `prevalence`, `bootstrap`
+    (`skipped`: draws left out of the figures of `fracture`, else of `by_class`;
+    `skipped_by_class`: those left out of `by_class`, None without it);
     `fracture` (fractured or not: None without a negative class), `by_class` (None where the only
     classes are fractured and not), `confusion` (rows true, columns called) and `subgroups`. Each
     figure is {"value", "low", "high"}, None where it does not exist. Where resampling gives an
@@ -62,8 +64,7 @@ def measure(
         raise DataSetError("no radiographs to measure: the part is empty")
     if not 0 <= threshold <= 1:
         raise SettingsError(f"threshold {threshold}: expected a probability, 0…1")
-    fracture = by_class = None
-    skipped = 0
+    fracture = by_class = skipped = skipped_by_class = None
     if predictions.binary:
         question = FractureQuestion(
             predictions,
@@ -74,11 +75,12 @@ def measure(
         fracture["threshold"] = threshold
         fracture["cross_fitted"] = cross_fitted is not None
     if not _two_classes(predictions):
-        by_class, skipped = _by_class(predictions, bootstrap, seed)
+        by_class, skipped_by_class = _by_class(predictions, bootstrap, seed)
     return _whole(predictions) | {
         "bootstrap": {
             "replicates": bootstrap,
-            "skipped": skipped,
+            "skipped": skipped_by_class if fracture is None else skipped,
+            "skipped_by_class": skipped_by_class,
             "seed": seed,
             "over": "groups",
             "level": LEVEL,

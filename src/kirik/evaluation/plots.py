@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator
 
 from kirik.evaluation.calibration import Reliability
 from kirik.evaluation.curves import GRID, Line
@@ -232,6 +232,23 @@ def _axes(
     return figure, axes
 
 
+class _Distinct(Formatter):
+    """Numbers of two decimals, or of as many as tell an axis's ticks apart."""
+
+    def __init__(self, language: str):
+        self.language = language
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return number(value, self.language, 2)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        for decimals in range(2, 9):
+            texts = [number(value, self.language, decimals) for value in values]
+            if len(set(texts)) == len(texts):
+                break
+        return texts
+
+
 def _legend(axes: Axes, place: str) -> None:
     """On white without a border, so that lines behind it do not run through its letters."""
     axes.legend(loc=place, fontsize=10, facecolor="white", framealpha=0.85, edgecolor="none")
@@ -274,8 +291,12 @@ def _epochs(
     for i, column in enumerate(shown):
         axes.plot(history["epoch"], history[column], color=COLOURS[i], linestyle=STROKES[i],
                   linewidth=1.8, marker="o", markersize=3, label=columns[column])  # fmt: skip
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    first, last = (float(end(history["epoch"])) for end in (np.nanmin, np.nanmax))
+    if first == last:
+        axes.set_xlim(first - 0.5, last + 0.5)
+    # At least one tick, not two: there may be a single epoch.
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, language, 2)))
+    axes.yaxis.set_major_formatter(_Distinct(language))
     _legend(axes, "best")
     return figure

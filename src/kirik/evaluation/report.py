@@ -118,11 +118,13 @@ class _Page:
         if not drawn["replicates"] or self.metrics["groups"] < 2:
             return [self.text["no_intervals"]]
         replicates = whole(drawn["replicates"], self.language)
-        notes = [self.text["intervals"].format(replicates=replicates)]
-        if drawn["skipped"]:
-            skipped = whole(drawn["skipped"], self.language)
-            notes.append(self.text["skipped"].format(skipped=skipped))
-        return notes
+        return [self.text["intervals"].format(replicates=replicates), *self._skipped("skipped")]
+
+    def _skipped(self, which: str) -> list[str]:
+        """That draws were left out, where there were any."""
+        skipped = self.metrics["bootstrap"].get(which)
+        count = whole(skipped or 0, self.language)
+        return [self.text["skipped"].format(skipped=count)] if skipped else []
 
     def _warnings(self) -> list[str]:
         warnings = [self.text[name] for name in BIASES if self.facts.get(f"{name}_on_this_part")]
@@ -172,7 +174,10 @@ class _Page:
             }
             for name, figures in by_class["per_class"].items()
         ]
-        return {"head": [measure_name(name, self.language) for name in PER_CLASS], "rows": rows}
+        # Without a question of a fracture, the note stands under the first figures already.
+        notes = [] if self.fracture is None else self._skipped("skipped_by_class")
+        head = [measure_name(name, self.language) for name in PER_CLASS]
+        return {"head": head, "rows": rows, "notes": notes}
 
     def _figures(self) -> list[dict[str, str]]:
         figures = [*self._curves(), self._confusion(), *self._probabilities()]

@@ -7,6 +7,7 @@ FOLDER/notes.md                                            what people write bes
 """
 
 import json
+import shlex
 import shutil
 import tomllib
 from collections.abc import Sequence
@@ -77,12 +78,13 @@ class Studied:
 def add_runs(folder: Path, runs: Sequence[Path]) -> None:
     """Copy what a study needs of cross-validated runs; a run of the same name is replaced.
 
-    Raises DataSetError if one was not cross-validated.
+    Raises DataSetError if one was not cross-validated, or has no class "no fracture".
     """
     for run in runs:
         report = run / "report"
         if not all((report / name).is_file() for name in FILES):
             raise DataSetError(f"{run}: no cross-validation's report in it; run kirik crossval")
+        _check_cross_validated(run, _read_metrics(run, report))
         place = folder / run.resolve().name
         place.mkdir(parents=True, exist_ok=True)
         for name in FILES:
@@ -102,6 +104,7 @@ def add_ablation(
     """
     if not all((run / "report" / file).is_file() for file in FILES):
         raise DataSetError(f"{run}: no report in it; a run on a fold has one")
+    _read_metrics(run, run / "report")
     place = folder / ABLATIONS / topic / name
     place.mkdir(parents=True, exist_ok=True)
     for file in FILES:
@@ -114,9 +117,13 @@ def add_ablation(
 def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 0) -> None:
     """Write the study of a folder's models, best AUROC first.
 
-    Raises DataSetError if there is none, or they were not measured on one split.
+    Raises DataSetError if there is none, they were not measured on one split, or one was not
+    cross-validated.
     """
-    studied = sorted(_load(folder), key=lambda one: -one.metrics["fracture"]["auroc"]["value"])
+    loaded = _load(folder)
+    for one in loaded:
+        _check_cross_validated(folder / one.name, one.metrics)
+    studied = sorted(loaded, key=lambda one: -one.metrics["fracture"]["auroc"]["value"])
     if not studied:
         raise DataSetError(f"{folder}: no cross-validated model in it; add one with --add RUN")
     splits = {one.facts.get("split") for one in studied}
@@ -124,6 +131,7 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         raise DataSetError(f"{folder}: models of several splits ({', '.join(map(str, splits))})")
     first = studied[0]
     counts = first.metrics
+    commands = [_command(one, folder) for one in studied]
     lines = [
         "# The study",
         "",
@@ -174,10 +182,11 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         *_notes(folder / NOTES),
         "## Commands",
         "",
-        "FOLDER holds the starting weights (`--weights hub` takes timm's). One that builds on "
-        "another's runs needs these first.",
+        "FOLDER holds the starting weights (`--weights hub` takes timm's). "
+        * any("--weights FOLDER" in command for command in commands)
+        + "One that builds on another's runs needs these first.",
         "",
-        *(f"- `{_command(one, folder)}`" for one in studied),
+        *(f"- `{command}`" for command in commands),
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -190,16 +199,25 @@ def _notes(path: Path) -> list[str]:
 
 def _command(one: Studied, folder: Path) -> str:
     """What trains a model again."""
-    said = one.facts
+    said, data = one.facts, _data(one)
     where = f"--split {said.get('split')} --out runs/{one.name}"
     if said.get("averages"):
         runs = " ".join(f"runs/{name}" for name in said["averages"])
-        return f"kirik ensemble {runs} --data FracAtlas {where}"
+        return f"kirik ensemble {runs} --data {data} {where}"
     start, overview = (said.get(key) for key in ("start", "overview"))
-    weights = f"runs/{start}" if start else "FOLDER"
+    # Of weights in files no more than a name is known, and an older kirik kept not even that.
+    own = said.get("weights")
+    weights = f"runs/{start}" if start else own if own in ("none", "hub") else "FOLDER"
     built = f"--overview runs/{overview} " if overview else ""
     settings = folder / one.name / SETTINGS
-    return f"kirik crossval FracAtlas {where} --weights {weights} {built}--settings {settings}"
+    return f"kirik crossval {data} {where} --weights {weights} {built}--settings {settings}"
+
+
+def _data(one: Studied) -> str:
+    """The data set as a command names it. FracAtlas is written as its makers write it, whatever
+    its folder is called on the machine that measured."""
+    name = one.facts.get("data_set") or "DATA"
+    return "FracAtlas" if name.casefold() == "fracatlas" else shlex.quote(name)
 
 
 def _defined(one: Studied, folder: Path) -> str:
@@ -226,12 +244,38 @@ def _defined(one: Studied, folder: Path) -> str:
 def _load(folder: Path) -> list[Studied]:
     found = []
     for place in sorted(path for path in folder.iterdir() if (path / FILES[1]).is_file()):
-        try:
-            metrics = json.loads((place / FILES[1]).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataSetError(f"{place / FILES[1]}: not readable ({error})") from error
+        metrics = _read_metrics(place, place)
         found.append(Studied(place.name, read_predictions(place / FILES[0]), metrics))
     return found
+
+
+def _read_metrics(place: Path, report: Path) -> Metrics:
+    """The figures in a report's folder, of a run or of a study's row that lies at `place`.
+
+    Raises DataSetError if they cannot be read, or do not tell whether a bone is fractured.
+    """
+    file = report / FILES[1]
+    try:
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+        fracture = metrics["fracture"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataSetError(f"{file}: no readable figures ({error}); evaluate it again") from error
+    if fracture is None:
+        raise DataSetError(
+            f'{place}: none of its classes means "no fracture", which a study asks about; '
+            "leave it out, and put such models side by side with kirik compare"
+        )
+    return metrics
+
+
+def _check_cross_validated(place: Path, metrics: Metrics) -> None:
+    """Crossval alone chooses what it measures a fold with on the other folds."""
+    if not metrics["fracture"].get("cross_fitted"):
+        part = (metrics.get("facts") or {}).get("part")
+        raise DataSetError(
+            f"{place}: was measured on {part or 'one part'} by a single network, not "
+            "cross-validated; run kirik crossval, or give a run on a fold as --ablation"
+        )
 
 
 def _row(cells: Sequence[str]) -> str:

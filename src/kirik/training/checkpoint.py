@@ -51,9 +51,20 @@ def load_checkpoint(path: Path, modules: dict, optimizer=None) -> dict:
     except FileNotFoundError as error:
         raise TrainingError(f"{path}: no such checkpoint; the run has not saved one yet") from error
     except (SafetensorError, KeyError, RuntimeError, OSError) as error:
-        cause = str(error).strip().splitlines()[0]
-        raise TrainingError(f"{path}: not a usable checkpoint of this run ({cause})") from error
+        raise TrainingError(
+            f"{path}: not a usable checkpoint of this run ({_cause(error)})"
+        ) from error
     return state
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong, in one line: of torch's list of differences, the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Error(s) in loading state_dict"):
+        # A line of keys may name all of a network's.
+        first, others, _ = lines[1].partition('", "')
+        return f'{first}" and others' if others else first.rstrip(". ")
+    return lines[0] if lines else type(error).__name__
 
 
 def _under(tensors: dict, prefix: str) -> dict:

@@ -8,6 +8,7 @@ checkpoints/           last.safetensors (everything) and best.safetensors (the k
 """
 
 import csv
+import hashlib
 import io
 import json
 import platform
@@ -21,9 +22,10 @@ import torch
 
 from kirik.bundle import WIDE, Bundle, load_bundle
 from kirik.dataset.cache import Cache, Progress, data_hash, open_cache
+from kirik.dataset.check import torn_groups
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split, write_split
-from kirik.errors import DataSetError, SettingsError, TrainingError
+from kirik.errors import DataSetError, SettingsError, SplitError, TrainingError
 from kirik.preprocessing import Preprocessing
 from kirik.training.attributes import attribute_names, attribute_table
 from kirik.training.checkpoint import load_checkpoint
@@ -105,9 +107,10 @@ def train_network(
     """Train on the records and return the best network; None in all processes but the first.
 
     settings: resolved. directory: the run's folder, new unless `resume`.
-    Raises DataSetError, SettingsError or TrainingError in the user's words.
+    Raises DataSetError, SettingsError, SplitError or TrainingError in the user's words.
     """
     machine = find_machine(settings)
+    _refuse_leaks(split)  # before a folder is made that would be in the mended split's way
     if machine.first and not resume:
         _refuse_existing(directory)
     checkpoints = directory / "checkpoints"
@@ -127,6 +130,7 @@ def train_network(
     )
     part = _part(index, records, split, cache, attributes)
     facts = _facts(index, cache, part, split, fold, settings)
+    facts |= {"labels_sha256": labels_hash(records, index.classes)}
     facts |= {"built_as_timms": timms, "trained_on": len(part)}
     if overview:
         part = _patches(part, index, overview, settings, machine)
@@ -140,7 +144,7 @@ def train_network(
     teacher = None
     if settings.teacher:
         teacher = Teacher(
-            find_run(Path(settings.teacher).expanduser(), fold, "--teacher", split.digest),
+            _find_run(settings.teacher, fold, "--teacher", split),
             index.classes,
             machine,
             closer=bool(settings.overview),
@@ -180,7 +184,7 @@ def _overview(
         )
     if not settings.masks:
         raise SettingsError("--overview needs --masks: patches lie around outlined fractures")
-    run = find_run(Path(settings.overview).expanduser(), fold, "--overview", split.digest)
+    run = _find_run(settings.overview, fold, "--overview", split)
     overview = load_bundle(run)
     if overview.manifest.evidence is None or overview.manifest.classes != index.classes:
         raise SettingsError(
@@ -208,8 +212,13 @@ def _patches(
 
 def _start(settings: TrainingSettings, fold: int | None, split: Split) -> Path | None:
     """The run whose weights this one begins with; None where it begins with others."""
-    before = Path(settings.weights).expanduser()
-    return find_run(before, fold, "--weights", split.digest) if is_run(before) else None
+    is_one = is_run(Path(settings.weights).expanduser())
+    return _find_run(settings.weights, fold, "--weights", split) if is_one else None
+
+
+def _find_run(folder: str, fold: int | None, option: str, split: Split) -> Path:
+    held_out = {one.image_id for one in split.part("test")}
+    return find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
 
 
 def _network(
@@ -302,6 +311,15 @@ def _facts(
     }
 
 
+def labels_hash(records: Sequence[Record], classes: Sequence[str]) -> str:
+    """One SHA-256 of what is known of these records without a look into their files: ids, names of
+    their classes, boxes and outlines. So a change of labels is told before anything is decoded."""
+    lines = [
+        f"{one.id} {classes[one.label]} {json.dumps((one.boxes, one.polygons))}" for one in records
+    ]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a run's result depends on."""
     found = {"python": platform.python_version()}
@@ -311,6 +329,15 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _refuse_leaks(split: Split) -> None:
+    leaks = torn_groups(split)
+    if leaks:
+        raise SplitError(
+            f"split {split.name} leaks: {leaks[0]}; mend it (kirik data check-split names every "
+            "leak), or make one with kirik data split"
+        )
 
 
 def _refuse_existing(directory: Path) -> None:

@@ -1,8 +1,10 @@
 """Finished training runs that another run builds on: its teacher, or where its weights start."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
+from kirik.dataset.split import load_split
 from kirik.errors import SettingsError
 
 
@@ -18,13 +20,20 @@ def built_as_timms(run: Path) -> bool:
     return facts.get("built_as_timms", facts["settings"]["weights"] == "hub")
 
 
-def find_run(folder: Path, fold: int | None, option: str, split_sha256: str) -> Path:
+def find_run(
+    folder: Path,
+    fold: int | None,
+    option: str,
+    split_sha256: str,
+    held_out: Collection[str] = (),
+) -> Path:
     """The run in a folder that a network for this fold may build on.
 
     Of a cross-validated folder, the run that never saw the fold; where none is left out, the run
     `all`, or the first fold's. option: the flag that named the folder, for the message.
-    split_sha256: the digest of the split whose fold is left out.
-    Raises SettingsError if there is none, or it was trained on the fold or on another split.
+    split_sha256: the digest of this network's split. held_out: ids of its test part.
+    Raises SettingsError if there is none, or it was trained on the fold, on another split while a
+    fold is left out, or on radiographs of the test part. A run of another data set may be built on.
     """
     run = folder / ("all" if fold is None else f"fold{fold}")
     if (folder / "run.json").is_file():
@@ -44,9 +53,18 @@ def find_run(folder: Path, fold: int | None, option: str, split_sha256: str) -> 
             f"{run}: was trained on fold {fold}, which is to be left out: what it learned would "
             f"leak it; for {option} take a run that left fold {fold} out"
         )
-    if fold is not None and its_split != split_sha256:
+    if its_split != split_sha256 and (fold is not None or _saw(run, its_fold, held_out)):
+        how = "was trained on" if fold is None else f"left out fold {fold} of"
+        leaked = "would leak this one's " + ("test part" if fold is None else "fold")
         raise SettingsError(
-            f"{run}: left out fold {fold} of another split, {facts.get('split')}: what it learned "
-            f"would leak radiographs of this one's; for {option} take a run of the same split"
+            f"{run}: {how} another split, {facts.get('split')}: what it learned {leaked}; "
+            f"for {option} take a run of the same split"
         )
     return run
+
+
+def _saw(run: Path, left_out: int | None, ids: Collection[str]) -> bool:
+    """Whether a run that left out a fold trained on any of these radiographs, by its split."""
+    assignments = load_split(run / "split.csv").assignments
+    own = (assignments[one] for one in ids if one in assignments)
+    return any(one.split == "dev" and (left_out is None or one.fold != left_out) for one in own)
