@@ -217,6 +217,8 @@ def test_an_empty_class_and_an_empty_data_set_are_audited(tmp_path):
     kinds = {one.kind for one in found.findings}
     assert {"one_class", "few_radiographs"} <= kinds
     assert found.index.counts() == {"fractured": 3, "not_fractured": 0}
+    [few] = [line for line in summary_lines(found, "tr") if "Az radyografili" in line]
+    assert few.endswith("(kırık: 3, kırık yok: 0)")
     write_audit(found, tmp_path / "a.html")
     empty = audit(index_of(tmp_path, []), workers=0)
     write_audit(empty, tmp_path / "b.html", "tr")

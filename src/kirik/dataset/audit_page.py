@@ -134,7 +134,8 @@ def _headline(finding: Finding, words: _Words) -> str:
     if finding.kind == "confounder":
         return f"{title}: {', '.join(words.fact(item.detail) for item in finding.items)}"
     if not finding.ids:
-        return f"{title} ({', '.join(item.detail for item in finding.items)})"
+        details = (_detail(finding.kind, item.detail, words) for item in finding.items)
+        return f"{title} ({', '.join(details)})"
     return f"{title}: {words.count('files', len(finding.ids))}"
 
 
@@ -191,7 +192,12 @@ def _films(finding: Finding, audit: Audit, words: _Words) -> list[Sample]:
 
 
 def _detail(kind: str, detail: str, words: _Words) -> str:
-    return words.fact(detail) if kind == "confounder" else words.name(detail)
+    if kind == "confounder":
+        return words.fact(detail)
+    if kind == "few_radiographs":
+        name, colon, count = detail.rpartition(":")
+        return f"{words.name(name)}{colon}{count}"
+    return words.name(detail)
 
 
 def _table(audit: Audit, fact: str, words: _Words) -> dict:
