@@ -120,9 +120,11 @@ def _copy_directory(data: bytes, content: bytearray, place: int, order: str) -> 
     for places, sizes in _PIXELS:
         if places not in kept:
             continue
-        if sizes not in kept:
-            raise ValueError("pixels of unknown size")
-        pairs = zip(*(_numbers(data, kept[tag], order) for tag in (places, sizes)), strict=True)
+        starts = _numbers(data, kept[places], order)
+        if sizes in kept:
+            pairs = zip(starts, _numbers(data, kept[sizes], order), strict=True)
+        else:
+            pairs = [(starts[0], _plain_size(data, kept, order))]
         for start, size in pairs:
             part = data[start : start + size]
             if jpeg and part:
@@ -135,6 +137,19 @@ def _copy_directory(data: bytes, content: bytearray, place: int, order: str) -> 
     struct.pack_into(f"{order}H", content, place, len(kept))
     content[first : first + len(body)] = body
     return following
+
+
+def _plain_size(data: bytes, kept: dict[int, bytes], order: str) -> int:
+    """Bytes of the pixels where a file does not tell them, as some do that are not compressed."""
+
+    def of(tag: int, *unless: int) -> list[int]:
+        return _numbers(data, kept[tag], order) if tag in kept else list(unless)
+
+    if of(_COMPRESSION, 1) != [1] or len(of(_PIXELS[0][0])) != 1 or not of(256) or not of(257):
+        raise ValueError("pixels of unknown size")
+    bits = of(258, 1)
+    across = of(256)[0] * (sum(bits) if len(bits) > 1 else bits[0] * of(277, 1)[0])
+    return of(257)[0] * -(-across // 8)
 
 
 def _numbers(data: bytes, entry: bytes, order: str) -> list[int]:

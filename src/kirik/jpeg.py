@@ -47,8 +47,9 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
     """Raise CutOff, now or when the image is loaded, where it would be filled up with gray.
 
     To be called once, with the source as the opening left it. A JPEG that lacks nothing but its
-    end marker is whole. Of several scans each must be there, and whole; of a progressive one the
-    first: that a later one, which only refines, is cut off cannot be told. Changes the source.
+    end marker is whole. Of several scans each must be there, and those of brightness be whole; of a
+    progressive one the first: that a later one, which only refines, is cut off cannot be told.
+    Changes the source.
     """
     data, start = source.getvalue(), source.tell()
     process, first = _process(image, data, start), data.rfind(_SCAN, 0, start)
@@ -59,7 +60,7 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
         source.truncate()
     elif process in (*_SEQUENTIAL, _PROGRESSIVE):
         scans = list(_scans(data, first))
-        to_check = scans[:1] if process == _PROGRESSIVE else scans
+        to_check = scans[: 1 if process == _PROGRESSIVE else image.layers]
         if not _bring_all(image, scans) or any(_is_filled_up(data, end) for _, end in to_check):
             raise CutOff
 

@@ -263,7 +263,8 @@ class TestFolders:
         assert index.by_id["oblique/d"].label == 2
 
     def test_a_folder_within_a_class_is_a_patients_or_an_exams(self, tmp_path):
-        for name in ("p1/s1/1", "p1/s2/1", "hand/p2/1", "hand/p2/2", "loose", "train/3"):
+        names = ("p1/s1/1", "p1/s2/1", "hand/p2/1", "hand/p2/2", "loose", "train/3", "AP/4")
+        for name in (*names, "XR_WRIST/left/5", "fold1/6"):
             image(tmp_path / "normal" / f"{name}.png")
         image(tmp_path / "fractured" / "p1" / "s1" / "2.png")
         for number in range(41):
@@ -272,7 +273,8 @@ class TestFolders:
         assert groups["normal/p1/s1/1.png"] == groups["normal/p1/s2/1.png"] == "p1"
         assert groups["fractured/p1/s1/2.png"] == "p1"  # one patient, whatever the class
         assert groups["normal/hand/p2/1.png"] == groups["normal/hand/p2/2.png"] == "hand/p2"
-        assert groups["normal/loose.png"] is groups["normal/train/3.png"] is None
+        for name in ("loose", "train/3", "AP/4", "XR_WRIST/left/5", "fold1/6"):
+            assert groups[f"normal/{name}.png"] is None
         assert groups["fractured/all/3.png"] is None  # more than an exam may have
 
     def test_only_images_are_records(self, tmp_path):

@@ -24,6 +24,7 @@ from sqlalchemy import select
 
 from dicom.helpers import DX, by_gdcm, compressed, content_of, dicom, encapsulated
 from kirik.anonymous import without_identity
+from kirik.errors import RadiographError
 from kirik.radiograph import Limits, decode_radiographs
 from kirik.service import intake, worklist
 from kirik.service.access import LOCAL
@@ -261,6 +262,27 @@ def test_no_patient_is_named_in_the_trail(core):
         lines = [f"{e.subject} {e.details}" for e in session.scalars(select(Entry))]
     assert lines
     assert not any("SECRET" in line for line in lines)
+
+
+def test_a_tiff_that_does_not_say_how_large_its_pixels_are_keeps_them():
+    content = bytearray(image("TIFF"))
+    place = struct.unpack_from("<I", content, 4)[0]
+    for n in range(struct.unpack_from("<H", content, place)[0]):
+        at = place + 2 + 12 * n
+        if struct.unpack_from("<H", content, at)[0] == 279:
+            struct.pack_into("<H", content, at, 0x9C9C)  # none that anyone knows
+    clean = without_identity(bytes(content), "a", Limits(), KEY)
+    assert SECRET not in clean
+    assert np.array_equal(next(decode_radiographs(clean, "a")).levels, film())
+
+
+def test_colours_that_are_not_halved_as_the_file_says_stay_refused():
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    dataset = told(dicom(pixels[..., 0], 8))
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration = 3, 0
+    dataset.PhotometricInterpretation, dataset.PixelData = "YBR_FULL_422", pixels.tobytes()
+    with pytest.raises(RadiographError, match="damaged"):
+        without_identity(content_of(dataset), "a", Limits(), KEY)
 
 
 def test_what_nothing_in_a_tiff_points_to_any_more_goes():

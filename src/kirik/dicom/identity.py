@@ -32,6 +32,7 @@ _CLEARED = (
 )
 """Transfer syntaxes whose frames have room for notes: JPEG and JPEG-LS, JPEG 2000, RLE; and what
 takes them out."""
+_SIZE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
 _WITHIN_ITEMS = frozenset(
     Tag(keyword)
     for keyword in (
@@ -76,9 +77,8 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax in _CLEARED:
             _clear_frames(dataset, _CLEARED[syntax] or partial(nameless_rle, _plane(dataset)))
-        elif not syntax.is_compressed or syntax.is_deflated:
-            length = get_expected_length(dataset)  # what lies behind is not the picture
-            dataset.PixelData = dataset.PixelData[: length + length % 2]
+        elif "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
+            _cut_behind_pixels(dataset)
         dataset.PatientName = dataset.PatientID = ""
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = "kirik: only what a reading needs"
@@ -94,6 +94,16 @@ def _reduce(item: Dataset) -> None:
     for tag in list(item.keys()):
         if tag not in _WITHIN_ITEMS:
             del item[tag]
+
+
+def _cut_behind_pixels(dataset: Dataset) -> None:
+    """What lies behind uncompressed pixels is not the picture. Raises ValueError where so much lies
+    there that it must be: of colours said to be halved, but whole."""
+    length, there = get_expected_length(dataset), len(dataset.PixelData)
+    whole = get_expected_length(dataset, unit="pixels") * dataset.BitsAllocated // 8
+    if length < whole <= there:
+        raise ValueError("more pixels than the file says")
+    dataset.PixelData = dataset.PixelData[: length + length % 2]
 
 
 def _plane(dataset: Dataset) -> int:

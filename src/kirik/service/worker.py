@@ -239,11 +239,7 @@ class Worker:
         if done:
             kept = self._persist(lambda: work.finish(self.core, done, model), stop)
             self._read += len(kept or ())
-        with self._lock:
-            for claim in [*later, *(claim for claim, _ in done)]:
-                self._leases[claim.lease] -= 1
-                if not self._leases[claim.lease]:
-                    del self._leases[claim.lease]
+        self._let_go([*later, *(claim for claim, _ in done)])
 
     def _persist(self, keep: Callable[[], _Done], stop: threading.Event) -> _Done | None:
         """Do it as soon as the database is there; None where we are to stop before that."""
@@ -257,9 +253,19 @@ class Worker:
         return None
 
     def _give_back(self, claims: Iterable[Claim]) -> None:
+        claims = list(claims)
         # Where that fails, the leases run out.
         with suppress(KirikError):
-            work.release(self.core, list(claims))
+            work.release(self.core, claims)
+        self._let_go(claims)
+
+    def _let_go(self, claims: Iterable[Claim]) -> None:
+        """Of the leases that are renewed."""
+        with self._lock:
+            for claim in claims:
+                left = self._leases.pop(claim.lease, 0) - 1
+                if left > 0:
+                    self._leases[claim.lease] = left
 
     @contextmanager
     def _beating(self, stop: threading.Event):

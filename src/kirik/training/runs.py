@@ -53,18 +53,25 @@ def find_run(
             f"{run}: was trained on fold {fold}, which is to be left out: what it learned would "
             f"leak it; for {option} take a run that left fold {fold} out"
         )
-    if its_split != split_sha256 and (fold is not None or _saw(run, its_fold, held_out)):
-        how = "was trained on" if fold is None else f"left out fold {fold} of"
-        leaked = "would leak this one's " + ("test part" if fold is None else "fold")
+    if its_split == split_sha256:
+        return run
+    if fold is not None:
         raise SettingsError(
-            f"{run}: {how} another split, {facts.get('split')}: what it learned {leaked}; "
-            f"for {option} take a run of the same split"
+            f"{run}: left out fold {fold} of another split, {facts.get('split')}: what it learned "
+            f"would leak this one's fold; for {option} take a run of the same split"
+        )
+    if seen := _seen(run, its_fold, held_out):
+        raise SettingsError(
+            f"{run}: was trained on another split, {facts.get('split')}, and by their ids on "
+            f"radiographs of this one's test part ({seen[0]}, {len(seen)} in all): what it learned "
+            f"would leak them; for {option} take a run of the same split"
         )
     return run
 
 
-def _saw(run: Path, left_out: int | None, ids: Collection[str]) -> bool:
-    """Whether a run that left out a fold trained on any of these radiographs, by its split."""
+def _seen(run: Path, left_out: int | None, ids: Collection[str]) -> list[str]:
+    """Those of these radiographs that a run which left out a fold trained on, by its split."""
     assignments = load_split(run / "split.csv").assignments
-    own = (assignments[one] for one in ids if one in assignments)
-    return any(one.split == "dev" and (left_out is None or one.fold != left_out) for one in own)
+    own = [assignments[one] for one in sorted(ids) if one in assignments]
+    trained = [one for one in own if one.split == "dev"]
+    return [one.image_id for one in trained if left_out is None or one.fold != left_out]

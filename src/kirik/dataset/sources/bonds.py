@@ -1,5 +1,6 @@
 """What a data set itself says belongs together: its columns of ids, and its folders."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -8,14 +9,13 @@ from kirik.dataset.groups import LONGEST_RUN, components
 from kirik.dataset.tables import Row, Table
 
 _OF_PATIENTS = ("patient", "patient_id")
-_NO_EXAMS = frozenset(
-    (
-        *("train", "training", "val", "valid", "validation", "dev", "test", "testing", "images"),
-        *("hand", "wrist", "finger", "forearm", "elbow", "humerus", "shoulder", "clavicle"),
-        *("foot", "ankle", "leg", "knee", "femur", "hip", "pelvis"),
-    )
+_NO_EXAM = re.compile(
+    r"(train|val|valid|dev|test)(ing|idation)?|(fold|batch|part|set|site)[ _-]?\w?\d*"
+    r"|(image|film|x-?ray|dicom|dcm|png|jpe?g|tiff?|raw|export)s?"
+    r"|(xr_)?(hand|wrist|finger|forearm|elbow|humerus|shoulder|clavicle|arm|foot|ankle|leg|knee"
+    r"|femur|hip|pelvis)s?|ap|pa|lat|lateral|frontal|oblique|left|right|l|r"
 )
-"""Folders by these names hold a part of a data set or of the body."""
+"""Names of folders that hold a part of a data set or of the body, a format, a view or a side."""
 
 
 def bound(table: Table, columns: Sequence[str]) -> list[str | None]:
@@ -67,7 +67,7 @@ def _numbered_within(table: Table, column: str, patients: Sequence[str]) -> bool
 def exam_folders(paths: Sequence[PurePath]) -> list[str | None]:
     """The exam's, or patient's, folder of each file of a class: the outermost one within the class
     that holds no more than an exam may (`LONGEST_RUN`), unless it is named for a part of the body
-    or of the data set; None where there is none.
+    or of the data set, a view or the like; None where there is none.
 
     paths: within the class's folder. The folder's name is the group, whatever the class.
     """
@@ -81,6 +81,6 @@ def exam_folders(paths: Sequence[PurePath]) -> list[str | None]:
 def _exam(parts: tuple[str, ...], held: dict[tuple[str, ...], int]) -> str | None:
     for depth in range(1, len(parts)):
         folder = parts[:depth]
-        if held[folder] <= LONGEST_RUN and folder[-1].casefold() not in _NO_EXAMS:
+        if held[folder] <= LONGEST_RUN and not _NO_EXAM.fullmatch(folder[-1].casefold()):
             return "/".join(folder)
     return None
