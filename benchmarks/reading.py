@@ -194,7 +194,7 @@ def ready_tensors(model: Path, batch: int | None, files: list[Path]) -> Callable
     """The networks alone, on the tensors that they get for these files: a session as ONNX Runtime
     opens it, in batches of this size; where None, as kirik runs it, one radiograph a thread."""
     classifier = load_model(model, gate=False)
-    prepared = [one for path in files for one in classifier.prepare(path)]
+    prepared = [one for path in files for one in classifier.frames(path)]
     jobs = []
     for network in networks_of(classifier):
         names, tensors = list(network._outputs), inputs_of(network, classifier, prepared)

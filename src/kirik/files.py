@@ -22,6 +22,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes that promise an image; a file with one is looked at even if its bytes say otherwise."""
 
+OVERLAY_SUFFIX = ".overlay.png"
+"""How the names of kirik's own pictures of readings end."""
+
 READABLE = ("JPEG", "PNG", "TIFF", "DICOM")
 
 _DICOMDIR = b"\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"

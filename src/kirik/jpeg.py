@@ -74,17 +74,16 @@ def _process(image: JpegImageFile, data: bytes, end: int) -> bytes:
 
 def _scans(data: bytes, at: int) -> Iterator[tuple[bytes, int]]:
     """Each scan's header, and where its codes end; the first scan begins at `at`."""
+    found = _MARKER.search(data, at)
     for _ in range(_MOST_SEGMENTS):
-        found = _MARKER.search(data, at)
         if not found or found[0] == _END:
             return
-        at = found.start()
+        marker, at = found[0], found.start()
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         header = data[at + 4 : at + 2 + length]
-        at += 2 + length
-        if found[0] == _SCAN and len(header) == length - 2 >= 6:
-            end = _MARKER.search(data, at)
-            yield header, end.start() if end else len(data)
+        found = _MARKER.search(data, at + 2 + length)
+        if marker == _SCAN and len(header) == length - 2 >= 6:
+            yield header, found.start() if found else len(data)
 
 
 def _bring_all(image: JpegImageFile, scans: Sequence[tuple[bytes, int]]) -> bool:

@@ -152,7 +152,7 @@ def test_a_file_of_more_frames_than_may_be_held_is_read_in_order(make_bundle, st
     classifier = load_model(make_bundle(graph=convolution_graph(), evidence=None).path)
     expected = []
     for path in stacks:
-        prepared = classifier.prepare(path)
+        prepared = classifier.frames(path)
         read = [classifier.judge([one])[0] for one in prepared]
         assert len(read) == (12 if path.suffix == ".tif" else 1)
         expected += [(str(path), one.frame, one.probability) for one in read]

@@ -323,7 +323,7 @@ def test_batches_that_are_judged_at_the_same_time_run_a_shared_network_once_each
 ):
     close = with_close_ups(cascade, tmp_path, 1)
     classifier = Classifier(average_bundles([cascade.path, close.path], tmp_path / "mean", "mean"))
-    prepared = [classifier.prepare(one) for one in (spot(160, 352), spot(352, 160))]
+    prepared = [list(classifier.frames(one)) for one in (spot(160, 352), spot(352, 160))]
     runs, together, run_graph = [], threading.Barrier(2, timeout=10), Network.run
 
     def counted(network, inputs):
@@ -344,7 +344,7 @@ def test_batches_that_are_judged_at_the_same_time_run_a_shared_network_once_each
 def test_an_average_keeps_no_batch_alive(cascade, tmp_path):
     close = with_close_ups(cascade, tmp_path, 1)
     classifier = Classifier(average_bundles([cascade.path, close.path], tmp_path / "mean", "mean"))
-    [prepared] = classifier.prepare(spot(160, 352))
+    [prepared] = classifier.frames(spot(160, 352))
     batches, run = [], classifier._model.run
 
     def watched(batch):

@@ -25,7 +25,7 @@ from sqlalchemy import select
 from dicom.helpers import DX, by_gdcm, compressed, content_of, dicom, encapsulated
 from kirik.anonymous import without_identity
 from kirik.errors import RadiographError
-from kirik.radiograph import Limits, decode_radiographs
+from kirik.radiograph import Limits, Radiograph, decode_radiographs
 from kirik.service import intake, worklist
 from kirik.service.access import LOCAL
 from kirik.service.core import open_core
@@ -89,6 +89,16 @@ def told(dataset: Dataset | None = None) -> Dataset:
     return dataset
 
 
+def cleared(content: bytes, like: bytes | None = None) -> tuple[bytes, Radiograph, Radiograph]:
+    """The file without its secrets, and what `like` (else the file as it was) and it show, which
+    are the same pixels."""
+    clean = without_identity(content, "a", Limits(), KEY)
+    assert SECRET not in clean
+    before, after = (next(decode_radiographs(one, "a")) for one in (like or content, clean))
+    assert np.array_equal(before.pixels, after.pixels)
+    return clean, before, after
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize(
     ("kind", "options"),
@@ -104,10 +114,7 @@ def told(dataset: Dataset | None = None) -> Dataset:
 def test_an_image_keeps_its_pixels_and_how_they_lie_and_nothing_else(kind, options, orientation):
     content = image(kind, orientation, **options)
     assert SECRET in content
-    clean = without_identity(content, "a", Limits(), KEY)
-    assert SECRET not in clean
-    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
-    assert np.array_equal(before.pixels, after.pixels)
+    clean, before, after = cleared(content)
     assert before.orientation == after.orientation == orientation
     assert without_identity(clean, "a", Limits(), KEY) == clean
 
@@ -179,12 +186,9 @@ def test_a_note_in_a_dicoms_jpeg_frames_goes_and_the_pixels_stay(syntax, marker,
 
 def test_a_dicom_file_keeps_what_a_reading_needs_and_nothing_else():
     content = content_of(told())
-    clean = without_identity(content, "a", Limits(), KEY)
     assert SECRET in content
-    assert SECRET not in clean
+    clean, _, _ = cleared(content)
     assert b"1.2.3.4.5.6.7.8" not in clean
-    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
-    assert np.array_equal(before.pixels, after.pixels)
     left = dcmread(io.BytesIO(clean))
     assert (left.PatientName, left.PatientID, left.PatientIdentityRemoved) == ("", "", "YES")
     assert left.AnatomicRegionSequence[0].CodeMeaning == "Hand"
@@ -318,10 +322,7 @@ def test_a_comment_in_a_tiffs_jpeg_goes():
         noted = noted[:4] + struct.pack("<I", tags + len(note)) + noted[8:]
         place = tags + len(note)
         noted = noted[:place] + bytes(directory) + noted[place + len(directory) :]
-    clean = without_identity(noted, "a", Limits(), KEY)
-    assert SECRET not in clean
-    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
-    assert np.array_equal(before.pixels, after.pixels)
+    cleared(noted, content)
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless, None])
@@ -341,21 +342,15 @@ def test_notes_beside_a_dicoms_pixels_go(syntax):
             frame += b"SECRET behind the last plane"
         content.PixelData = encapsulate([frame])
     content = content_of(content)
-    clean = without_identity(content, "a", Limits(), KEY)
     assert SECRET in content
-    assert SECRET not in clean
-    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
-    assert np.array_equal(before.pixels, after.pixels)
+    cleared(content)
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
 def test_compressed_frames_stay_as_they_are(syntax):
     pixels = np.tile(np.linspace(100, 4000, 64).astype(np.uint16), (64, 1))
     content = content_of(told(compressed(pixels, syntax)))
-    clean = without_identity(content, "a", Limits(), KEY)
-    assert SECRET not in clean
-    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
-    assert np.array_equal(before.pixels, after.pixels)
+    cleared(content)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +368,4 @@ def test_other_encodings_read_the_same_afterwards(options):
         dataset.PixelData = pixels.astype(">u2").tobytes()
         dataset["PixelData"].VR = "OW"
     content = content_of(dataset, **options)
-    clean = without_identity(content, "a", Limits(), KEY)
-    assert SECRET not in clean
-    before, after = (next(decode_radiographs(one, "a")) for one in (content, clean))
-    assert np.array_equal(before.pixels, after.pixels)
+    cleared(content)

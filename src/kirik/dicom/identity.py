@@ -25,13 +25,9 @@ from kirik.radiograph import Limits
 _WHOSE = ["SpecificCharacterSet", "PatientName", "PatientID", "StudyInstanceUID"]
 _UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 _SYNTAX = "1.2.840.10008.1.2.4."
-_CLEARED = (
-    {f"{_SYNTAX}{end}": nameless_jpeg for end in (50, 51, 53, 55, 57, 70, 80, 81)}
-    | {f"{_SYNTAX}{end}": nameless_j2k for end in (90, 91, 92, 93, 201, 202, 203)}
-    | {RLELossless: None}
-)
-"""Transfer syntaxes whose frames have room for notes: JPEG and JPEG-LS, JPEG 2000, RLE; and what
-takes them out."""
+_JPEGS = tuple(f"{_SYNTAX}{end}" for end in (50, 51, 53, 55, 57, 70, 80, 81))
+_JPEGS_2000 = tuple(f"{_SYNTAX}{end}" for end in (90, 91, 92, 93, 201, 202, 203))
+"""Transfer syntaxes whose frames have room for notes: JPEG and JPEG-LS, and JPEG 2000."""
 _SIZE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
 _WITHIN_ITEMS = frozenset(
     Tag(keyword)
@@ -75,8 +71,12 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
         for keyword in _UIDS:
             setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
         syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax in _CLEARED:
-            _clear_frames(dataset, _CLEARED[syntax] or partial(nameless_rle, _plane(dataset)))
+        if syntax in _JPEGS:
+            _clear_frames(dataset, nameless_jpeg)
+        elif syntax in _JPEGS_2000:
+            _clear_frames(dataset, nameless_j2k)
+        elif syntax == RLELossless:
+            _clear_frames(dataset, partial(nameless_rle, dataset.Rows * dataset.Columns))
         elif "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
             _cut_behind_pixels(dataset)
         dataset.PatientName = dataset.PatientID = ""
@@ -104,11 +104,6 @@ def _cut_behind_pixels(dataset: Dataset) -> None:
     if length < whole <= there:
         raise ValueError("more pixels than the file says")
     dataset.PixelData = dataset.PixelData[: length + length % 2]
-
-
-def _plane(dataset: Dataset) -> int:
-    """Bytes of one of the planes that RLE packs."""
-    return dataset.Rows * dataset.Columns
 
 
 def _clear_frames(dataset: Dataset, clear_of: Callable[[bytes], bytes]) -> None:

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kirik.archives import Member
 from kirik.errors import OutputError, RadiographError
-from kirik.files import shown
+from kirik.files import OVERLAY_SUFFIX, shown
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
@@ -113,10 +113,10 @@ def overlay_writer(
 def _numbered(name: str, result: Reading) -> str:
     """A picture's name with its frame's number, cut short where no file could have it."""
     number = "" if result.frame is None else f"-{result.frame}"
-    whole = name.replace(".overlay.png", f"{number}.overlay.png")
+    whole = name.replace(OVERLAY_SUFFIX, f"{number}{OVERLAY_SUFFIX}")
     if len(os.fsencode(whole)) <= _LONGEST:
         return whole
-    end = _told_apart(result.path)[-_APART:].replace(".overlay.png", f"{number}.overlay.png")
+    end = _told_apart(result.path)[-_APART:].replace(OVERLAY_SUFFIX, f"{number}{OVERLAY_SUFFIX}")
     stem = os.fsencode(Path(result.path).stem)[: _LONGEST - len(end)]
     return stem.decode("utf-8", "ignore") + end
 
@@ -129,34 +129,34 @@ def overlay_names(sources: Iterable) -> dict[str, str]:
     """
     paths = [str(source) for source in sources if not isinstance(source, Failure)]
     taken = {Path(path).name.casefold() for path in paths}
-    plain = [f"{Path(path).stem}.overlay.png" for path in paths]
+    plain = [f"{Path(path).stem}{OVERLAY_SUFFIX}" for path in paths]
     seen = Counter(name.casefold() for name in plain)
-    names = {}
     framed = {_without_frame(name) for name in taken}
+    names = {}
     for path, name in zip(paths, plain, strict=True):
         own = name.casefold()
-        several = seen[own] > 1 or own in taken or own in framed
-        if several or (_without_frame(own) != own and _without_frame(own) in seen):
-            name = _told_apart(path)
-        names[path] = name
+        base = _without_frame(own)
+        may_be_a_frames = base != own and base in seen
+        several = seen[own] > 1 or own in taken or own in framed or may_be_a_frames
+        names[path] = _told_apart(path) if several else name
     return names
 
 
 def _without_frame(name: str) -> str:
     """A picture's name as it was before `_numbered`, if it was numbered."""
-    return re.sub(r"-\d+(?=\.overlay\.png$)", "", name)
+    return re.sub(rf"-\d+(?={re.escape(OVERLAY_SUFFIX)}$)", "", name)
 
 
 _LONGEST = 255 - len("..draft")
 """Bytes in a picture's name: what file systems take, less what is added while it is written."""
-_APART = len("-01234567.overlay.png")
+_APART = len(f"-01234567{OVERLAY_SUFFIX}")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """With these no further picture can be written."""
 
 
 def _told_apart(path: str) -> str:
     where = str(Path(path).absolute()).encode("utf-8", "surrogateescape")
-    return f"{Path(path).stem}-{hashlib.sha256(where).hexdigest()[:8]}.overlay.png"
+    return f"{Path(path).stem}-{hashlib.sha256(where).hexdigest()[:8]}{OVERLAY_SUFFIX}"
 
 
 def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en") -> Image.Image:

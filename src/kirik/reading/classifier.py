@@ -99,13 +99,6 @@ class Classifier:
         """
         return read_in_order(self, sources, batch_size=batch_size, workers=workers)
 
-    def prepare(self, source: Source) -> list[Prepared | RadiographError]:
-        """All that `frames` gives. Raises RadiographError as that does, and for an only frame."""
-        frames = list(self.frames(source))
-        if len(frames) == 1 and isinstance(frames[0], RadiographError):
-            raise frames[0]
-        return frames
-
     def frames(self, source: Source) -> Iterator[Prepared | RadiographError]:
         """Decode a radiograph and bring it to the model's inputs: one for each frame of a file, as
         they are asked for.

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
 from kirik.errors import KirikError, RadiographError
-from kirik.files import IMAGE_SUFFIXES, find_files
+from kirik.files import IMAGE_SUFFIXES, OVERLAY_SUFFIX, find_files
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
 
 Source = Path | Member | Failure
 """A file, a zip's member, or what could not be looked into."""
 
-OVERLAY = ".overlay.png"
-"""How the names of kirik's own pictures end."""
 KNOWN = 100_000
 """So many are found before the first is read, so that their number is known; more are counted
 while the reading goes on."""
@@ -47,10 +45,10 @@ def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iter
     for path in find_files(paths, lambda path, e: problems.append(failure_of(path, e))):
         yield from problems
         problems.clear()
-        # Not each file of a folder is opened for this: where opening takes a network's time, the
-        # first reading would come late. A zip with an image's suffix is refused when it is read.
         if pictures and path not in named and _is_overlay(path, pictures):
             continue
+        # Not each file of a folder is opened for this: where opening takes a network's time, the
+        # first reading would come late. A zip with an image's suffix is refused when it is read.
         sniffed = path in named or path.suffix.lower() not in IMAGE_SUFFIXES
         if is_archive(path) or (sniffed and announces_archive(path)):
             yield from _archived(path, decoders)
@@ -60,7 +58,7 @@ def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iter
 
 
 def _is_overlay(path: Path, pictures: Path) -> bool:
-    return path.name.endswith(OVERLAY) and path.parent.resolve() == pictures
+    return path.name.endswith(OVERLAY_SUFFIX) and path.parent.resolve() == pictures
 
 
 def _once(sources: Iterable[Source]) -> Iterator[Source]:

@@ -206,9 +206,8 @@ class Worker:
     def _batch(self, begun: deque[_Begun]) -> list[_Begun]:
         """The next studies for one model, at most a batch: those that are decoded, or the first."""
         batch = [begun.popleft()]
-        frames = batch[0].decoded.result()  # waits
-        count = len(frames or ())
-        while frames and begun and begun[0].decoded.done():
+        count = len(batch[0].decoded.result() or ())  # waits; a file of too many goes alone
+        while count and begun and begun[0].decoded.done():
             frames = begun[0].decoded.result()
             count += len(frames or ())
             if not frames or count > BATCH or begun[0].classifier is not batch[0].classifier:
@@ -223,7 +222,7 @@ class Worker:
         with self._computing:
             results = _judged(batch, self.core, stop)
         with self._lock:
-            self._held -= sum(len(one.decoded.result() or "1") - 1 for one in batch)
+            self._held -= sum(max(0, len(one.decoded.result() or ()) - 1) for one in batch)
         if results is None:
             self._give_back(one.claim for one in batch)
             return

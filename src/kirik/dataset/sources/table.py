@@ -5,8 +5,8 @@ Columns: `path` and `label`; optional are `image_id` (else the path as written i
 the first they are kept as facts, too), `region` and `view` (several joined by `;`), `hardware`,
 `multiscan`, `boxes` as `x y w h; x y w h` or one box a row as `x`, `y`, `width`, `height`, and
 `polygons` as `x0 y0 x1 y1 …; …`. Columns of one's own begin with `x_` and are kept as facts.
-Paths are relative to the CSV's folder; absolute ones and
-ones outside that folder are allowed, since the table is the user's and archives lie elsewhere.
+Paths are relative to the CSV's folder; absolute ones and ones outside that folder are allowed,
+since the table is the user's and archives lie elsewhere.
 """
 
 import math
