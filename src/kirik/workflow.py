@@ -28,10 +28,11 @@ from kirik.bundle import (
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import absent, check_split, nothing_binds, select
-from kirik.dataset.duplicates import find_duplicates
+from kirik.dataset.duplicates import Duplicates, find_duplicates
 from kirik.dataset.index import Index, Record
-from kirik.dataset.inspect import inspect_files
+from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.sources import load_index
+from kirik.dataset.sources.bonds import bound_by_tags
 from kirik.dataset.split import Split, load_split, make_split, write_split
 from kirik.errors import DataSetError, TrainingError
 from kirik.evaluation.calibration import fit_temperature
@@ -489,8 +490,7 @@ def split_data(
     Excluded: radiographs that cannot be decoded, and duplicates whose labels contradict each
     other. Raises SplitError if the split cannot be made, would leak, or cannot be written.
     """
-    index = load_index(data)
-    facts, duplicates = _duplicates(index, console or Console())
+    index, facts, duplicates = _looked_at(data, console or Console())
     excluded = {file.id: file.problem for file in facts if not file.decoded}
     excluded |= {i: "conflicting-duplicate" for _, ids in duplicates.opposite for i in ids}
     pairs = duplicates.pairs()
@@ -510,16 +510,20 @@ def split_data(
 def check(name: str | Path, data: Path, *, console: Console | None = None):
     """Leaks of a split on a data set, the ids that it names and that are absent, and whether
     nobody says what is of one patient or exam."""
-    split, index = load_split(name), load_index(data)
-    _, duplicates = _duplicates(index, console or Console())
+    split = load_split(name)
+    index, _, duplicates = _looked_at(data, console or Console())
     leaks = check_split(split, index, duplicates.pairs())
     return leaks, absent(split, index), nothing_binds(split, index)
 
 
-def _duplicates(index: Index, console: Console):
+def _looked_at(data: Path, console: Console) -> tuple[Index, list[FileFacts], Duplicates]:
+    """A data set with the groups that its files tell of besides, their facts, and duplicates."""
+    index = load_index(data)
     with console.decoding("looking at every file") as progress:
         facts = inspect_files(index, progress=progress)
-    return facts, find_duplicates(facts, {record.id: record.label for record in index.records})
+    labels = {record.id: record.label for record in index.records}
+    index = bound_by_tags(index, {file.id: file.whose for file in facts})
+    return index, facts, find_duplicates(facts, labels)
 
 
 def resume(

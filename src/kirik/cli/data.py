@@ -53,7 +53,7 @@ def audit(
 
 _UNBOUND = (
     "patients and exams: none known, so that copies alone are kept together; name them in a CSV's "
-    "column patient or exam, or give each a folder (DICOM's own ids are not read)"
+    "column patient or exam, or give each a folder (DICOM's own ids count)"
 )
 
 

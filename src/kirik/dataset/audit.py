@@ -17,6 +17,7 @@ from kirik.dataset.confounders import Confounder, find_confounders
 from kirik.dataset.duplicates import Duplicates, find_duplicates
 from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import FileFacts, inspect_files
+from kirik.dataset.sources.bonds import bound_by_tags
 
 FORMAT, VERSION = "kirik-audit", 1
 
@@ -99,7 +100,7 @@ class BoxFacts:
 
 @dataclass(frozen=True)
 class GroupFacts:
-    """The data set's own groups (patients, exams)."""
+    """The data set's own groups (patients, exams), those that DICOM's tags tell among them."""
 
     groups: int
     radiographs: int
@@ -188,6 +189,7 @@ def audit(
     progress: called as (done, total) after each file.
     """
     facts = tuple(inspect_files(index, workers=workers, progress=progress))
+    index = bound_by_tags(index, {file.id: file.whose for file in facts})
     labels = {record.id: record.label for record in index.records}
     duplicates = find_duplicates(facts, labels)
     confounders = find_confounders(index, facts)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,14 +19,21 @@ import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from kirik.dataset.index import Index, Record
+from kirik.dicom.identity import identity
 from kirik.errors import RadiographError
-from kirik.files import read_file
+from kirik.files import HEAD_BYTES, kind_of, read_file
 from kirik.radiograph import DEFAULT_LIMITS, read_radiograph
 
 THUMBNAIL_SIDE = 48
 COMMON_SIDE = 256
 """Longer side at which brightness, contrast and sharpness are measured, so that sizes compare."""
 BLACK = 8 / 255
+_NOBODY = re.compile(
+    r"[0x*_. -]*|(anon(ym(ous|i[sz]ed?)?)?|anonim|de-?identified|unknown|none|null|n/?a|removed"
+    r"|no ?(name|id)|patient|test)[0x*_. -]*",
+    re.IGNORECASE,
+)
+"""What stands in place of a patient's id where somebody took it away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +51,7 @@ class FileFacts:
     sharpness: standard deviation of the Laplacian over that of the pixels, at 256 pixels.
     black_border: share of the area in wholly black rows and columns at the four sides.
     missing_share: for a truncated file, the share of its rows that a lenient decoder fills.
+    whose: digests of a DICOM file's study and patient, by which those of one know each other.
     """
 
     id: str
@@ -62,6 +71,7 @@ class FileFacts:
     sharpness: float | None = None
     black_border: float | None = None
     missing_share: float | None = None
+    whose: tuple[str, ...] = ()
 
     @property
     def decoded(self) -> bool:
@@ -163,7 +173,7 @@ def inspect_file(record_id: str, path: Path) -> FileFacts:
     except RadiographError as error:
         return FileFacts(record_id, problem=error.reason)
     facts = FileFacts(record_id, len(content), hashlib.sha256(content).hexdigest())
-    facts = replace(facts, **_header(content))
+    facts = replace(facts, **_header(content), whose=whose(content))
     try:
         radiograph = read_radiograph(path)
     except RadiographError as error:
@@ -180,6 +190,26 @@ def inspect_file(record_id: str, path: Path) -> FileFacts:
         columns=columns,
         orientation=radiograph.orientation,
         **_appearance(radiograph.pixels),
+    )
+
+
+def whose(content: bytes) -> tuple[str, ...]:
+    """Digests of the ids of a study and a patient that a DICOM file names; none for other files.
+
+    Digests, since nobody needs the ids themselves.
+    """
+    if kind_of(content[:HEAD_BYTES]) != "DICOM":
+        return ()
+    try:
+        found = identity(content, "", DEFAULT_LIMITS)
+    except RadiographError:
+        return ()
+    nobody = _NOBODY.fullmatch(found.patient_id or "")
+    ids = (("study", found.study_uid), ("patient", None if nobody else found.patient_id))
+    return tuple(
+        hashlib.blake2b(f"{kind} {value}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+        for kind, value in ids
+        if value
     )
 
 

@@ -2,7 +2,8 @@
 
 The copy is a CSV data set: OUT/data.csv and OUT/images/ID.jpg, grayscale, upright, its boxes and
 outlines in the copies' pixels. Whatever the originals were (DICOM, 16 bits, turned by EXIF), the
-copies differ from one another in what they show alone.
+copies differ from one another in what they show alone. What DICOM's tags say is of one study or
+patient is a group of the copy.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +16,13 @@ import numpy as np
 from PIL import Image
 
 from kirik.dataset.index import Index, Record
+from kirik.dataset.inspect import whose
+from kirik.dataset.sources.bonds import bound_by_tags
 from kirik.dataset.sources.table import write_index
 from kirik.errors import DataSetError, RadiographError
+from kirik.files import read_file
 from kirik.orientation import to_upright, to_upright_box
-from kirik.radiograph import read_radiograph
+from kirik.radiograph import DEFAULT_LIMITS, read_radiograph
 
 QUALITY = 90
 
@@ -38,7 +42,7 @@ def shrink(
     """
     if out.exists():
         raise DataSetError(f"{out}: already exists; name a new folder")
-    failures, kept = {}, []
+    failures, kept, tags = {}, [], {}
     try:
         (out / "images").mkdir(parents=True)
         with ThreadPoolExecutor() as pool:
@@ -48,7 +52,8 @@ def shrink(
                 if isinstance(copy, str):
                     failures[record.id] = copy
                 else:
-                    kept.append(copy)
+                    kept.append(copy[0])
+                    tags[record.id] = copy[1]
                 if progress:
                     progress(done, len(index.records))
     except OSError as error:
@@ -56,7 +61,8 @@ def shrink(
     if not kept:
         reason = next(iter(failures.values()), "no radiographs")
         raise DataSetError(f"{index.root}: no radiograph of it can be read; first: {reason}")
-    write_index(replace(index, root=out, records=tuple(kept), defects=()), out / "data.csv")
+    copied = replace(index, root=out, records=tuple(kept), defects=())
+    write_index(bound_by_tags(copied, tags), out / "data.csv")
     return failures
 
 
@@ -72,9 +78,14 @@ def _places(records: Sequence[Record], folder: Path) -> list[Path]:
     return places
 
 
-def _copy(record: Record, path: Path, size: int, quality: int) -> Record | str:
+def _copy(
+    record: Record, path: Path, size: int, quality: int
+) -> tuple[Record, tuple[str, ...]] | str:
+    """The copy, and whose it is; or why there is none."""
     try:
         radiograph = read_radiograph(record.path)
+        dicom = radiograph.format == "DICOM"
+        owners = whose(read_file(record.path, DEFAULT_LIMITS.file_bytes)) if dicom else ()
     except RadiographError as error:
         return str(error)
     rows, columns = radiograph.pixels.shape
@@ -93,4 +104,4 @@ def _copy(record: Record, path: Path, size: int, quality: int) -> Record | str:
         tuple((to_upright(np.reshape(p, (-1, 2)), *turned) * scale).round(2).ravel().tolist())
         for p in record.polygons
     )
-    return replace(record, path=path, boxes=boxes, polygons=polygons)
+    return replace(record, path=path, boxes=boxes, polygons=polygons), owners

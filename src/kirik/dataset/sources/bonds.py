@@ -1,11 +1,13 @@
-"""What a data set itself says belongs together: its columns of ids, and its folders."""
+"""What a data set itself says belongs together: its columns of ids, its folders, DICOM's tags."""
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 
 from kirik.dataset.groups import LONGEST_RUN, components
+from kirik.dataset.index import Index
 from kirik.dataset.tables import Row, Table
 
 _OF_PATIENTS = ("patient", "patient_id")
@@ -84,3 +86,30 @@ def _exam(parts: tuple[str, ...], held: dict[tuple[str, ...], int]) -> str | Non
         if held[folder] <= LONGEST_RUN and not _NO_EXAM.fullmatch(folder[-1].casefold()):
             return "/".join(folder)
     return None
+
+
+def bound_by_tags(index: Index, whose: Mapping[str, Sequence[str]]) -> Index:
+    """The index with groups that also hold together what DICOM's tags say is of one study or
+    patient.
+
+    whose: by record id, what stands for its study and its patient, as `kirik.dataset.inspect.whose`
+    tells it. Where more radiographs share one than a patient may have (`LONGEST_RUN`), it is taken
+    for a placeholder. Radiographs that only their tags bind get a group with a name of its own.
+    """
+    tags: dict[str, list[str]] = defaultdict(list)
+    for image_id, own in whose.items():
+        for tag in own:
+            tags[tag].append(image_id)
+    bonds = [ids for ids in tags.values() if 1 < len(ids) <= LONGEST_RUN]
+    if not bonds:
+        return index
+    named: dict[str, list[str]] = defaultdict(list)
+    for record in index.records:
+        if record.group is not None:
+            named[record.group].append(record.id)
+    group_of: dict[str, str] = {}
+    for number, together in enumerate(components([*bonds, *named.values()]), 1):
+        own = sorted(filter(None, (index.by_id[image_id].group for image_id in together)))
+        group_of |= dict.fromkeys(together, own[0] if own else f"dicom {number}")
+    records = (replace(record, group=group_of.get(record.id)) for record in index.records)
+    return replace(index, records=tuple(records))

@@ -16,6 +16,7 @@ from kirik.dataset.sources.files import (
     image_files,
     plain_name,
     subfolders,
+    tables,
     without_odd_names,
 )
 from kirik.dataset.tables import Row, Table, read_table
@@ -45,14 +46,15 @@ UNLISTED = _Listed({}, None, {})
 
 
 def is_fracatlas(root: Path) -> bool:
-    """Whether a folder has FracAtlas's layout: `images/` with `dataset.csv`, or its two classes."""
+    """Whether a folder has FracAtlas's layout: `images/` with `dataset.csv`, or its two classes
+    and no other table, which would say more than the classes."""
     images = root / "images"
     if not images.is_dir():
         return False
-    return (root / "dataset.csv").is_file() or set(_class_folders(images).values()) == {
-        FRACTURED,
-        NOT_FRACTURED,
-    }
+    if (root / "dataset.csv").is_file():
+        return True
+    own = set(_class_folders(images).values()) == {FRACTURED, NOT_FRACTURED}
+    return own and not tables(root)
 
 
 def load_fracatlas(root: Path, negative: str | None) -> Index:

@@ -1,0 +1,117 @@
+"""What DICOM's tags say is of one study or patient stays on one side of a split."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from pydicom.uid import generate_uid
+
+from dicom.helpers import SECRET, content_of, dicom
+from kirik.cli import run
+from kirik.dataset.sources import load_index
+
+COUNT = 24
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Writes radiographs of noise in two classes, film n with the tags that tags_of(n) names."""
+
+    def write(tags_of, count: int = COUNT):
+        noise = np.random.default_rng(0)
+        for number in range(count):
+            path = tmp_path / "films" / ("normal", "fractured")[number % 2] / f"{number:02d}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = noise.integers(0, 4096, (48, 48), dtype=np.uint16)
+            path.write_bytes(content_of(dicom(pixels, **tags_of(number))))
+        return tmp_path / "films"
+
+    return write
+
+
+def groups_of(split) -> dict[str, set[str]]:
+    """The split's groups of several radiographs."""
+    found: dict[str, set[str]] = {}
+    with split.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["group"], set()).add(row["image_id"][-6:-4])
+    return {group: ids for group, ids in found.items() if len(ids) > 1}
+
+
+def make(films, tmp_path, capsys) -> tuple[dict[str, set[str]], str]:
+    out = tmp_path / "split.csv"
+    assert run(["data", "split", str(films), "--out", str(out), "--folds", "2"]) == 0
+    return groups_of(out), capsys.readouterr().out
+
+
+def pairs(distance: int = 1) -> list[set[str]]:
+    return [
+        {f"{number:02d}", f"{number + distance:02d}"} for number in range(0, COUNT, 2 * distance)
+    ]
+
+
+def test_a_patient_s_radiographs_stay_together_and_no_id_is_told(films, tmp_path, capsys):
+    folder = films(lambda number: {"PatientID": f"{SECRET}{number // 2}"})
+    groups, said = make(folder, tmp_path, capsys)
+    assert sorted(groups.values(), key=sorted) == pairs()
+    assert "none known" not in said
+    assert run(["data", "check-split", str(tmp_path / "split.csv"), str(folder)]) == 0
+    report = tmp_path / "audit.json"
+    assert run(["data", "audit", str(folder), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["groups"]["groups"] == COUNT // 2
+    told = (tmp_path / "split.csv").read_text() + report.read_text() + capsys.readouterr().out
+    assert SECRET not in told
+
+
+def test_a_study_s_radiographs_stay_together_whoever_the_patient_is(films, tmp_path, capsys):
+    uids = [generate_uid() for _ in range(COUNT // 2)]
+    folder = films(lambda number: {"PatientID": "", "StudyInstanceUID": uids[number // 2]})
+    groups, _ = make(folder, tmp_path, capsys)
+    assert sorted(groups.values(), key=sorted) == pairs()
+
+
+def test_a_split_that_tears_a_patient_leaks(films, tmp_path, capsys):
+    folder = films(lambda number: {"PatientID": f"P{number // 2}"})
+    rows = ["image_id,group,split,fold,excluded_because"]
+    for record in load_index(folder).records:
+        number = int(record.path.stem)
+        rows.append(f"{record.id},g{number},dev,{1 if number < COUNT // 2 + 1 else 2},")
+    split = tmp_path / "torn.csv"
+    split.write_text("\n".join(rows) + "\n")
+    assert run(["data", "check-split", str(split), str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert "a group of the data set in several parts: normal/12.dcm in fold1; " in said
+    assert said.endswith("\n1 leak\n")
+
+
+@pytest.mark.parametrize("name", ["", "ANONYMOUS", "anon-000", "0000", "XXXX", "no id"])
+def test_what_stands_for_no_patient_binds_nothing(films, tmp_path, capsys, name):
+    groups, said = make(films(lambda number: {"PatientID": name}), tmp_path, capsys)
+    assert not groups
+    assert "patients and exams: none known" in said
+
+
+def test_an_id_of_more_radiographs_than_a_patient_has_binds_nothing(films, tmp_path, capsys):
+    groups, _ = make(films(lambda number: {"PatientID": "P1"}, count=48), tmp_path, capsys)
+    assert not groups
+
+
+def test_tags_bind_beside_what_the_data_set_names(films, tmp_path, capsys):
+    """A folder holds 0 and 2, tags bind 0 with 1, 2 with 3 and so on: 0 to 3 are one."""
+    folder = films(lambda number: {"PatientID": f"P{number // 2}"})
+    (folder / "normal" / "visit").mkdir()
+    for number in (0, 2):
+        film = folder / "normal" / f"{number:02d}.dcm"
+        film.rename(film.parent / "visit" / film.name)
+    groups, _ = make(folder, tmp_path, capsys)
+    assert sorted(groups.values(), key=sorted) == [{"00", "01", "02", "03"}, *pairs()[2:]]
+
+
+def test_a_small_copy_keeps_together_what_the_tags_did(films, tmp_path, capsys):
+    folder = films(lambda number: {"PatientID": f"{SECRET}{number // 2}"})
+    small = tmp_path / "small"
+    assert run(["data", "shrink", str(folder), str(small), "--size", "32"]) == 0
+    groups, _ = make(small, tmp_path, capsys)
+    assert sorted(groups.values(), key=sorted) == pairs()
+    assert SECRET not in (small / "data.csv").read_text()
