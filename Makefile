@@ -3,7 +3,7 @@
 # make serve           open the reading room on http://127.0.0.1:8000/ (more flags: ARGS='--port 80')
 # make test            set up everything and run all tests
 # make small DATA=DIR WEIGHTS=DIR   the shipped model `small` again, from FracAtlas and ImageNet weights
-# make medium …, make best …        the same for the others
+# make medium …, make best …        the same for the others; AT_ONCE=5 trains five side by side
 # make fuzz            read a hundred thousand damaged files
 PYTHON ?= python3
 VENV := .venv
@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 DATA :=
 WEIGHTS :=
 ARGS :=
+AT_ONCE := 1
 # Not ?=: desktops set LANGUAGE for gettext.
 LANGUAGE := en
 
@@ -50,7 +51,8 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-CROSSVAL = $(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --balance sampler
+CROSSVAL = $(BIN)/kirik crossval '$(DATA)' --split fracatlas-v1 --balance sampler \
+	  --at-once $(AT_ONCE)
 START = --weights '$(or $(WEIGHTS),hub)'
 CLOSER = $(CROSSVAL) --batch-size 32 --size 128 --freeze 2 --box-weight 1
 FURTHER = $(CLOSER) --overview runs/overview --network mobilenet --weights runs/closer \

@@ -27,14 +27,18 @@ class _Rate(ProgressColumn):
 
 
 class Console:
-    """Progress and problems go to standard error, so that standard output stays a result's."""
+    """Progress and problems go to standard error, so that standard output stays a result's.
 
-    def __init__(self, quiet: bool = False):
+    before: what each line begins with, for one of several that write at once; such have no bars.
+    """
+
+    def __init__(self, quiet: bool = False, before: str = ""):
         self.rich = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.before = before
 
     def say(self, text: str) -> None:
         """One line."""
-        self.rich.print(text, markup=False)
+        self.rich.print(self.before + text, markup=False)
 
     def unreadable(self, reasons: Mapping[str, str]) -> None:
         """Radiographs that could not be read, one line each."""
@@ -53,7 +57,8 @@ class Console:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.rich, transient=True) as progress:
+        shared = bool(self.before)
+        with Progress(*columns, console=self.rich, transient=True, disable=shared) as progress:
             yield progress, progress.add_task(label, total=total, each=each, note="")
 
     @contextmanager

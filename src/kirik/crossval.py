@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -57,7 +58,8 @@ from kirik.shipping import (
     summary_of,
 )
 from kirik.training.settings import PLACES, TrainingSettings
-from kirik.workflow import choose_scope, predictions_of, read_all, resume, train
+from kirik.trainings import Training, train_all
+from kirik.workflow import choose_scope, predictions_of, read_all
 
 Final = Literal["single", "average", "none"]
 UNREADABLE = "unreadable.csv"
@@ -96,6 +98,7 @@ def cross_validate(
     *,
     split: Split,
     final: Final = "single",
+    at_once: int = 1,
     bootstrap: int = 2000,
     language: str = "en",
     console: Console | None = None,
@@ -104,6 +107,7 @@ def cross_validate(
 
     settings: their `validation` is set to 0: the folds left out choose, so all the rest trains.
     final: `single` trains one more network on all of dev; `average` joins the folds' networks.
+    at_once: how many trainings run side by side, each in a process of its own.
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if the split has no folds, a run that is built on has none for one of
     them, or the folder was begun otherwise, DataSetError if labels have changed since, else what
@@ -119,12 +123,11 @@ def cross_validate(
     index = load_index(data)
     _check_begun(settings, directory, split, index)
     _check_built_on(settings, directory, split)
-    parts = []
-    for fold in split.folds:
-        run = directory / f"fold{fold}"
-        _run(data, settings, run, split, fold, language, console)
-        parts.append(read_fold(run, index, split, fold, console))
-    read = concat(parts)
+    trained = partial(Training, data, settings, split=split, language=language)
+    last = [trained(directory / "all", fold=None)] if final == "single" else []
+    folds = [trained(directory / f"fold{fold}", fold=fold) for fold in split.folds]
+    train_all([*folds, *(last if at_once > 1 else [])], at_once, console)
+    read = concat([read_fold(one.run, index, split, one.fold, console) for one in folds])
     replace_file(directory / "settings.toml", to_toml(settings, without=PLACES))
     before = Path(settings.weights).expanduser()
     examples = examples_of(index, split)
@@ -151,11 +154,10 @@ def cross_validate(
     )
     if final == "none":
         return metrics, None
-    bundles = [load_bundle(directory / f"fold{fold}") for fold in split.folds]
-    if final == "single":
-        run = directory / "all"
-        _run(data, settings, run, split, None, language, console)
-        bundles = [load_bundle(run)]
+    bundles = [load_bundle(one.run) for one in folds]
+    if last:
+        train_all(last, 1, console)
+        bundles = [load_bundle(one.run) for one in last]
     return metrics, _finish(directory, bundles, choose(read), metrics, examples)
 
 
@@ -258,26 +260,6 @@ def reading_rate(bundle: Bundle, index: Index, split: Split) -> dict:
     list(classifier.read_many(paths))
     rate = len(paths) / (time.perf_counter() - start)
     return {"readings_per_second": round(rate, 1), "cores": usable_cores()}
-
-
-def _run(data, settings, run: Path, split: Split, fold, language: str, console: Console) -> None:
-    """Train, unless it was done; go on with what was stopped."""
-    if (run / "bundle").is_dir():
-        return
-    console.say(f"{run}:")
-    if (run / "run.json").is_file():
-        resume(run, data, language, console, report=False)
-    else:
-        train(
-            data,
-            settings,
-            run,
-            split=split,
-            fold=fold,
-            report=False,
-            language=language,
-            console=console,
-        )
 
 
 def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:

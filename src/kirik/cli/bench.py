@@ -81,6 +81,7 @@ def crossval(
     split: str,
     out: Path,
     final: Literal["single", "average", "none"] = "single",
+    at_once: Count = 1,
     bootstrap: Count = 2000,
     settings_file: Annotated[Path | None, Parameter(name="--settings")] = None,
     language: Language = "en",
@@ -102,6 +103,9 @@ def crossval(
     final
         The model: `single`, one more network trained on all folds; `average`, the folds' networks
         together; `none`, the figures alone.
+    at_once
+        Trainings that run side by side, which share the GPU or the cores: small networks leave
+        much of either idle.
     bootstrap
         Replicates for the confidence intervals.
     settings_file
@@ -120,6 +124,7 @@ def crossval(
         out,
         split=load_split(split),
         final=final,
+        at_once=at_once,
         bootstrap=bootstrap,
         language=language,
         console=Console(),

@@ -1,0 +1,143 @@
+"""The trainings of a cross-validation: one after another, or several at once.
+
+At once each has a process of its own. One that fails, or dies, costs no other: the rest train to
+their end, and calling it again goes on with what is left.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+
+from kirik.console import Console
+from kirik.dataset.split import Split
+from kirik.errors import KirikError, SettingsError, TrainingError
+from kirik.reading.cores import usable_cores
+from kirik.training.settings import TrainingSettings
+from kirik.workflow import resume, train
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: its run's folder, and the fold that it leaves out; None trains on all of
+    dev."""
+
+    data: Path
+    settings: TrainingSettings
+    run: Path
+    split: Split
+    fold: int | None
+    language: str = "en"
+
+    @property
+    def done(self) -> bool:
+        return (self.run / "bundle").is_dir()
+
+    def to_the_end(self, console: Console) -> None:
+        """Train, or go on with what was stopped. Raises KirikError's kinds."""
+        if (self.run / "run.json").is_file():
+            resume(self.run, self.data, self.language, console, report=False)
+        else:
+            train(
+                self.data,
+                self.settings,
+                self.run,
+                split=self.split,
+                fold=self.fold,
+                report=False,
+                language=self.language,
+                console=console,
+            )
+
+
+def train_all(trainings: Sequence[Training], at_once: int, console: Console) -> None:
+    """Train those that are not done, so many at once.
+
+    Raises KirikError's kinds: of several at once, after the others have ended.
+    """
+    left = [training for training in trainings if not training.done]
+    if at_once > 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise SettingsError(
+            "several trainings at once, and each by several processes, do not go together; leave "
+            "out --at-once, or torchrun"
+        )
+    if at_once == 1 or len(left) < 2:
+        for training in left:
+            console.say(f"{training.run}:")
+            training.to_the_end(console)
+        return
+    _side_by_side(left, min(at_once, len(left)), console)
+
+
+def _side_by_side(trainings: Sequence[Training], at_once: int, console: Console) -> None:
+    threads = max(1, usable_cores() // at_once)
+    running: set[multiprocessing.Process] = set()
+    stopped = threading.Event()
+
+    def attend(training: Training) -> KirikError | None:
+        if stopped.is_set():
+            return None
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        # Spawned, not forked: a fork inherits the locks of torch's and OpenMP's threads.
+        process = multiprocessing.get_context("spawn").Process(
+            target=_train_here, args=(training, threads, theirs), name=training.run.name
+        )
+        process.start()
+        running.add(process)
+        theirs.close()
+        try:
+            error = ours.recv()
+        except EOFError:  # it ended without a word
+            process.join()
+            error = None if stopped.is_set() else _died(training.run, process.exitcode)
+        process.join()
+        running.discard(process)
+        if error is not None:
+            console.say(f"{training.run.name}: {error}")
+        return error
+
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            errors = list(pool.map(attend, trainings))
+        except BaseException:  # a Ctrl-C, which a terminal sends to all of them, others not
+            stopped.set()
+            for process in list(running):
+                process.terminate()
+            raise
+    failed = [error for error in errors if error is not None]
+    if failed:
+        raise failed[0]
+
+
+def _died(run: Path, exit_code: int | None) -> TrainingError:
+    how = f"by signal {-exit_code}" if exit_code and exit_code < 0 else f"with code {exit_code}"
+    return TrainingError(
+        f"{run}: its process ended {how}; if memory is short, have fewer at once, then call it "
+        "again: it goes on where it stopped"
+    )
+
+
+def _train_here(training: Training, threads: int, told: connection.Connection) -> None:
+    """In a process of its own: train, and tell the error, or None."""
+    import torch
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        training.to_the_end(Console(before=f"{training.run.name}: "))
+    except KirikError as error:
+        told.send(error)
+    except KeyboardInterrupt:
+        pass
+    else:
+        told.send(None)
+
+
+def _end_with_parent() -> None:
+    """Nobody waits for a training whose parent was killed, and the next call would meet it."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
