@@ -459,6 +459,30 @@ def test_what_is_no_radiograph_has_its_own_reason(tmp_path, content, reason):
     assert refusal(tmp_path / "a.jpg").reason == reason
 
 
+@pytest.mark.parametrize(("frame_header", "coding"), [(0xC3, "lossless"), (0xC9, "arithmetic")])
+def test_jpeg_of_a_coding_that_is_not_decoded_says_so(tmp_path, gray, frame_header, coding):
+    Image.fromarray(gray).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content.replace(b"\xff\xc0", bytes((0xFF, frame_header)), 1))
+    refused = refusal(tmp_path / "a.jpg")
+    assert refused.reason == "unsupported"
+    assert f"a JPEG of {coding} coding" in str(refused)
+
+
+def test_tiff_of_numbers_that_are_not_read_says_so(tmp_path):
+    """64-bit floats, which Pillow does not write either."""
+    values = np.linspace(0, 1, 64 * 64).astype("<f8").tobytes()
+    tags = {256: 64, 257: 64, 258: 64, 259: 1, 262: 1, 273: 8, 277: 1, 278: 64, 339: 3}
+    tags[279] = len(values)
+    entries = [struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags)]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    header = b"II*\0" + struct.pack("<I", 8 + len(values))
+    (tmp_path / "a.tif").write_bytes(header + values + directory)
+    refused = refusal(tmp_path / "a.tif")
+    assert refused.reason == "unsupported"
+    assert "save gray of 8 or 16 bits" in str(refused)
+
+
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
 def test_pages_of_a_tiff_are_frames(tmp_path, gray, compression):
     pages = [gray, gray[::-1], np.ascontiguousarray(gray.T)]

@@ -320,6 +320,10 @@ def full_disk(tmp_path) -> Path:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def test_an_empty_path_is_not_the_folder_that_one_stands_in(refused):
+    assert "empty path" in refused("predict", "")
+
+
 def test_a_full_disk_under_predict(refused, full_disk, make_bundle, save_radiograph, capsys):
     bundle = make_bundle()
     radiographs = [save_radiograph(f"{i}.png", 0.9, (600, 600)) for i in range(12)]

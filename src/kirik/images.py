@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kirik.errors import RadiographError
-from kirik.jpeg import CutOff, Source, demand_whole
+from kirik.jpeg import CutOff, Source, demand_whole, odd_coding
 from kirik.orientation import turn_upright
 from kirik.radiograph import Limits, Radiograph, graded, stretched
 
@@ -107,6 +107,9 @@ def _with_our_errors(work: Callable, kind: str, name: str):
     except Exception as error:
         if "truncated" in str(error).lower():
             raise _truncated(name, kind) from error
+        if "pixel mode" in str(error):  # Pillow's words for sound files that it has no mode for
+            message = f"{name}: a {kind} of numbers that are not read; save gray of 8 or 16 bits"
+            raise RadiographError(message, reason="unsupported") from error
         message = f"{name}: a damaged {kind} file; export or copy it again"
         raise RadiographError(message, reason="damaged") from error
 
@@ -122,6 +125,9 @@ def _decode(
     if kind == "TIFF":
         _check_tiff(image, len(source.getvalue()))
     elif kind == "JPEG":
+        if coding := odd_coding(image, source):
+            message = f"{name}: a JPEG of {coding} coding, which is not read; save it anew"
+            raise RadiographError(message, reason="unsupported")
         demand_whole(image, source)
         _reduce(image, at_least)
     source.in_header = False

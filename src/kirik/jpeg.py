@@ -13,6 +13,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 _END = b"\xff\xd9"
 _SEQUENTIAL, _PROGRESSIVE = (b"\xff\xc0", b"\xff\xc1"), b"\xff\xc2"
+_ODD = {
+    **dict.fromkeys((b"\xff\xc3", b"\xff\xc7"), "lossless"),
+    **dict.fromkeys((b"\xff\xc5", b"\xff\xc6"), "hierarchical"),
+    **{bytes((0xFF, 0xC0 + number)): "arithmetic" for number in (9, 10, 11, 13, 14, 15)},
+}
+"""Frame headers of the codings that libjpeg does not decode (ITU-T T.81, table B.1)."""
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
 _SCAN = b"\xff\xda"
 _MOST_SEGMENTS = 10_000
@@ -41,6 +47,11 @@ class Source(io.BytesIO):
         if missing and size != 0:
             raise CutOff
         return data
+
+
+def odd_coding(image: JpegImageFile, source: Source) -> str | None:
+    """The coding's name, if it is one that is not decoded. source: as the opening left it."""
+    return _ODD.get(_process(image, source.getvalue(), source.tell()))
 
 
 def demand_whole(image: JpegImageFile, source: Source) -> None:

@@ -70,6 +70,8 @@ def predict(
     partition
         Files in a partition of the cluster's work; 1,000 if not given.
     """
+    if "" in paths:
+        raise SettingsError("an empty path; name a file or a folder, or . for this one")
     if cluster:
         _refuse_with_cluster(json=json, csv=csv, overlay=overlay)
         if not parquet:
