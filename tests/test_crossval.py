@@ -96,6 +96,12 @@ def test_figures_of_where_and_of_scope_are_there(made):
     assert metrics["fracture"]["cross_fitted"] is True
     assert {"map50", "found_at_0.25", "false_per_normal"} <= metrics["localization"].keys()
     assert 0 <= metrics["out_of_scope"] <= 5
+    heads, *findings = (
+        (place / "findings.csv").read_text().splitlines()
+        for place in (made[2] / "report", *(made[2] / f"fold{fold}" for fold in (1, 2, 3)))
+    )
+    assert heads == findings[0][:1] + [row for rows in findings for row in rows[1:]]
+    assert len(heads) > 30
 
 
 def test_the_bundle_is_trained_on_all_folds_and_carries_what_they_chose(made):
@@ -232,6 +238,8 @@ def test_a_study_puts_models_side_by_side(made, tmp_path, capsys):
     assert f"| tiny | {figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f}) |" in text
     assert "0.000 (0.000 to 0.000)" in text.split("## Differences")[1].split("## For whom")[0]
     assert "region: hand" in text
+    kept = (folder / "tiny" / "findings.csv").read_bytes()
+    assert kept == (out / "report" / "findings.csv").read_bytes()
     assert "kirik crossval phantoms --split split --out runs/tiny --weights none --set" in text
     assert "FOLDER" not in text
     assert str(tmp_path) not in (folder / "tiny" / "metrics.json").read_text()

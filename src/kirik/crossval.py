@@ -7,7 +7,7 @@ other folds, so that no radiograph is judged by what it helped to choose.
 DIR/fold1 …            the training runs, which are gone on with where they stopped
 DIR/fold1/read.csv …   what each fold's network said of the fold left out, before calibration, and
                        beside it its findings, their strangeness, and what could not be read
-DIR/report             out-of-fold predictions, calibrated by cross-fitting, and their figures
+DIR/report             out-of-fold predictions, calibrated by cross-fitting, findings, and figures
 DIR/bundle             the model: one network trained on all of dev, or the average of the folds'
 """
 
@@ -34,6 +34,7 @@ from kirik.dataset.tables import write_table
 from kirik.errors import DataSetError, SettingsError
 from kirik.evaluation.calibration import Calibration, fit_calibration
 from kirik.evaluation.localization import (
+    FINDINGS,
     Localized,
     choose_shown_from,
     findings_table,
@@ -268,7 +269,7 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
     Raises DataSetError if the fold's labels have changed since.
     """
     records = {record.id: record for record in select(index, split, f"fold{fold}")}
-    table, boxes, strange = (run / f"{n}.csv" for n in ("read", "findings", "strangeness"))
+    table, boxes, strange = run / "read.csv", run / FINDINGS, run / "strangeness.csv"
     if not table.is_file():
         classifier = Classifier(load_bundle(run), gate=False, findings_from=FAINTEST)
         with console.reading(len(records)) as progress:
@@ -276,12 +277,7 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
         console.unreadable(failures)
         if classifier.manifest.evidence:
             found = findings_table([reading.findings for _, reading in readings])
-            rows = [
-                (record.id, *(f"{value:.4f}" for value in box))
-                for (record, _), own in zip(readings, found, strict=True)
-                for box in own
-            ]
-            write_table(boxes, ("image_id", *_BOX), rows)
+            _write_findings(boxes, [record.id for record, _ in readings], found)
         if classifier.manifest.scope:
             strangeness = {record.id: reading.strangeness for record, reading in readings}
             write_table(strange, ("image_id", "strangeness"), strangeness.items())
@@ -320,6 +316,16 @@ def _unreadable(run: Path) -> list[str]:
 
 
 _BOX = ("x", "y", "width", "height", "score")
+
+
+def _write_findings(path: Path, ids: Sequence[str], found: Sequence[np.ndarray]) -> None:
+    """found: float [k, 5] for each radiograph: its findings' boxes and scores."""
+    rows = [
+        (image_id, *(f"{value:.4f}" for value in box))
+        for image_id, own in zip(ids, found, strict=True)
+        for box in own
+    ]
+    write_table(path, ("image_id", *_BOX), rows)
 
 
 def _read_findings(path: Path) -> dict[str, list[list[float]]]:
@@ -409,7 +415,8 @@ def cross_fit(read: Read) -> tuple[Read, CrossFitted | None, np.ndarray, int | N
 def report_out_of_fold(
     out: Path, read: Read, facts: dict, *, bootstrap: int = 2000, language: str = "en"
 ) -> Metrics:
-    """Measure out-of-fold readings by cross-fitting, and write report, metrics and predictions."""
+    """Measure out-of-fold readings by cross-fitting, and write report, metrics, predictions and
+    findings."""
     fitted, points, shown_from, refused = cross_fit(read)
     overall = choose(read)
     metrics = measure(
@@ -429,6 +436,8 @@ def report_out_of_fold(
             fitted.localized, shown_from, replicates=bootstrap
         )
     write_report(out, fitted.predictions, metrics, facts=facts, language=language)
+    if fitted.localized:
+        _write_findings(out / FINDINGS, fitted.predictions.ids, fitted.localized.found)
     return metrics
 
 

@@ -16,6 +16,9 @@ from kirik.errors import DataSetError
 from kirik.evaluation.bootstrap import Estimate, bootstrap
 from kirik.evaluation.ranking import ratio
 
+FINDINGS = "findings.csv"
+"""The name of a table of findings."""
+
 FALSE_PER_RADIOGRAPH = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Where the FROC curve is read off."""
 

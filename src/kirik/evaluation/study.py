@@ -1,6 +1,7 @@
 """The study: models that were cross-validated on one split, side by side, as Markdown.
 
-FOLDER/NAME/predictions.csv, metrics.json, settings.toml   what `kirik crossval` left of each model
+FOLDER/NAME/predictions.csv, metrics.json, findings.csv, settings.toml
+                                                           what `kirik crossval` left of each model
 FOLDER/ablations/TOPIC/NAME/…                              what `kirik train` left of single runs
 FOLDER/gate.json                                           what `scripts/gate.py measure` left
 FOLDER/notes.md                                            what people write beside the figures
@@ -19,6 +20,7 @@ import numpy as np
 from kirik.errors import DataSetError
 from kirik.evaluation.bootstrap import Estimate, bootstrap
 from kirik.evaluation.compare import compare
+from kirik.evaluation.localization import FINDINGS
 from kirik.evaluation.metrics import Metrics
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.questions import FractureQuestion
@@ -89,9 +91,11 @@ def add_runs(folder: Path, runs: Sequence[Path]) -> None:
         place.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(report / name, place / name)
-        (place / SETTINGS).unlink(missing_ok=True)
-        if (run / SETTINGS).is_file():  # an average of models has none of its own
-            shutil.copyfile(run / SETTINGS, place / SETTINGS)
+        # An average of models has no settings of its own, one without a map no findings.
+        for source in (run / SETTINGS, report / FINDINGS):
+            (place / source.name).unlink(missing_ok=True)
+            if source.is_file():
+                shutil.copyfile(source, place / source.name)
 
 
 def add_ablation(
