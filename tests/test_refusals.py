@@ -327,11 +327,25 @@ def test_an_empty_path_is_not_the_folder_that_one_stands_in(refused):
 def test_a_full_disk_under_predict(refused, full_disk, make_bundle, save_radiograph, capsys):
     bundle = make_bundle()
     radiographs = [save_radiograph(f"{i}.png", 0.9, (600, 600)) for i in range(12)]
-    words = ["predict", *radiographs, "--model", bundle.path, "--overlay", full_disk / "o"]
-    assert run([str(word) for word in words]) == 2
+    bad = save_radiograph("bad.png")
+    bad.write_text("not pixels")
+    pictures, records = full_disk / "o", full_disk.parent / "r.jsonl"
+    words = ["predict", *radiographs, bad, "--model", bundle.path, "--overlay", pictures]
+    words = [str(word) for word in [*words, "--json", records]]
+    assert run(words) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "full" in said
     assert "Traceback" not in said
+    drawn, kept = sorted(pictures.glob("*.png")), records.read_bytes()
+    assert len(drawn) < len(radiographs)
+    assert kept.count(b"\n") == len(radiographs) + 1
+    subprocess.run(["mount", "-o", "remount,size=9m", str(full_disk)], check=True)
+    before = [path.stat().st_mtime_ns for path in drawn]
+    assert run([*words, "--resume"]) == 1  # for the file that could not be read
+    assert len(list(pictures.glob("*.png"))) == len(radiographs)
+    assert [path.stat().st_mtime_ns for path in drawn] == before
+    assert records.read_bytes() == kept
+    assert "13 were read before" in capsys.readouterr().err
 
 
 def test_a_full_disk_under_phantoms(refused, full_disk):

@@ -11,7 +11,7 @@ from kirik.errors import KirikError, OutputError, RadiographError, SettingsError
 from kirik.files import head_of, kind_of
 from kirik.output.done import Done
 from kirik.output.files import draft_of, is_stream
-from kirik.output.overlay import overlay_names, overlay_writer
+from kirik.output.overlay import has_picture, overlay_names, overlay_writer
 from kirik.output.records import (
     Write,
     csv_writer,
@@ -89,7 +89,8 @@ def predict(
     goes on.
 
     json, csv, parquet: files to write, see `kirik.output.records`. overlay: a folder for PNGs.
-    resume: go on with the files that a stopped run left, reading only what they do not have.
+    resume: go on with the files that a stopped run left, reading only what they do not have, and
+        what has no picture.
 
     Raises OutputError if an output cannot be begun, SettingsError if the files to go on with are
     another model's, a stopped run's would be lost without `resume`, or two outputs are one file,
@@ -100,15 +101,22 @@ def predict(
     places = {kind: Path(place) for kind, place in named.items() if place}
     sources = Sources(paths, classifier.decoders, Path(overlay) if overlay else None)
     before = _before(places, classifier, resume)
-    outputs = _outputs(sources, classifier, json, csv, parquet, overlay, before, language)
+    names = overlay_names(sources.first) if overlay and sources.all_known else None
+    outputs = _outputs(classifier, json, csv, parquet, overlay, names, before, language)
     summary, done, last = _summary(before), _least(before).files, None
-    left = (one for one in sources if not (before and all(_name(one) in done for done in before)))
+    left = (
+        one
+        for one in sources
+        if not _has_all(before, _name(one)) or (overlay and _lacks(overlay, names, before, one))
+    )
     with _closing(outputs):
         for result in classifier.read_many(left, batch_size=batch_size, workers=workers):
-            summary.add(result)
             for output in outputs:
                 if undrawn := output.write(result):
                     summary.undrawn.append(undrawn)
+            if _has_all(before, result.path):  # read again for its picture
+                continue
+            summary.add(result)
             done, last = done + (result.path != last), result.path
             if progress:
                 progress(result, done, sources.total)
@@ -157,6 +165,20 @@ def _require_own(done: Done, place: Path, classifier: Classifier) -> None:
     raise SettingsError(
         f"{place}: begun with the model {name}{same}; go on with that one, or name another file"
     )
+
+
+def _has_all(before: list[Done], path: str) -> bool:
+    """Whether all outputs that hold records had a file's before this run."""
+    return bool(before) and all(path in done for done in before)
+
+
+def _lacks(
+    folder: Path | str, names: dict[str, str] | None, before: list[Done], source: Source
+) -> bool:
+    """Whether a stopped run left records of a file, but no picture: its disk was full."""
+    path = _name(source)
+    failed = isinstance(source, Failure) or any(done.unread(path) for done in before)
+    return not failed and not has_picture(folder, names, path)
 
 
 def _name(source: Source) -> str:
@@ -226,12 +248,12 @@ def _closing(outputs: list[_Output]) -> Iterator[None]:
 
 
 def _outputs(
-    sources: Sources,
     classifier: Classifier,
     json: Path | str | None,
     csv: Path | str | None,
     parquet: Path | str | None,
     overlay: Path | str | None,
+    names: dict[str, str] | None,
     before: list[Done],
     language: str,
 ) -> list[_Output]:
@@ -247,9 +269,8 @@ def _outputs(
             done = next(dones)
             contexts.append((begin(place, done=done), done))
     if overlay:
-        names = overlay_names(sources.first) if sources.all_known else None
         pictures = overlay_writer(overlay, names, classifier.decoders, language)
-        # First, so that what has a record has its picture, too.
+        # First, so that what has a record has its picture, too, unless the disk was full.
         contexts.insert(0, (pictures, Done()))
     begun: list[_Output] = []
     with ExitStack() as undo:

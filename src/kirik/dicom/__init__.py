@@ -18,7 +18,7 @@ from kirik.dicom.parsing import parsed, share_pixels, truncated
 from kirik.dicom.scope import refuse_body_part, refuse_others
 from kirik.dicom.shutters import visible
 from kirik.errors import RadiographError
-from kirik.radiograph import Limits, Radiograph, luminance
+from kirik.radiograph import Limits, Radiograph, graded, luminance
 
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _DESCRIBED_BY = (
@@ -73,8 +73,11 @@ def _checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     if any(keyword in dataset for keyword in _FLOATS):
         message = f"{name}: pixels of floating-point numbers; export it with at most 16 bits"
         raise RadiographError(message, reason="unsupported")
-    if any(keyword not in dataset for keyword in ("PixelData", "Rows", "Columns")):
+    if "PixelData" not in dataset:
         raise truncated(name)
+    for keyword in ("Rows", "Columns"):  # which stand before the pixels
+        if keyword not in dataset:
+            raise _without(keyword, name)
     limits.check(dataset.Rows, dataset.Columns, name)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames < 1:
@@ -82,8 +85,7 @@ def _checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     limits.check_frames(frames, frames * dataset.Rows * dataset.Columns, name)
     for keyword in _DESCRIBED_BY:
         if dataset.get(keyword) in (None, ""):
-            message = f"{name}: a damaged DICOM file, without {keyword}; export or send it again"
-            raise RadiographError(message, reason="damaged")
+            raise _without(keyword, name)
     if dataset.BitsAllocated not in (8, 16):
         message = f"{name}: {dataset.BitsAllocated} bits a pixel; export it with 8 or 16"
         raise RadiographError(message, reason="unsupported")
@@ -94,11 +96,19 @@ def _checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     return frames
 
 
+def _without(keyword: str, name: str) -> RadiographError:
+    message = f"{name}: a damaged DICOM file, without {keyword}; export or send it again"
+    return RadiographError(message, reason="damaged")
+
+
 def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits) -> Radiograph:
     stored = stored_values(dataset, index, count, name, limits)
     open_ = visible(dataset, dataset.Rows, dataset.Columns)
     if dataset.SamplesPerPixel == 3:
-        pixels = np.clip(luminance(stored) / np.float32(2**dataset.BitsStored - 1), 0, 1)
+        whole = 2**dataset.BitsStored - 1
+        gray = np.clip(luminance(stored), 0, whole)
+        # As of gray: fewer bits than are told would be dark.
+        pixels = graded(gray, whole) if dataset.BitsStored > 8 else gray / np.float32(whole)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
         colors = apply_color_lut(without_unused_bits(stored, dataset), dataset)
         pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)

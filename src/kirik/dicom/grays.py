@@ -12,9 +12,9 @@ from pydicom import Dataset
 
 from kirik.radiograph import TINY_RANGE
 
-_NARROW = 0.02
-"""A window that leaves the image's 0.5th to 99.5th percentile less of the scale is absurd, and so
-is one that leaves less than this share of the pixels between black and white."""
+_LEAST_BETWEEN = 0.02
+"""A window that leaves less than this share of the pixels between black and white is absurd, and so
+is one that leaves the image's 0.5th to 99.5th percentile less than `TINY_RANGE` of the scale."""
 
 _BLOCK = 2**17
 """Pixels that are counted, or looked up, at a time: as indices they take eight bytes each."""
@@ -140,7 +140,7 @@ def _makes_sense(table: np.ndarray, counts: np.ndarray, usual: np.ndarray) -> bo
     if usual[0] == usual[1]:
         return True
     between = counts[(table > 0) & (table < 1)].sum() / counts.sum()
-    return abs(table[usual[1]] - table[usual[0]]) >= _NARROW and between >= _NARROW
+    return abs(table[usual[1]] - table[usual[0]]) >= TINY_RANGE and between >= _LEAST_BETWEEN
 
 
 def _is_made_for_display(modality: np.ndarray, values: np.ndarray, dataset: Dataset) -> bool:

@@ -14,7 +14,8 @@ _RADIOGRAPH_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
     "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
     "1.2.840.10008.5.1.4.1.1.7",  # secondary capture
-    "1.2.840.10008.5.1.4.1.1.7.2",  # the same of several frames: bytes
+    "1.2.840.10008.5.1.4.1.1.7.1",  # the same of several frames: bits
+    "1.2.840.10008.5.1.4.1.1.7.2",  # bytes
     "1.2.840.10008.5.1.4.1.1.7.3",  # words
     "1.2.840.10008.5.1.4.1.1.7.4",  # colours
 )
@@ -39,39 +40,49 @@ _OTHERS = {
     "ECG": "an electrocardiogram",
 }
 _OTHER_CLASSES = {
-    "2": "CT",
-    "2.1": "CT",
-    "4": "MR",
-    "4.1": "MR",
-    "6.1": "US",
-    "3.1": "US",
     "1.2": "MG",
     "1.3": "IO",
+    "2": "CT",
+    "3": "US",
+    "4": "MR",
+    "5": "NM",
+    "6": "US",
+    "9": "ECG",
     "11": "PR",
+    "12": "XA",
+    "12.2": "RF",
+    "13.1.3": "MG",
+    "13.1.4": "MG",
+    "13.1.5": "MG",
+    "20": "NM",
+    "66.4": "SEG",
     "88": "SR",
+    "88.59": "KO",
     "104": "DOC",
+    "128": "PT",
+    "130": "PT",
 }
-"""Ends of SOP classes, after the common root; the last three stand for all that begin so."""
-_FAMILIES = ("11", "88", "104")
+"""Of SOP classes after the common root: beginnings, the longest of which counts. What has none of
+these, and is no radiograph's, has no name here."""
 _ROOT = "1.2.840.10008.5.1.4.1.1."
 
 _BODY_PARTS = {
     "the spine": (
-        r"(CT?|TL?|LS?|S)?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|"
+        r"(CT?|TL?|LS?|S)?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|BEL\b|"
         r"SACR(UM|AL)\b|COCCY|THORACIC SPINE|[CTLSHB]WS\b"
     ),
     "the chest": (
         r"CHEST|THORA|TORA[KX]|LUNGS?\b|RIBS?\b|STERNUM|MEDIAST|HEART|BRONCH|THYMUS|GOGUS|"
-        r"AKCIGER|KABURGA"
+        r"AKCIGER|KABURGA|SIRT\b"
     ),
     "the skull": (
         r"SKULL|HEAD|CRANI|KRANI|KAFA|BRAIN|FAC(E|IAL)\b|NASAL|NOSE|ORBIT|SINUS|ZYGOM|MASTOID|"
-        r"SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b"
+        r"SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b|BAS$"
     ),
     "the eye": r"EYE|CORNEA|SCLERA|GOZ\b",
     "the vessels": r"AORTA|CAROTID|CORONARY|CIRCLE ?OF ?WILLIS",
     "the jaw": r"JAW|(SUB)?MANDIB|MAXILL|TEMPOROMANDIB|TMJ\b|MOUTH|TONGUE|PAROTID|CENE\b",
-    "the teeth": r"TEETH|TOOTH|DENT",
+    "the teeth": r"TEETH|TOOTH|DENT|DIS$",
     "the neck": r"NECK|LARYN|PHARYN|TRACHEA|THYROID|BOYUN",
     "the abdomen": (
         r"ABD\b|ABDOM|BATIN|KARIN\b|KUB\b|STOMACH|COLON\b|BOWEL|INTESTIN|KIDNEY|BLADDER|LIVER|"
@@ -124,7 +135,7 @@ def refuse_others(dataset: Dataset, name: str) -> None:
         return
     if not modality and not sop_class:
         raise truncated(name)
-    what = _OTHERS.get(modality, "no radiograph by its modality")
+    what = _OTHERS.get(modality, "no radiograph by its modality or SOP class")
     raise RadiographError(
         f"{name}: {what}; kirik reads plain radiographs (CR, DX, RG, secondary capture)",
         reason="wrong_modality",
@@ -132,12 +143,13 @@ def refuse_others(dataset: Dataset, name: str) -> None:
 
 
 def _modality_of_class(sop_class: str) -> str | None:
-    """The modality that a SOP class alone tells, for files whose Modality says otherwise."""
-    if not sop_class.startswith(_ROOT):
+    """The modality that a standard SOP class alone tells, for files whose Modality says otherwise;
+    None for radiographs' classes, and for those of makers."""
+    if sop_class in _RADIOGRAPH_CLASSES or not sop_class.startswith(_ROOT):
         return None
-    end = sop_class.removeprefix(_ROOT)
-    family = end.split(".")[0]
-    return _OTHER_CLASSES.get(family if family in _FAMILIES else end)
+    parts = sop_class.removeprefix(_ROOT).split(".")
+    beginnings = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((_OTHER_CLASSES[one] for one in beginnings if one in _OTHER_CLASSES), "another")
 
 
 def refuse_body_part(dataset: Dataset, name: str) -> None:

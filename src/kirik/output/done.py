@@ -20,9 +20,10 @@ class Done:
     """The records that are kept of an output.
 
     keep: bytes up to the end of the last of them. rows: how many there are. files: of how many
-    files. decisions: how many of each. failed: files or frames that could not be read. models: that
-    read them. columns: of a table; None where it has none yet. digest: of the model's content; None
-    where it is not known. finished: whether the run came to its end, so that there is no draft.
+    files. decisions: how many of each. failed: files or frames that could not be read; `unread`
+    knows the files. models: that read them. columns: of a table; None where it has none yet.
+    digest: of the model's content; None where it is not known. finished: whether the run came to
+    its end, so that there is no draft.
     """
 
     keep: int = 0
@@ -34,6 +35,7 @@ class Done:
     columns: list[str] | None = None
     digest: str | None = None
     finished: bool = False
+    _unread: set[int] = field(default_factory=set, repr=False)
     _hashes: array = field(default_factory=lambda: array("Q"), repr=False)
     _sorted: np.ndarray | None = field(default=None, repr=False)
 
@@ -45,9 +47,14 @@ class Done:
         self._hashes.append(one)
         if row.get("error"):
             self.failed += 1
+            self._unread.add(one)
         else:
             self.decisions[row["decision"]] += 1
             self.models.add(row["model"])
+
+    def unread(self, path: str) -> bool:
+        """Whether a file, or one of its frames, could not be read."""
+        return _hash(path) in self._unread
 
     def __contains__(self, source: object) -> bool:
         """Whether the records of a path are there. Hashes of 64 bits, as there may be millions."""

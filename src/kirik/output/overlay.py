@@ -98,7 +98,7 @@ def overlay_writer(
         if isinstance(result, Failure):
             return
         name = names[result.path] if names is not None else _told_apart(result.path)
-        path = folder / _numbered(name, result)
+        path = folder / _numbered(name, result.path, result.frame)
         try:
             write_overlay(result, path, language, source=result.source, decoders=decoders)
         except (OutputError, RadiographError) as error:
@@ -110,14 +110,21 @@ def overlay_writer(
     yield write
 
 
-def _numbered(name: str, result: Reading) -> str:
+def has_picture(folder: Path | str, names: Mapping[str, str] | None, path: str) -> bool:
+    """Whether a file's picture, or its first frame's, is in a folder. names: see
+    `overlay_writer`."""
+    name = names[path] if names is not None else _told_apart(path)
+    return any((Path(folder) / _numbered(name, path, frame)).exists() for frame in (None, 1))
+
+
+def _numbered(name: str, path: str, frame: int | None) -> str:
     """A picture's name with its frame's number, cut short where no file could have it."""
-    number = "" if result.frame is None else f"-{result.frame}"
+    number = "" if frame is None else f"-{frame}"
     whole = name.replace(OVERLAY_SUFFIX, f"{number}{OVERLAY_SUFFIX}")
     if len(os.fsencode(whole)) <= _LONGEST:
         return whole
-    end = _told_apart(result.path)[-_APART:].replace(OVERLAY_SUFFIX, f"{number}{OVERLAY_SUFFIX}")
-    stem = os.fsencode(Path(result.path).stem)[: _LONGEST - len(end)]
+    end = _told_apart(path)[-_APART:].replace(OVERLAY_SUFFIX, f"{number}{OVERLAY_SUFFIX}")
+    stem = os.fsencode(Path(path).stem)[: _LONGEST - len(end)]
     return stem.decode("utf-8", "ignore") + end
 
 

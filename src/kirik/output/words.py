@@ -13,6 +13,7 @@ TEXTS = {
         "out_of_scope_why": "not a radiograph of the kind that this model knows: read it by eye",
         "failed": "not read",
         "low_resolution": "few pixels: fine lines cannot be seen",
+        "low_contrast": "little contrast: what it shows may be lost; export it with its window",
         "pixel_aspect": "its pixels are no squares: it is read squashed",
         "hardware": "hardware, as the model sees it: it may raise the probability by itself",
         "radiograph": "Radiograph",
@@ -48,6 +49,8 @@ TEXTS = {
         "out_of_scope_why": "bu modelin tanıdığı türden bir radyografi değil: gözle okuyun",
         "failed": "okunamadı",
         "low_resolution": "piksel sayısı az: ince çizgiler görülemez",
+        "low_contrast": "kontrastı çok az: gösterdikleri yitmiş olabilir; pencere ayarıyla yeniden "
+        "dışa aktarın",
         "pixel_aspect": "pikselleri kare değil: basık biçimde okundu",
         "hardware": "modele göre metal implant var: olasılığı kendiliğinden yükseltebilir",
         "radiograph": "Radyografi",
@@ -98,6 +101,7 @@ REASONS = {
         "too_slow": "çözülmesi çok uzun sürdü; yeniden dışa aktarın",
         "crashed": "çözücü bu dosyada çöktü; yeniden dışa aktarın",
         "model": "model bu radyografi için bir sayı vermedi; gözle okuyun",
+        "unexpected": "beklenmedik bir biçimde çözülemedi; yeniden dışa aktarın",
     }
 }
 """Why a file could not be read, by the stable word of it; English errors are words already."""

@@ -9,7 +9,7 @@ from kirik.archives import Member
 from kirik.errors import RadiographError
 from kirik.files import shown
 from kirik.preprocessing import Preprocessing
-from kirik.radiograph import Radiograph
+from kirik.radiograph import TINY_RANGE, Radiograph
 from kirik.reading.evidence import Frame
 from kirik.stores import Remote
 
@@ -18,6 +18,9 @@ _LEAST_SIDE = 32
 
 _LEAST_SPREAD = 0.02
 """Less than this between the 1st and 99th percentile is an empty exposure, or a lost window."""
+
+_LITTLE_SPREAD = TINY_RANGE
+"""With less than this much is lost of what a film shows; of FracAtlas's all have more than 0.2."""
 
 
 _MOST_SQUASHED = 1.02
@@ -63,10 +66,12 @@ def prepare(
 
     Raises RadiographError for what shows nothing: its reason is then too_small or blank.
     """
-    _check_shows_something(radiograph, _name(radiograph, str(source or "array")))
+    spread = _spread(radiograph)
+    _check_shows_something(radiograph, spread, _name(radiograph, str(source or "array")))
     inputs = {setting: setting.apply(radiograph) for setting in wanted.settings}
     frame = Frame.of(radiograph, wanted.settings[0], wanted.stride)
-    return Prepared(source, radiograph.frame, inputs, frame, _warnings(radiograph, frame))
+    warnings = _warnings(radiograph, spread, frame)
+    return Prepared(source, radiograph.frame, inputs, frame, warnings)
 
 
 def _name(radiograph: Radiograph, where: str) -> str:
@@ -77,23 +82,18 @@ def _name(radiograph: Radiograph, where: str) -> str:
     return f"{shown(where)} ({what} {radiograph.frame} of {radiograph.frames})"
 
 
-def _warnings(radiograph: Radiograph, frame: Frame) -> tuple[str, ...]:
+def _warnings(radiograph: Radiograph, spread: float, frame: Frame) -> tuple[str, ...]:
     """Stable words for what makes a reading of this radiograph doubtful."""
     # Above 2, more than half of the input's pixels would be made up.
     few = frame.scale > 2
     squashed = max(radiograph.aspect, 1 / radiograph.aspect) > _MOST_SQUASHED
-    return ("low_resolution",) * few + ("pixel_aspect",) * squashed
+    pale = spread < _LITTLE_SPREAD
+    return ("low_resolution",) * few + ("low_contrast",) * pale + ("pixel_aspect",) * squashed
 
 
-def _check_shows_something(radiograph: Radiograph, name: str) -> None:
-    """A network gives a sure answer for an empty picture, too: so that it is never asked."""
-    rows, columns = radiograph.stored_size
-    if min(rows, columns) < _LEAST_SIDE:
-        raise RadiographError(
-            f"{name}: {columns}×{rows} pixels are too few to judge (at least {_LEAST_SIDE} on each "
-            "side); export it larger",
-            reason="too_small",
-        )
+def _spread(radiograph: Radiograph) -> float:
+    """Between the 1st and the 99th percentile of its levels, as a part of their range."""
+    rows, columns = radiograph.levels.shape
     step = max(1, min(rows, columns) // 96)  # enough pixels for percentiles, and quick
     some = radiograph.levels[::step, ::step].ravel()
     first, last = len(some) // 100, len(some) - 1 - len(some) // 100
@@ -102,7 +102,19 @@ def _check_shows_something(radiograph: Radiograph, name: str) -> None:
         low, high = np.searchsorted(up_to, (first, last), side="right") / 255
     else:
         low, high = np.partition(some, (first, last))[[first, last]]
-    if high - low < _LEAST_SPREAD:
+    return float(high - low)
+
+
+def _check_shows_something(radiograph: Radiograph, spread: float, name: str) -> None:
+    """A network gives a sure answer for an empty picture, too: so that it is never asked."""
+    rows, columns = radiograph.stored_size
+    if min(rows, columns) < _LEAST_SIDE:
+        raise RadiographError(
+            f"{name}: {columns}×{rows} pixels are too few to judge (at least {_LEAST_SIDE} on each "
+            "side); export it larger",
+            reason="too_small",
+        )
+    if spread < _LEAST_SPREAD:
         raise RadiographError(
             f"{name}: nothing to see in it: all pixels are nearly alike; "
             "export it again with a window",

@@ -53,7 +53,7 @@ class Reading:
     evidence: float32 [rows, columns] in 0…1, spanning the radiograph turned upright; or None.
     points: the operating points by which the probability became the decision; None without.
     warnings: stable words for what makes the reading doubtful: low_resolution,
-        pixel_aspect.
+        low_contrast, pixel_aspect.
     """
 
     path: str | None
