@@ -124,9 +124,17 @@ def test_16_bit_values_go_by_their_bit_depth(tmp_path, gray, form):
     assert np.allclose(read_radiograph(tmp_path / "a").pixels, gray / 255, atol=1e-6)
 
 
-@pytest.mark.parametrize("bits", [12, 13, 14])
+@pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_fewer_bits_in_16_are_stretched(tmp_path, gray, form, bits):
+def test_a_detectors_bits_in_16_go_by_its_depth(tmp_path, gray, form, bits):
+    """So that the same radiograph of 8 bits and of 12 gets the same reading."""
+    Image.fromarray(gray.astype(np.uint16) << bits - 8).save(tmp_path / "a", form)
+    assert np.allclose(read_radiograph(tmp_path / "a").pixels, gray / 255, atol=1 / 255)
+
+
+@pytest.mark.parametrize("bits", [11, 13])
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_other_fewer_bits_in_16_are_stretched(tmp_path, gray, form, bits):
     Image.fromarray(gray.astype(np.uint16) << bits - 8).save(tmp_path / "a", form)
     pixels = read_radiograph(tmp_path / "a").pixels
     assert pixels.min() == 0
@@ -153,6 +161,31 @@ def test_odd_tiffs_are_bright_where_they_should_be(tmp_path, gray, kind):
     assert pixels.min() >= 0
     assert pixels.max() <= 1
     assert np.corrcoef(pixels.ravel(), gray.ravel())[0, 1] > (0.3 if kind == "bilevel" else 0.99)
+
+
+@pytest.mark.parametrize("colours", [2, 4, 6])
+def test_dark_colours_of_16_bits_are_refused_and_bright_ones_read(tmp_path, gray, colours):
+    """Pillow gives the upper 8 bits of them alone, and writes none."""
+    samples, path = {2: 3, 4: 2, 6: 4}[colours], tmp_path / "a.png"
+
+    def write(scale: int) -> None:
+        deep = np.repeat((gray.astype(">u2") * scale)[:, :, None], samples, axis=2)
+        if colours > 3:
+            deep[:, :, -1] = 0xFFFF
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+        header = struct.pack(">IIBBBBB", COLUMNS, ROWS, 16, colours, 0, 0, 0)
+        content = b"\x89PNG\r\n\x1a\n"
+        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+            told = kind + body
+            content += struct.pack(">I", len(body)) + told + struct.pack(">I", zlib.crc32(told))
+        path.write_bytes(content)
+
+    write(257)
+    assert np.allclose(read_radiograph(path).pixels, gray / 255, atol=1 / 255)
+    write(16)
+    refused = refusal(path)
+    assert refused.reason == "unsupported"
+    assert "colours of 16 bits" in str(refused)
 
 
 def test_float_tiff_in_0_to_1_is_kept_and_nan_refused(tmp_path, gray):
@@ -609,6 +642,8 @@ def test_arrays_become_radiographs(gray):
         radiograph = radiograph_from_array(array)
         assert np.allclose(radiograph.pixels, expected, atol=1e-6)
         assert (radiograph.format, radiograph.stored_size) == ("array", (ROWS, COLUMNS))
+    big = radiograph_from_array((gray.astype(np.uint16) * 257).astype(">u2"))
+    assert np.allclose(big.pixels, expected, atol=1e-6)
     color = radiograph_from_array(np.stack([gray] * 3, axis=-1))
     assert np.allclose(color.pixels, expected, atol=1e-5)
     assert color.mode == "RGB"
@@ -631,6 +666,7 @@ def test_array_is_not_shared_with_its_radiograph(gray):
         (np.full((9, 9), np.nan), "NaN"),
         (np.full((9, 9), 255.0), "scale them to 0…1"),
         (np.full((9, 9), -0.5), "scale them to 0…1"),
+        (np.ma.masked_less(np.eye(9), 1), "masked"),
         (np.zeros((9, 9), np.int64), "int64"),
         (np.zeros((9, 9), bool), "bool"),
         (np.zeros((9, 9), complex), "complex"),

@@ -320,6 +320,28 @@ def full_disk(tmp_path) -> Path:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def test_a_partition_without_a_cluster(refused, save_radiograph):
+    assert "--partition goes with --cluster" in refused(
+        "predict", save_radiograph("a.png"), "--partition", 5
+    )
+
+
+def test_a_worker_makes_no_room(refused, tmp_path):
+    said = refused("worker", "--data", tmp_path / "typo")
+    assert f"{tmp_path / 'typo'}: no reading room there" in said
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_certificate_is_looked_at_before_the_room_opens(refused, tmp_path):
+    pair = [tmp_path / "own.pem", tmp_path / "own.key"]
+    words = ["serve", "--data", tmp_path / "room", "--certificate", pair[0], "--key", pair[1]]
+    assert f"--certificate {pair[0]}: no such file" in refused(*words)
+    for path in pair:
+        path.write_text("nothing of the kind")
+    assert "no pair in PEM" in refused(*words)
+    assert not (tmp_path / "room").exists()
+
+
 def test_an_empty_path_is_not_the_folder_that_one_stands_in(refused):
     assert "empty path" in refused("predict", "")
 

@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from kirik.errors import RadiographError
 from kirik.jpeg import CutOff, Source, demand_whole, odd_coding
 from kirik.orientation import turn_upright
-from kirik.radiograph import Limits, Radiograph, graded, stretched
+from kirik.radiograph import RAW_RANGE, Limits, Radiograph, graded, stretched
 
 _ORIENTATION = 0x0112
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 259, 262, 339
@@ -134,6 +134,8 @@ def _decode(
     image.load()
     left = _orientation(image)
     levels = _levels(image)
+    if levels.dtype == np.uint8 and levels.max() <= 255 * RAW_RANGE:
+        _refuse_cut_bits(image, source.getvalue(), name)
     if kind == "PNG" and not levels[-1].any():
         _check_png_rows(source.getvalue())
     upright = np.ascontiguousarray(turn_upright(levels, left))
@@ -245,6 +247,18 @@ def _gray(image: Image.Image) -> Image.Image:
     if image.mode in ("1", "RGB"):
         return image.convert("L")
     return image.convert("RGB").convert("L")
+
+
+def _refuse_cut_bits(image: Image.Image, data: bytes, name: str) -> None:
+    """Raise for a dark picture of 16 bits a colour, of which Pillow gives the upper 8 alone: the
+    grays of a radiograph of 12 bits would be 16 of them."""
+    if isinstance(image, PngImageFile):
+        bits = data[24]  # of the header, which comes first
+    else:
+        bits = max(getattr(image, "tag_v2", {}).get(_BITS, (8,)))
+    if bits > 8:
+        message = f"{name}: colours of {bits} bits, which leave most unused; save it as gray"
+        raise RadiographError(message, reason="unsupported")
 
 
 def _deep_levels(image: Image.Image) -> np.ndarray:

@@ -40,8 +40,10 @@ __all__ = [
 ]
 
 TINY_RANGE, RAW_RANGE = 1 / 8, 1 / 4
-"""A 16-bit file that uses less of its range, or nothing above the latter, is stretched: 12 or 14
-bits in a 16-bit file are dark."""
+"""A 16-bit file that uses less of its range, or nothing above the latter, is not shown by it: 12 or
+14 bits in a 16-bit file are dark."""
+
+_DETECTOR_BITS = (10, 12, 14)
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,8 @@ def radiograph_from_array(array: np.ndarray) -> Radiograph:
 
     Raises RadiographError, with reason bad_array, for any other shape, type or value.
     """
+    if np.ma.is_masked(array):
+        raise _bad_array("with masked values; fill them")
     array = np.asarray(array)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise _bad_array(
@@ -238,7 +242,7 @@ def radiograph_from_array(array: np.ndarray) -> Radiograph:
 def _array_levels(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
         return array.astype(np.float32) / 255
-    if array.dtype == np.uint16:
+    if array.dtype.newbyteorder("=") == np.uint16:
         return graded(array, 65535)
     if array.dtype.kind != "f":
         raise _bad_array(f"of {array.dtype}; give uint8, uint16, or floats in 0…1")
@@ -260,9 +264,14 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 
 
 def graded(values: np.ndarray, full_scale: float) -> np.ndarray:
-    """Unsigned values as float32 in 0…1 by their full scale, stretched if they use little of it."""
+    """Unsigned values as float32 in 0…1 by their full scale; if they use little of it, by that of a
+    detector's bits, where they fill these, else stretched."""
     low, high = np.percentile(values, (0.5, 99.5))
-    if (high - low) / full_scale < TINY_RANGE or values.max() <= full_scale * RAW_RANGE:
+    most = values.max()
+    if most <= full_scale * RAW_RANGE:
+        filled = (2**bits - 1 for bits in _DETECTOR_BITS if 2**bits > most >= 2 ** (bits - 1))
+        full_scale = next(filled, np.inf)
+    if (high - low) / full_scale < TINY_RANGE:
         return stretched(values)
     return values.astype(np.float32) / np.float32(full_scale)
 

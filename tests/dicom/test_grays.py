@@ -40,6 +40,7 @@ def test_monochrome1_is_inverted_after_the_window(read, stored):
         {"WindowCenter": 2000, "WindowWidth": 0},
         {"WindowCenter": 90000, "WindowWidth": 100},
         {"WindowCenter": 2000, "WindowWidth": 1_000_000},
+        {"WindowCenter": 32768, "WindowWidth": 65536},
         {"WindowCenter": 2000},
         {"RescaleSlope": 0, "RescaleIntercept": 5},
     ],
@@ -280,6 +281,13 @@ def test_half_a_rescale_is_no_reason_to_refuse(read, stored, tags):
     window = {"WindowCenter": 2000, "WindowWidth": 900}
     expected = read(dicom(stored, **window)).pixels
     assert np.array_equal(read(dicom(stored, **window, **tags)).pixels, expected)
+
+
+@pytest.mark.parametrize("told", [12, 16])
+def test_colours_of_12_bits_are_as_bright_where_16_are_told(read, told):
+    gray = np.linspace(0, 4095, 1200).astype(np.uint16).reshape(30, 40)
+    pixels = read(dicom(np.repeat(gray[:, :, None], 3, axis=2), bits=told)).pixels
+    assert np.allclose(pixels, gray / 4095, atol=1e-3)
 
 
 def test_palette_becomes_luminance(read):

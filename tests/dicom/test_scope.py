@@ -51,6 +51,8 @@ def test_radiographs_of_every_usual_kind(read, stored, tags):
         ({"BitsAllocated": 1, "BitsStored": 1}, "unsupported", "1 bits"),
         ({"BitsAllocated": 32}, "unsupported", "32 bits"),
         ({"PixelData": None}, "truncated", "before its pixels"),
+        ({"Rows": None}, "damaged", "without Rows"),
+        ({"Columns": None}, "damaged", "without Columns"),
         ({"Rows": 30_000, "Columns": 30_000}, "too_large", "30,000×30,000"),
         ({"Rows": 0}, "damaged", "without pixels"),
         ({"Rows": ROWS + 1}, "truncated", "before its pixels"),
@@ -96,6 +98,10 @@ def region(meaning: str, code: str = "") -> list[Dataset]:
         ({"BodyPartExamined": "TEETH"}, "the teeth"),
         ({"BodyPartExamined": "JAW"}, "the jaw"),
         ({"BodyPartExamined": "AKCIGER"}, "the chest"),
+        ({"BodyPartExamined": "SIRT"}, "the chest"),
+        ({"BodyPartExamined": "BEL"}, "the spine"),
+        ({"BodyPartExamined": "BAS"}, "the skull"),
+        ({"BodyPartExamined": "DIS"}, "the teeth"),
         ({"AnatomicRegionSequence": region("Chest")}, "the chest"),
         ({"AnatomicRegionSequence": region("Brustkorb", "816094009")}, "the chest"),
         ({"AnatomicRegionSequence": region("", "T-D4000")}, "the abdomen"),
@@ -118,6 +124,7 @@ def test_other_body_parts_are_refused(refusal, stored, tags, says):
         {"BodyPartExamined": "SHOULDER"},
         {"BodyPartExamined": "HIP"},
         {"BodyPartExamined": "OMUZ"},
+        {"BodyPartExamined": "BAS PARMAK"},
         {"BodyPartExamined": "UNKNOWN"},
         {"BodyPartExamined": "WHOLEBODY"},  # as each film of a skeletal survey says
         {"BodyPartExamined": "ILIUM"},
@@ -135,12 +142,30 @@ def test_limbs_and_unknown_words_pass(read, stored, tags):
 
 @pytest.mark.parametrize(
     ("end", "says"),
-    [("88.11", "structured report"), ("11.1", "presentation state"), ("2", "CT image")],
+    [
+        ("88.11", "structured report"),
+        ("88.59", "key object selection"),
+        ("11.1", "presentation state"),
+        ("2", "CT image"),
+        ("2.2", "CT image"),
+        ("12.1", "angiogram"),
+        ("12.2.1", "fluoroscopy"),
+        ("13.1.4", "mammogram"),
+        ("130", "PET image"),
+        ("77.1.4", "no radiograph by its modality or SOP class"),
+        ("481.1", "no radiograph by its modality or SOP class"),
+    ],
 )
 def test_class_is_believed_before_the_modality(refusal, stored, end, says):
     error = refusal(dicom(stored, SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{end}"))
     assert error.reason == "wrong_modality"
     assert says in str(error)
+
+
+def test_of_a_makers_own_class_the_modality_is_believed(read, refusal, stored):
+    own = {"SOPClassUID": "1.2.392.200036.9116.7.8.1.1.1"}
+    assert read(dicom(stored, **own)).pixels.shape == (ROWS, COLUMNS)
+    assert refusal(dicom(stored, Modality="US", **own)).reason == "wrong_modality"
 
 
 def test_dicomdir_is_named(refusal, stored):

@@ -1,5 +1,6 @@
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,10 @@ def test_numbers_that_cannot_be_are_refused_at_once(make_bundle):
         load_model(make_bundle().path).read_many([], batch_size=0)
     with pytest.raises(SettingsError, match="workers 0"):
         load_model(make_bundle("b").path).read_many([], workers=0)
+    one = load_model(make_bundle("d").path)
+    for path in ("film.png", Path("film.png")):
+        with pytest.raises(SettingsError, match=r"film.png: one file where a list .* use read"):
+            one.read_many(path)
     with pytest.raises(SettingsError, match="threads -1"):
         load_model(make_bundle("c").path, threads=-1)
 

@@ -7,7 +7,7 @@ from PIL import Image
 from dicom.helpers import content_of, dicom
 from kirik.errors import RadiographError
 from kirik.preprocessing import Preprocessing
-from kirik.radiograph import read_radiograph, read_radiographs
+from kirik.radiograph import radiograph_from_array, read_radiograph, read_radiographs
 from kirik.reading.prepare import Wanted, prepare
 
 WANTED = Wanted((Preprocessing(size=64),), stride=32)
@@ -31,6 +31,15 @@ def test_a_frame_that_shows_nothing_says_which_it_is(tmp_path, kind):
         prepare(second, path, WANTED)
     assert f"{path} ({kind} 2 of 3): nothing to see" in str(caught.value)
     assert prepare(third, path, WANTED).number == 3
+
+
+@pytest.mark.parametrize(
+    ("brightest", "warnings"),
+    [(255, ()), (40, ()), (28, ("low_contrast",)), (9, ("low_contrast",))],
+)
+def test_little_contrast_is_warned_of(brightest, warnings):
+    film = np.linspace(0, brightest, 320 * 240).round().astype(np.uint8).reshape(320, 240)
+    assert prepare(radiograph_from_array(film), None, WANTED).warnings == warnings
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ def predict(
         return _predict_on_cluster(
             paths, model, parquet, resume, partition, threads, workers, engine, language
         )
+    if partition is not None:
+        raise SettingsError("--partition goes with --cluster alone; leave it out")
     for place in (*paths, parquet or ""):
         if is_url(place):
             raise SettingsError(f"{place}: a store is read and written with --cluster ray")

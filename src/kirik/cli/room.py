@@ -45,10 +45,17 @@ def worker(
     """
     from kirik.service.worker import run_worker
 
+    settings = settings_of(data, model=model, threads=threads)
+    if not settings.exists:
+        raise SettingsError(
+            f"{settings.data}: no reading room there; name its folder with --data, or open it "
+            "first: kirik serve"
+        )
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    read = run_worker(settings_of(data, model=model, threads=threads), stop)
+    print(f"reading what waits in {settings.data}, until stopped", file=sys.stderr)
+    read = run_worker(settings, stop)
     print(f"{read} studies read")
     return 0
 

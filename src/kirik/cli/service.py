@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -54,7 +55,8 @@ def serve(
         A shipped model's name, a bundle, or the run that made it. A model that an administrator
         put in counts more.
     watch
-        A folder whose new radiographs are taken in; can be given several times.
+        A folder whose new radiographs are taken in; can be given several times. Not with
+        --no-worker.
     deidentify
         Drop patients' names, ids and all that could tell them before anything is stored.
     retention_days
@@ -85,6 +87,8 @@ def serve(
         raise SettingsError("--watch needs the worker beside the server; leave out --no-worker")
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key go together")
+    if certificate is not None:
+        _check_certificate(certificate, key)
     from kirik.service.core import open_core
 
     with closing(open_core(settings)) as core:
@@ -92,6 +96,20 @@ def serve(
         _check_model(core)
         _run(core, worker, certificate, key)
     return 0
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    """Before the room is said to be open. Raises SettingsError."""
+    for option, path in (("--certificate", certificate), ("--key", key)):
+        if not path.is_file():
+            raise SettingsError(f"{option} {path}: no such file")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"--certificate {certificate}, --key {key}: no pair in PEM that can be read "
+            f"({error.strerror or error}); give the certificate and its own key"
+        ) from error
 
 
 def _check_address(core, *, tls: bool) -> None:

@@ -128,7 +128,7 @@ def json_writer(path: Path | str, done: Done | None = None) -> Iterator[Write]:
     refuses.
     """
     path, done = Path(path), done or Done()
-    lines = path.suffix == ".jsonl"
+    lines = path.suffix.casefold() == ".jsonl"
     start, between, end = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
     with replacing(path, keep=done.keep, note=done.digest) as file:
         before = between if done.rows else start

@@ -77,6 +77,8 @@ def _probability_title(results: Sequence[Reading | Failure], words: dict[str, st
 
 def _name(reading: Reading, words: dict[str, str]) -> Text:
     text = Text(shown(reading.path or "array"))
+    if reading.frame is not None:
+        text.append(f" ({words['frame']} {reading.frame})", style="dim")
     for warning in reading.warnings:
         text.append(f"\n⚠ {words[warning]}", style="yellow")
     return text

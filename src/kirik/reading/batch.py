@@ -40,6 +40,9 @@ def read_in_order(
     workers: int | None = None,
 ) -> Iterator[Reading | Failure]:
     """One Reading or Failure for each frame, in order; see `Classifier.read_many`."""
+    if isinstance(sources, str | Path | Member | Remote):
+        what = f"{sources}: one file where a list of them is expected; give [file], or use read"
+        raise SettingsError(what)
     if batch_size < 1:
         raise SettingsError(f"batch size {batch_size}: it must be 1 or more")
     if workers is not None and workers < 1:

@@ -95,7 +95,7 @@ class Classifier:
 
         Files are decoded in `workers` processes while the network runs, and only three batches of
         frames are held at a time, however many a file has. Neither the workers' number nor the
-        batch's size changes what is read.
+        batch's size changes what is read. Raises SettingsError for one file instead of several.
         """
         return read_in_order(self, sources, batch_size=batch_size, workers=workers)
 

@@ -87,6 +87,12 @@ class ServiceSettings(BaseModel):
         return data.expanduser().absolute()
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a room, as far as that can be told without asking a server for it."""
+        scheme, _, file = self.url.partition(":///")
+        return scheme != "sqlite" or Path(file).is_file()
+
+    @property
     def url(self) -> str:
         """The database's address for SQLAlchemy. Raises SettingsError for one not supported."""
         given = self.database_url
