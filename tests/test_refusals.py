@@ -447,3 +447,121 @@ def test_a_split_that_leaks_is_told_in_words(save_radiograph, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "not in the split: 1 radiograph of the data set: normal/9.png\n2 leaks\n" in said
     assert "not looked at: 1 radiograph\n" in said
+
+
+def test_a_split_that_tears_the_data_sets_patients_trains_nothing(
+    refused, tiny_set, tiny_split, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("KIRIK_CACHE", str(tmp_path / "cache"))
+    names = [path.relative_to(tiny_set) for path in sorted(tiny_set.glob("*/*.png"))]
+    rows = [f"{name.as_posix()},{name.parent},p{i // 2}" for i, name in enumerate(names)]
+    table = tiny_set / "patients.csv"
+    table.write_text("\n".join(["path,label,patient", *rows]) + "\n")
+    words = ["--network", "test_efficientnet", "--size", 64, "--weights", "none"]
+    words += ["--batch-size", 4, "--epochs", 1, "--device", "cpu", "--split", tiny_split]
+    leak = "split split leaks: a group of the data set in several parts: fractured/fractured0.png"
+    assert leak in refused("train", table, *words, "--fold", 1, "--out", tmp_path / "run")
+    assert run([str(w) for w in ("crossval", table, *words, "--out", tmp_path / "cv")]) == 2
+    assert leak in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "cv").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.fixture
+def undecoded(monkeypatch):
+    """Nothing may be decoded, but for what is refused."""
+
+    def decoded(*_, **__):
+        pytest.fail("a file was looked at before the refusal")
+
+    for name in ("kirik.dataset.audit.inspect_files", "kirik.workflow.inspect_files"):
+        monkeypatch.setattr(name, decoded)
+    monkeypatch.setattr("kirik.workflow.read_all", decoded)
+    monkeypatch.setattr("kirik.training.preview.read_radiograph", decoded)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    refused, undecoded, tiny_set, tmp_path
+):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    for words in (
+        ("audit", tiny_set, "--html"),
+        ("audit", tiny_set, "--json"),
+        ("split", tiny_set, "--out"),
+        ("augment-preview", tiny_set, "--out"),
+    ):
+        said = refused("data", *words, tmp_path)
+        assert said == f"kirik: {tmp_path}: is a folder; name a file"
+        said = refused("data", *words, file / "deep" / "x.csv")
+        assert f"{file / 'deep' / 'x.csv'}: {file} is a file, no folder" in said
+    assert f"{tmp_path}: is a folder" in refused("compare", "a", "b", "--html", tmp_path)
+
+
+def test_a_place_without_permission_is_told_before_the_work(tmp_path, monkeypatch):
+    from kirik.dataset.places import refuse_unwritable
+    from kirik.errors import OutputError
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match=r"x\.json: no permission to write in .*; name another"):
+        refuse_unwritable(tmp_path / "new" / "x.json")
+    assert not (tmp_path / "new").exists()
+    refuse_unwritable(Path("/dev/null"), None)
+
+
+def test_missing_folders_of_an_audit_and_a_split_are_made(tiny_set, tmp_path):
+    place = tmp_path / "new" / "deep"
+    words = ["--json", place / "a.json", "--html", place / "a.html"]
+    assert run(["data", "audit", str(tiny_set), *map(str, words)]) == 0
+    assert {path.name for path in place.iterdir()} == {"a.json", "a.html"}
+    out = tmp_path / "other" / "s.csv"
+    assert run(["data", "split", str(tiny_set), "--out", str(out), "--folds", "2"]) == 0
+    assert out.is_file()
+
+
+def test_a_report_is_not_written_into_the_data_set(
+    refused, undecoded, make_bundle, tiny_set, tiny_split
+):
+    bundle = make_bundle(classes=("normal", "fractured")).path
+    words = ["evaluate", bundle, tiny_set, "--split", tiny_split, "--part", "fold1", "--out"]
+    before = sorted(tiny_set.rglob("*"))
+    for out in (tiny_set, tiny_set / "normal", tiny_set / "normal" / ".." / "fractured"):
+        said = f"{out}: is a folder of the data set; name another one with --out"
+        assert refused(*words, out).endswith(said)
+    file = tiny_set.parent / "report"
+    file.write_text("mine")
+    assert f"{file}: {file} is a file" in refused(*words, file)
+    assert sorted(tiny_set.rglob("*")) == before
+
+
+def test_types_without_a_class_of_no_fracture_train_and_are_told_of_once(
+    tiny_set, tiny_split, tmp_path, capsys
+):
+    for old, new in (("normal", "spiral"), ("fractured", "oblique")):
+        (tiny_set / old).rename(tiny_set / new)
+        tiny_split.write_text(tiny_split.read_text().replace(f"\n{old}/", f"\n{new}/"))
+    words = [tiny_set, "--split", tiny_split, "--network", "test_efficientnet", "--size", 64]
+    words += ["--weights", "none", "--batch-size", 4, "--epochs", 1, "--device", "cpu", "--out"]
+    told = "no class means “no fracture” (oblique, spiral): types are told apart, but not whether"
+    assert run([str(w) for w in ("train", *words, tmp_path / "run")]) == 0
+    assert capsys.readouterr().err.count(told) == 1
+    words += [tmp_path / "cv", "--final", "none", "--bootstrap", 5]
+    assert run([str(w) for w in ("crossval", *words)]) == 0
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_small_sets_of_several_types_train(tmp_path, capsys):
+    """Fewer of each class than there would be folds of a tenth."""
+    noise, data = np.random.default_rng(0), tmp_path / "types"
+    for name in ("normal", "spiral", "oblique"):
+        (data / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = noise.integers(0, 256, (40, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(data / name / f"{name}-{'abcdefghijkl'[i]}.png")
+    split = tmp_path / "s.csv"
+    words = ["--out", split, "--folds", 2, "--test-share", 0]
+    assert run([str(w) for w in ("data", "split", data, *words)]) == 0
+    words = ["--split", split, "--fold", 1, "--network", "test_efficientnet", "--size", 64]
+    words += ["--weights", "none", "--batch-size", 4, "--epochs", 1, "--device", "cpu"]
+    assert run([str(w) for w in ("train", data, *words, "--out", tmp_path / "run")]) == 0

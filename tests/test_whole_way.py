@@ -15,6 +15,7 @@ import pytest
 
 from kirik.bundle import load_bundle
 from kirik.cli import run
+from kirik.dataset.split import load_split
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -104,6 +105,62 @@ def test_measuring_on_training_data_is_called_that(trained, phantoms, split, tmp
     assert kirik("evaluate", trained, phantoms, *words, "--out", tmp_path / "r") == 0
     facts = json.loads((tmp_path / "r" / "metrics.json").read_text())["facts"]
     assert facts["trained_on_this_part"] is True
+
+
+def test_another_split_of_the_same_data_is_measured_on_what_trained(
+    trained, phantoms, split, tmp_path, capsys
+):
+    """Known by the split in the run's folder; a bundle alone does not know."""
+    other = tmp_path / "other.csv"
+    words = ["--out", other, "--folds", 3, "--seed", 11]
+    assert kirik("data", "split", phantoms, *words) == 0
+    rows = {}
+    for file in (split, other):
+        with file.open() as handle:
+            rows[file] = list(csv.DictReader(handle))
+    saw = {r["image_id"] for r in rows[split] if r["split"] == "dev" and r["fold"] != "1"}
+    part = {r["image_id"] for r in rows[other] if r["split"] == "test"}
+    assert 0 < len(saw & part) < len(part)
+    shutil.copytree(trained / "bundle", tmp_path / "bare")
+    words = ["--split", other, "--part", "test", "--bootstrap", 20, "--out"]
+    capsys.readouterr()
+    for model, seen, said in (
+        (trained, True, f"trained on radiographs of this part, {len(saw & part)} of {len(part)}"),
+        (tmp_path / "bare", None, "Whether the model was trained on some of these radiographs is"),
+    ):
+        out = tmp_path / f"report of {model.name}"
+        assert kirik("evaluate", model, phantoms, *words, out) == 0
+        facts = json.loads((out / "metrics.json").read_text())["facts"]
+        assert facts["trained_on_this_part"] is facts["selected_on_this_part"] is seen
+        assert facts["seen_in_training"] == (len(saw & part) if seen else None)
+        assert said in (out / "report.html").read_text()
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("part", "seen"), [("test", False), ("dev", True), (None, None)])
+def test_a_shipped_model_knows_what_it_trained_on_by_the_ids(
+    part, seen, phantoms, tmp_path, capsys
+):
+    """Whatever the split at hand is called, or says."""
+    published = load_split("fracatlas-v1")
+    films = sorted(phantoms.glob("images/*/*.jpg"))[::12]
+    ids = [film.name + ".own" for film in films]
+    if part:
+        ids = [assignment.image_id for assignment in published.part(part)][: len(films)]
+    fractured = [int(film.parent.name == "Fractured") for film in films]
+    rows = zip(ids, films, fractured, strict=True)
+    lines = [f"{image_id},{film},{label}\n" for image_id, film, label in rows]
+    (tmp_path / "d.csv").write_text("image_id,path,label\n" + "".join(lines))
+    lines = [f"{image_id},{image_id},test,\n" for image_id in ids]
+    (tmp_path / "s.csv").write_text("image_id,group,split,fold\n" + "".join(lines))
+    words = ["--split", tmp_path / "s.csv", "--part", "test", "--bootstrap", 5]
+    assert kirik("evaluate", "small", tmp_path / "d.csv", *words, "--out", tmp_path / "r") == 0
+    facts = json.loads((tmp_path / "r" / "metrics.json").read_text())["facts"]
+    assert facts["trained_on_this_part"] is seen
+    assert facts["seen_in_training"] == (len(films) if seen else None)
+    said = capsys.readouterr().err
+    assert ("of this part, 9 of 9" in said) is bool(seen)
+    assert ("is not known" in said) is (seen is None)
 
 
 def test_reading_gives_json_csv_and_pictures(trained, phantoms, tmp_path, capsys):

@@ -7,7 +7,8 @@ become `train`, `evaluate`, `audit` and `split`, as the command line and a scrip
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -31,10 +32,11 @@ from kirik.dataset.check import absent, check_split, nothing_binds, select
 from kirik.dataset.duplicates import Duplicates, find_duplicates
 from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import FileFacts, inspect_files
+from kirik.dataset.places import refuse_inside, refuse_unwritable
 from kirik.dataset.sources import load_index
 from kirik.dataset.sources.bonds import bound_by_tags
-from kirik.dataset.split import Split, load_split, make_split, write_split
-from kirik.errors import DataSetError, TrainingError
+from kirik.dataset.split import Split, load_split, make_split, published_splits, write_split
+from kirik.errors import DataSetError, SplitError, TrainingError
 from kirik.evaluation.calibration import fit_temperature
 from kirik.evaluation.compare import Comparison, compare
 from kirik.evaluation.examples import Example, choose_examples
@@ -42,14 +44,14 @@ from kirik.evaluation.history import read_history
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.plots import accuracy_figure, loss_figure
 from kirik.evaluation.predictions import Predictions, read_predictions
-from kirik.evaluation.report import write_report
-from kirik.evaluation.report_texts import REPORT
+from kirik.evaluation.report import bias_warnings, write_report
 from kirik.operating_points import OperatingPoints, choose_operating_points
 from kirik.output.overlay import draw_marked
 from kirik.radiograph import read_radiograph
 from kirik.reading.classifier import Classifier
 from kirik.reading.network import softmax
 from kirik.reading.reading import Failure, Reading
+from kirik.training.runs import trained_on
 from kirik.training.settings import PLACES, TrainingSettings
 
 
@@ -88,6 +90,12 @@ def train(
     console, settings = console or Console(), resolve(settings)
     index = load_index(data)
     records = select(index, split, "dev" if fold is None else f"train{fold}")
+    # Of a cross-validation's trainings, which report nothing, the first one tells it for all.
+    if index.negative is None and (report or fold in split.folds[:1]):
+        console.say(
+            f"no class means “no fracture” ({', '.join(index.classes)}): types are told apart, but "
+            "not whether there is a fracture; if one means it, rename it to normal or not_fractured"
+        )
     with console.decoding("decoding") as decoding, console.training(settings) as progress:
         trained, machine = train_network(
             index,
@@ -274,7 +282,8 @@ def report_on(
     )
     metrics["out_of_scope"] = _refused(readings, classifier)
     provenance = classifier.manifest.provenance
-    seen = _seen(classifier.bundle, split, part)
+    known = [split, *_splits_by(classifier.bundle)]
+    seen = _trained_on(classifier.bundle, known, predictions.ids)
     facts = {
         "model": classifier.name,
         "network": classifier.manifest.network,
@@ -283,8 +292,9 @@ def report_on(
         "part": part,
         "seed": provenance.get("settings", {}).get("seed"),
         "bootstrap_seed": seed,
-        "trained_on_this_part": seen,
-        "selected_on_this_part": seen,
+        "trained_on_this_part": None if seen is None else bool(seen),
+        "selected_on_this_part": None if seen is None else bool(seen),
+        "seen_in_training": len(seen) if seen else None,
         "unreadable": list(failures.values()),
         "versions": provenance.get("versions", {}),
         "data_sha256": provenance.get("data_sha256"),
@@ -299,8 +309,8 @@ def report_on(
         facts=facts,
         language=language,
     )
-    if seen:
-        console.say(f"{out}: {REPORT[language]['trained']}")
+    for warning in bias_warnings(facts, metrics["n"], language)[:1]:
+        console.say(f"{out}: {warning}")
     return metrics, failures
 
 
@@ -312,21 +322,35 @@ def _refused(readings, classifier: Classifier) -> int | None:
     return sum(not reading.strangeness <= scope.threshold for _, reading in readings)
 
 
-def _seen(bundle: Bundle, split: Split, part: str) -> bool | None:
-    """Whether the model learned or was chosen on radiographs of this part; None if unknown.
+def _splits_by(bundle: Bundle) -> Iterator[Split]:
+    """Splits that a model may have been trained on: those that lie in its run's folder, or in the
+    folders of a cross-validated one's runs, and the published ones."""
+    places: list[str | Path] = [*published_splits()]
+    if bundle.path.name == "bundle":
+        run = bundle.path.parent
+        places += [*run.glob("split.csv"), *run.glob("*/split.csv")]
+    for path in places:
+        with suppress(SplitError):
+            yield load_split(path)
+
+
+def _trained_on(bundle: Bundle, known: Sequence[Split], ids: Sequence[str]) -> set[str] | None:
+    """Those of these radiographs, by their ids, that the model learned from or was chosen on; None
+    if that is not known, since its split is none of the known ones, or names none of the ids.
 
     What chooses epoch, calibration and thresholds is held out of the part that trains, so both
     come from the same radiographs. What is made of several networks has seen what any of them has.
     """
     if bundle.members:
-        each = [_seen(member, split, part) for member in bundle.members]
-        return True if True in each else None if None in each else False
+        each = [_trained_on(member, known, ids) for member in bundle.members]
+        seen = set().union(*filter(None, each))
+        return None if None in each and not seen else seen
     provenance = bundle.manifest.provenance
-    if provenance.get("split_sha256") != split.digest:
+    digest = provenance.get("split_sha256")
+    split = next((one for one in known if one.digest == digest), None)
+    if split is None or split.assignments.keys().isdisjoint(ids):
         return None
-    fold = provenance.get("fold")
-    trained_on = {a.image_id for a in split.part("dev" if fold is None else f"train{fold}")}
-    return any(a.image_id in trained_on for a in split.part(part))
+    return {*trained_on(split, provenance.get("fold"), ids)}
 
 
 def read_all(
@@ -438,8 +462,12 @@ def evaluate(
     out: Path,
     **options,
 ) -> tuple[dict, dict[str, str]]:
-    """`report_on` for a data set's folder and a split's name or file."""
-    return report_on(find_bundle(model), load_index(data), load_split(split), part, out, **options)
+    """`report_on` for a data set's folder and a split's name or file. Raises OutputError besides,
+    before anything is read, if `out` cannot be made, or is the data set's own."""
+    bundle, index, where = find_bundle(model), load_index(data), load_split(split)
+    refuse_unwritable(folder=out)
+    refuse_inside(out, index)
+    return report_on(bundle, index, where, part, out, **options)
 
 
 def compare_runs(folders: Sequence[Path], *, bootstrap: int = 2000, seed: int = 0) -> Comparison:
@@ -488,8 +516,10 @@ def split_data(
     """Look at every file, then write a split that tears no group and leaves bad files out.
 
     Excluded: radiographs that cannot be decoded, and duplicates whose labels contradict each
-    other. Raises SplitError if the split cannot be made, would leak, or cannot be written.
+    other. Raises SplitError if the split cannot be made, would leak, or cannot be written; what can
+    be told of the last before anything is decoded, as OutputError.
     """
+    refuse_unwritable(out)
     index, facts, duplicates = _looked_at(data, console or Console())
     excluded = {file.id: file.problem for file in facts if not file.decoded}
     excluded |= {i: "conflicting-duplicate" for _, ids in duplicates.opposite for i in ids}
@@ -503,6 +533,7 @@ def split_data(
         excluded=excluded,
         name=out.stem,
     )
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_split(split, out, index=index, duplicates=pairs)
     return split, index
 

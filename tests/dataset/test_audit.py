@@ -37,6 +37,7 @@ def sick(tmp_path_factory):
         ("gray.png", scene(3), 1, ()),
         ("colour.png", np.stack([scene(3)] * 3, axis=-1), 1, ()),
         ("mirrored.png", np.ascontiguousarray(np.fliplr(scene(3))), 1, ()),
+        ("negative.png", 255 - scene(6), 0, ((500.0, 10.0, 40.0, 30.0), BOX)),
         ("boxed.png", scene(5), 1, (BOX,)),
         ("outside.png", scene(6), 0, ((100.0, 10.0, 40.0, 30.0), (5.0, 5.0, 0.0, 9.0))),
         ("cut.jpg", noise[: len(noise) // 2], 1, ()),
@@ -68,6 +69,8 @@ def ids(found, kind):
         ("opposite_labels", {"byte1.jpg", "byte2.jpg", "opposite.jpg"}),
         ("boxes_on_negative", {"boxed.png"}),
         ("box_outside_image", {"outside.png"}),
+        ("box_beyond_image", {"negative.png"}),
+        ("inverted_duplicate", {"outside.png", "negative.png"}),
         ("truncated", {"cut.jpg"}),
         ("undecodable", {"text.jpg"}),
         ("exif_orientation", {"lying.jpg"}),
@@ -92,12 +95,12 @@ def test_a_box_without_area_and_one_beyond_the_border_are_two_cases(sick):
 
 
 def test_counts_boxes_and_groups(sick):
-    assert sick.index.counts() == {"fractured": 5, "not_fractured": 7}
-    assert sick.decodable == 10
-    assert sick.tables["region"] == {"fractured": {"hand": 4}, "not_fractured": {"hand": 7}}
+    assert sick.index.counts() == {"fractured": 6, "not_fractured": 7}
+    assert sick.decodable == 11
+    assert sick.tables["region"] == {"fractured": {"hand": 5}, "not_fractured": {"hand": 7}}
     assert "hardware" not in sick.tables
-    assert (sick.boxes.boxes, sick.boxes.radiographs, sick.boxes.fractured_without) == (6, 5, 1)
-    assert (sick.groups.groups, sick.groups.radiographs, sick.groups.largest) == (10, 11, 2)
+    assert (sick.boxes.boxes, sick.boxes.radiographs, sick.boxes.fractured_without) == (8, 6, 1)
+    assert (sick.groups.groups, sick.groups.radiographs, sick.groups.largest) == (11, 12, 2)
     assert sick.groups.of_several_classes == 0
 
 
@@ -117,7 +120,7 @@ def test_json_is_plain_versioned_and_without_paths_of_the_machine(sick, tmp_path
     text = (tmp_path / "audit.json").read_text(encoding="utf-8")
     said = json.loads(text)
     assert (said["format"], said["version"]) == ("kirik-audit", 1)
-    assert said["counts"] == {"fractured": 5, "not_fractured": 7}
+    assert said["counts"] == {"fractured": 6, "not_fractured": 7}
     assert {one["kind"] for one in said["findings"]} == {one.kind for one in sick.findings}
     truncated = next(one for one in said["findings"] if one["kind"] == "truncated")
     assert truncated["classes"] == {"not_fractured": 1}
@@ -192,7 +195,7 @@ def test_long_lists_are_cut_with_the_number_that_is_left(tmp_path):
 
 def test_the_summary_says_the_verdict_first_and_speaks_turkish(sick):
     english, turkish = summary_lines(sick, "en"), summary_lines(sick, "tr")
-    assert english[0] == "12 radiographs (5 fractured, 7 not fractured), 10 can be read"
+    assert english[0] == "13 radiographs (6 fractured, 7 not fractured), 11 can be read"
     assert english[1].startswith("Not ready for training")
     assert "  - Truncated files: 1 radiograph" in english
     assert "  - Yarım kalmış dosyalar: 1 radyografi" in turkish
@@ -224,6 +227,19 @@ def test_an_empty_class_and_an_empty_data_set_are_audited(tmp_path):
     write_audit(empty, tmp_path / "b.html", "tr")
     assert "This data set cannot be used as it is." in summary_lines(empty)
     json.dumps(empty.to_json(), allow_nan=False)
+
+
+def test_classes_of_which_none_means_no_fracture_are_told(tmp_path):
+    records = [record(save(tmp_path / f"{i}.png", scene(i)), i % 2) for i in range(4)]
+    types = index_of(tmp_path, records, classes=("spiral", "not_sure"), negative=None)
+    found = audit(types, workers=0)
+    assert "no_negative" in {one.kind for one in found.of("should")}
+    assert "  - No class means “no fracture” (spiral, not_sure)" in summary_lines(found)
+    assert "rename it to normal" in FINDINGS["en"]["no_negative"][2]
+    write_audit(found, tmp_path / "a.html", "tr")
+    assert FINDINGS["tr"]["no_negative"][0] in (tmp_path / "a.html").read_text(encoding="utf-8")
+    named = replace(types, negative=1)
+    assert "no_negative" not in {one.kind for one in audit(named, workers=0).findings}
 
 
 def test_phantoms_are_ready_for_training(tmp_path):

@@ -98,3 +98,15 @@ def test_many_copies_are_one_set_and_stay_bound_to_their_near_ones(facts_of):
     found = find_duplicates(facts_of(**copies, near=jpeg(scene(1), quality=50)))
     assert found.byte == (tuple(copies),)
     assert [(pair.first, pair.second) for pair in found.near] == [("copy0", "near")]
+
+
+@pytest.mark.parametrize("quality", [95, 60])
+def test_a_negative_is_an_inverted_copy_and_bound(facts_of, quality):
+    """As exports make one that ignore MONOCHROME1."""
+    facts = facts_of(a=scene(1), b=jpeg(255 - scene(1), quality), c=scene(2), d=255 - scene(3))
+    found = find_duplicates(facts, {"a": 0, "b": 1, "c": 0, "d": 0})
+    assert [(pair.first, pair.second) for pair in found.inverted] == [("a", "b")]
+    assert -1 <= found.inverted[0].correlation < -0.99
+    assert (found.near, found.turned, found.pixel) == ((), (), ())
+    assert ("a", "b") in found.pairs()
+    assert found.opposite == (("inverted", ("a", "b")),)

@@ -66,7 +66,7 @@ def test_duplicates_are_inside_the_published_groups(found, published):
     bonds = found.duplicates.pairs()
     assert (len(found.duplicates.byte), len(found.duplicates.pixel)) == (11, 54)
     assert len(found.duplicates.near) == 40
-    assert found.duplicates.turned == ()
+    assert found.duplicates.turned == found.duplicates.inverted == ()
     assert all(len({published[i]["group"] for i in ids}) == 1 for ids in bonds)
 
 

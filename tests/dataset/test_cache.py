@@ -50,3 +50,19 @@ def test_another_box_outline_label_or_file_has_another_hash(records, tmp_path):
         hashed(*others, replace(last, path=others[0].path)),
     }
     assert len(found) == 5
+
+
+def test_an_outline_wholly_outside_its_radiograph_is_none(records, tmp_path):
+    """One beside it lies in the network's input all the same, where that is padded."""
+    outside = ((82.0, 20.0, 5.0, 12.0),)
+    beside = (82.0, 20.0, 87.0, 20.0, 87.0, 32.0)
+    given = [
+        replace(records[0], boxes=outside),
+        replace(records[1], polygons=(beside,)),
+        replace(records[2], boxes=((70.0, 20.0, 30.0, 12.0), *outside)),
+        replace(records[3], boxes=(), polygons=(beside, (1.0, 1.0, 9.0, 1.0, 9.0, 9.0))),
+    ]
+    cache = open_cache(given, Preprocessing(size=64), directory=tmp_path / "cache")
+    told = np.isfinite(cache.outlines).any(axis=(2, 3)).sum(axis=1)
+    assert told.tolist() == [0, 1, 1, 1]
+    assert [bool(mask.any()) for mask in cache.masks] == [False, True, True, True]

@@ -63,3 +63,28 @@ def test_what_is_smaller_keeps_its_size_and_what_is_there_is_kept(data, tmp_path
     assert read_radiograph(load_index(out).by_id["a.png"].path).pixels.shape == (400, 300)
     assert run(["data", "shrink", str(data), str(out), "--size", "100"]) == 2
     assert "already exists" in capsys.readouterr().err
+
+
+def test_copies_stay_in_their_folder_whatever_the_ids_say(data, tmp_path):
+    """An id may be an absolute path, or lead out of the table's folder: the originals stay."""
+    source = data.parent / "a.jpg"
+    table = data.parent / "paths.csv"
+    other = tmp_path / "elsewhere" / "b.jpg"
+    other.parent.mkdir()
+    other.write_bytes(source.read_bytes())
+    ids = [str(source), "../elsewhere/b.jpg", "a.jpg", "a.png", "b.jpg", "..", "/", "A.JPG"]
+    paths = [source, other, source, source.with_suffix(".png"), other, other, source, source]
+    rows = zip(ids, paths, "10101010", strict=True)
+    lines = (f"{image_id},{path},{label}\n" for image_id, path, label in rows)
+    table.write_text("image_id,path,label\n" + "".join(lines))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    out = tmp_path / "out" / "small"
+    assert run(["data", "shrink", str(table), str(out), "--size", "32"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    index = load_index(out)
+    assert sorted(index.by_id) == sorted(ids)
+    copies = {record.path.resolve() for record in index.records}
+    assert len({str(path).casefold() for path in copies}) == len(ids)
+    assert all(path.is_relative_to(out / "images") for path in copies)
+    made = {path for path in tmp_path.rglob("*.*") if path.is_file()} - before.keys()
+    assert made == copies | {out / "data.csv"}

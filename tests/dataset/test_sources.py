@@ -302,6 +302,54 @@ class TestFolders:
             image(tmp_path / name)
         assert load_index(tmp_path).counts() == {"not_fractured": 2, "fractured": 1}
 
+    @pytest.mark.parametrize(
+        ("names", "negative"),
+        [
+            (("kirik", "kirik degil"), "kirik_degil"),
+            (("Kırık", "Kırık değil"), "kırık_değil"),
+            (("KIRIK", "KIRIK DEĞİL"), "kirik_değil"),
+            (("yes", "No"), "no"),
+            (("fractured", "no"), "no"),
+            (("VAR", "YOK"), "yok"),
+            (("kırık", "yok"), "yok"),
+            (("EVET", "HAYIR"), "hayir"),
+            (("hand", "no"), None),
+            (("var", "yok", "belirsiz"), None),
+        ],
+    )
+    def test_turkish_and_plain_words_mean_no_fracture(self, tmp_path, names, negative):
+        for name in names:
+            image(tmp_path / name / "1.png")
+        index = load_index(tmp_path)
+        assert (index.negative is None) is (negative is None)
+        assert negative in (None, index.classes[0])
+
+    @pytest.mark.parametrize(
+        ("tops", "within"),
+        [
+            (("train", "val", "test"), ("fractured", "normal")),
+            (("Training", "Validation"), ("Kırık", "kırık yok")),
+            (("train", "test"), ("spiral", "oblique")),
+            (("patient0", "patient1"), ("fracture", "normal")),
+            (("hand", "leg"), ("positive", "negative")),
+            (("data",), ("fractured", "normal")),
+        ],
+    )
+    def test_classes_within_other_folders_are_refused(self, tmp_path, tops, within):
+        for top in tops:
+            for name in within:
+                image(tmp_path / top / name / f"{top}{name}.png")
+        said = rf"its folders \({', '.join(sorted(tops))}\) hold those of the classes"
+        refused(tmp_path, f"{said} .*{within[0]}.*a folder per class on top.*or list .* in a CSV")
+
+    def test_patients_of_one_class_each_are_refused_and_views_are_not(self, tmp_path):
+        for number in range(5):
+            image(tmp_path / "a" / f"p{number}" / ("normal", "Fracture")[number % 2] / "1.png")
+            for view in ("AP", "lateral"):
+                image(tmp_path / "b" / ("normal", "fractured")[number % 2] / view / f"{number}.png")
+        refused(tmp_path / "a", r"\(p0, p1, p2, …\) hold those of the classes \(Fracture, normal\)")
+        assert load_index(tmp_path / "b").classes == ("normal", "fractured")
+
     def test_the_caller_names_the_negative_class(self, tmp_path):
         for name in ("clear", "broken", "cracked"):
             image(tmp_path / name / "1.png")
@@ -408,7 +456,13 @@ class TestTable:
         assert index.classes == ("not_fractured", "fractured")
         assert index.by_id["files/a.png"].label == 1
 
-    @pytest.mark.parametrize("words", [("True", "False"), ("1.0", "0.0"), ("yes", "NO")])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            *[("True", "False"), ("1.0", "0.0"), ("yes", "NO"), ("evet", "hayır")],
+            *[("EVET", "HAYIR"), ("Evet", "Hayir"), ("var", "yok"), ("VAR", "YOK")],
+        ],
+    )
     def test_so_do_other_words_for_yes_and_no(self, listed, words):
         yes, no = words
         index = load_index(listed(f"path,fractured\nfiles/a.png,{yes}\nfiles/b.png,{no}\n"))
@@ -430,6 +484,10 @@ class TestTable:
             ("patient,study", ["p1,1", "p1,2", "p2,1", "p2,1"], [{"a", "b"}, {"c", "d"}]),
             ("patient,study", ["p1,1", ",2", "p2,1", ",2"], [{"a"}, {"b", "d"}, {"c"}]),
             ("patient", ["p1", "p1", "p2", ""], [{"a", "b"}, {"c"}]),
+            ("patient", ["NA", "NA", "p2", "p2"], [{"c", "d"}]),
+            ("patient", ["unknown", "Unknown", "0", "0"], [{"c", "d"}]),
+            ("patient,exam", ["nan,e1", "nan,e1", "nan,e2", "?,e2"], [{"a", "b"}, {"c", "d"}]),
+            ("patient,exam", ["p1,none", "p1,-", "None,null", "N/A,-"], [{"a", "b"}]),
         ],
     )
     def test_all_columns_of_ids_bind(self, listed, header, ids, expected):
@@ -447,6 +505,20 @@ class TestTable:
         assert none.by_id["files/a.png"].boxes == ()
         path = listed(f"{head}files/a.png,f,10,10,0,5\nfiles/b.png,normal,,,,\n")
         refused(path, "line 2: boxes holds '10 10 0 5'.*width and a height above 0")
+
+    def test_what_pandas_and_turks_write_is_read(self, listed):
+        path = listed(
+            "path,label,hardware,multiscan,boxes,polygons\n"
+            "files/a.png,f,1.0,evet,nan,nan\nfiles/b.png,normal,0.0,HAYIR,NaN,\n"
+            "files/c.png,f,nan,unknown,1 2 3 4,\n"
+        )
+        index = load_index(path)
+        said = [(r.hardware, r.multiscan, r.boxes, r.polygons) for r in index.records]
+        one = ((1, 2, 3, 4),)
+        assert said == [(True, True, (), ()), (False, False, (), ()), (None, None, one, ())]
+        head = "path,label,x,y,width,height\n"
+        none = load_index(listed(f"{head}files/a.png,f,nan,nan,nan,nan\nfiles/b.png,normal,,,,\n"))
+        assert none.by_id["files/a.png"].boxes == ()
 
     def test_one_row_a_box_makes_one_record(self, listed):
         index = load_index(

@@ -14,7 +14,7 @@ from kirik.evaluation.examples import Example, choose_examples
 from kirik.evaluation.history import read_history
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.predictions import read_predictions
-from kirik.evaluation.report import write_report
+from kirik.evaluation.report import bias_warnings, write_report
 from kirik.evaluation.report_texts import REPORT
 from kirik.operating_points import CrossFitted, OperatingPoints
 
@@ -327,3 +327,24 @@ def test_numbers_are_written_as_each_language_writes_them():
     assert wording.value_text(None, "auroc", "en") == "–"
     assert wording.word("hand, leg", "tr") == "el, bacak"
     assert wording.word("unheard_of", "tr") == "unheard of"
+
+
+@pytest.mark.parametrize(
+    ("language", "counted", "unknown"),
+    [
+        ("en", "trained on radiographs of this part, 1,204 of 3,000", "is not known"),
+        ("tr", "(3.000 radyografinin 1.204 tanesiyle)", "bilinmiyor"),
+    ],
+)
+def test_a_report_tells_how_many_radiographs_trained_or_that_it_is_not_known(
+    tmp_path, language, counted, unknown
+):
+    said = {"trained_on_this_part": True, "selected_on_this_part": True, "seen_in_training": 1204}
+    [first, second] = bias_warnings(said, 3000, language)
+    assert counted in first
+    assert second == REPORT[language]["selected"]
+    for fact, there in ((None, True), (False, False)):
+        facts = {"trained_on_this_part": fact, "selected_on_this_part": fact}
+        page = page_of(tmp_path, make_predictions(), facts=facts, language=language)
+        assert (REPORT[language]["perhaps_trained"] in html.unescape(page)) is there
+        assert (unknown in page) is there

@@ -5,11 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from kirik.dataset.cache import open_cache
+from kirik.dataset.index import Index, Record
+from kirik.dataset.split import Assignment, Split
 from kirik.errors import DataSetError, TrainingError
+from kirik.preprocessing import Preprocessing
 from kirik.training.data import hold_out
 from kirik.training.loop import State, Trainer
 from kirik.training.machine import find_machine
+from kirik.training.run import _part
 from kirik.training.weights import build_network
 
 
@@ -201,3 +207,30 @@ def test_a_class_of_one_group_is_refused_by_its_name(part):
     few = replace(part, labels=(part.groups == "g3").astype(int))
     with pytest.raises(DataSetError, match="class greenstick has too few groups"):
         hold_out(few, 0.1, 0, ("normal", "greenstick"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_smaller_than_the_share_has_folds_are_held_out_too(part, seed):
+    """Three classes of six radiographs, of which a tenth chooses."""
+    few = part.select(np.arange(18))
+    few = replace(few, labels=np.arange(18) % 3, groups=np.arange(18).astype(str))
+    train, chosen = hold_out(few, 0.1, seed)
+    assert set(train.labels) == set(chosen.labels) == {0, 1, 2}
+    assert 3 <= len(chosen) <= 6
+    least = replace(few.select(np.arange(4)), labels=np.array([0, 0, 1, 1]))
+    assert [len(side) for side in hold_out(least, 0.1, seed)] == [2, 2]
+
+
+def test_a_fracture_boxed_outside_its_radiograph_teaches_no_map(tmp_path):
+    """An empty mask would say that there is none."""
+    boxes = ((10.0, 10.0, 20.0, 20.0),), ((900.0, 10.0, 20.0, 20.0),), (), ()
+    records = []
+    for number, own in enumerate(boxes):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((64, 64), 60 + number, np.uint8)).save(path)
+        records.append(Record(path.name, path, int(number < 3), boxes=own))
+    index = Index(tmp_path, "csv", ("normal", "fractured"), 0, tuple(records))
+    split = Split("s", {one.id: Assignment(one.id, one.id, "dev") for one in records})
+    cache = open_cache(records, Preprocessing(size=64), directory=tmp_path / "cache")
+    part = _part(index, records, split, cache, ())
+    assert part.marked.tolist() == [True, False, False, True]

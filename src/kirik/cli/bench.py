@@ -254,9 +254,11 @@ def compare(
     language
         Of table and page.
     """
+    from kirik.dataset.places import refuse_unwritable
     from kirik.evaluation.compare_page import print_comparison, write_comparison
     from kirik.workflow import compare_runs
 
+    refuse_unwritable(html)
     comparison = compare_runs(runs, bootstrap=bootstrap, seed=seed)
     if html:
         write_comparison(html, comparison, language)

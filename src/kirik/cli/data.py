@@ -37,9 +37,11 @@ def audit(
     from kirik.console import Console
     from kirik.dataset.audit import audit as look
     from kirik.dataset.audit_page import summary_lines, write_audit
+    from kirik.dataset.places import refuse_unwritable
     from kirik.dataset.sources import load_index
 
     index = load_index(directory)
+    refuse_unwritable(json, html)
     with Console().decoding("looking at every file") as progress:
         found = look(index, progress=progress)
     if json:
@@ -240,9 +242,11 @@ def augment_preview(
     language
         Of the columns' titles.
     """
+    from kirik.dataset.places import refuse_unwritable
     from kirik.dataset.sources import load_index
     from kirik.training.preview import write_preview
 
+    refuse_unwritable(out)
     write_preview(
         load_index(directory), out, policy=policy, count=count, seed=seed, language=language
     )

@@ -15,7 +15,7 @@ from typing import Literal
 
 from kirik.dataset.confounders import Confounder, find_confounders
 from kirik.dataset.duplicates import Duplicates, find_duplicates
-from kirik.dataset.index import Index, Record
+from kirik.dataset.index import Index, Record, overlaps
 from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.sources.bonds import bound_by_tags
 
@@ -33,17 +33,20 @@ KINDS: dict[str, Severity] = {
     "truncated": "must",
     "label_disagreement": "must",
     "boxes_on_negative": "must",
+    "box_beyond_image": "must",
     "same_name_in_both_classes": "must",
     "undecodable": "must",
     "missing_file": "must",
     "not_an_image": "must",
     "odd_name": "must",
     "confounder": "should",
+    "no_negative": "should",
     "few_radiographs": "should",
     "byte_duplicate": "should",
     "pixel_duplicate": "should",
     "near_duplicate": "should",
     "turned_duplicate": "should",
+    "inverted_duplicate": "should",
     "box_outside_image": "should",
     "bad_annotation": "should",
     "annotation_of_unknown_image": "should",
@@ -174,6 +177,7 @@ class Audit:
     def write_json(self, path: Path | str) -> None:
         """Write `to_json` as UTF-8."""
         text = json.dumps(self.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text + "\n", encoding="utf-8")
 
 
@@ -258,7 +262,7 @@ def _of_duplicates(duplicates: Duplicates) -> Found:
         yield "byte_duplicate", Item(ids)
     for ids in duplicates.pixel:
         yield "pixel_duplicate", Item(ids)
-    for kind, pairs in (("near", duplicates.near), ("turned", duplicates.turned)):
+    for kind, pairs in duplicates.alike().items():
         for pair in pairs:
             item = Item((pair.first, pair.second), f"r = {pair.correlation:.3f}")
             yield f"{kind}_duplicate", item
@@ -272,7 +276,9 @@ def _of_boxes(index: Index, facts: Sequence[FileFacts]) -> Found:
             if _outside(box, file.columns, file.rows):
                 corners = ", ".join(f"{number:g}" for number in box)
                 detail = f"[{corners}] / {file.columns}×{file.rows}"
-                yield "box_outside_image", Item((record.id,), detail)
+                within = min(box[2:]) <= 0 or overlaps(box, file.columns, file.rows)
+                kind = "box_outside_image" if within else "box_beyond_image"
+                yield kind, Item((record.id,), detail)
 
 
 def _outside(box: tuple[float, float, float, float], columns: int, rows: int) -> bool:
@@ -287,6 +293,8 @@ def _of_classes(index: Index, facts: Sequence[FileFacts]) -> Found:
     )
     if len(usable) == 1:
         yield "one_class", Item((), index.classes[next(iter(usable))])
+    if index.negative is None:
+        yield "no_negative", Item((), ", ".join(index.classes))
     for label, name in enumerate(index.classes):
         if usable[label] < FEW:
             yield "few_radiographs", Item((), f"{name}: {usable[label]}")

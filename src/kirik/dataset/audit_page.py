@@ -142,7 +142,7 @@ def _headline(finding: Finding, words: _Words) -> str:
 def _clean(audit: Audit, words: _Words) -> list[str]:
     """What was looked for and not found; of boxes only where there are any."""
     found = {finding.kind for finding in audit.findings}
-    if not audit.boxes.boxes:
+    if not audit.boxes.boxes or "box_beyond_image" in found:
         found.add("box_outside_image")
     if not audit.confounders:
         found.add("confounder")
@@ -194,6 +194,8 @@ def _films(finding: Finding, audit: Audit, words: _Words) -> list[Sample]:
 def _detail(kind: str, detail: str, words: _Words) -> str:
     if kind == "confounder":
         return words.fact(detail)
+    if kind == "no_negative":
+        return ", ".join(words.name(name) for name in detail.split(", "))
     if kind == "few_radiographs":
         name, colon, count = detail.rpartition(":")
         return f"{words.name(name)}{colon}{count}"

@@ -38,6 +38,14 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "The label says that there is no fracture, a box says where it is.",
             "Look at each and correct the label or remove the box.",
         ),
+        "box_beyond_image": (
+            "Boxes wholly outside their image",
+            "Nothing of the box lies on the file as it is stored: it marks no fracture of it. Its "
+            "numbers are of another image, in another order (x y width height is expected) or of "
+            "another scale.",
+            "Correct or remove the boxes. Training takes such a radiograph as one whose fracture "
+            "is not marked.",
+        ),
         "same_name_in_both_classes": (
             "The same file name in several classes",
             "It is ambiguous which of the files a table or an annotation means; all were left out.",
@@ -72,6 +80,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "compression) and measure within one value. Facts of the exam (region, view, "
             "hardware): spread them evenly over the folds and report results for each.",
         ),
+        "no_negative": (
+            "No class means “no fracture”",
+            "None of the classes (in the details) is named as the one without a fracture, so that "
+            "a model of them tells types apart, but not whether there is a fracture: no three-way "
+            "decision, no sensitivity.",
+            "If one of them means that, rename it to normal or not_fractured. Else nothing.",
+        ),
         "few_radiographs": (
             "Classes with few radiographs",
             "With fewer than 30 readable radiographs, no measure of this class means much.",
@@ -99,6 +114,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Radiographs that correlate above 0.99 once mirrored or turned by a quarter. Besides "
             "the leak, the side of the body is wrong in one of them.",
             "Keep them on one side of the split, and find out which one is the original.",
+        ),
+        "inverted_duplicate": (
+            "Inverted copies",
+            "Radiographs that correlate below −0.99: one is the other's negative, as an export "
+            "makes it that ignores DICOM's MONOCHROME1. Besides the leak, bone is dark in one of "
+            "them.",
+            "Keep them on one side of the split; kirik's split does so. Export the negative anew.",
         ),
         "box_outside_image": (
             "Boxes outside their image",
@@ -207,6 +229,14 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Etiket kırık yok diyor, kutu ise kırığın yerini gösteriyor.",
             "Her birine bakıp etiketi düzeltin veya kutuyu kaldırın.",
         ),
+        "box_beyond_image": (
+            "Görüntüsünün tümüyle dışındaki kutular",
+            "Kutunun hiçbir yeri, dosyanın saklandığı haldeki görüntüye düşmüyor: orada bir kırığı "
+            "göstermez. Sayıları başka bir görüntüye, başka bir sıraya (beklenen: x y genişlik "
+            "yükseklik) veya başka bir ölçeğe aittir.",
+            "Kutuları düzeltin veya kaldırın. Eğitim böyle bir radyografiyi, kırığı "
+            "işaretlenmemiş sayar.",
+        ),
         "same_name_in_both_classes": (
             "Birden çok sınıfta aynı dosya adı",
             "Tablonun veya işaretlemenin hangisini kastettiği belirsiz; dışarıda bırakıldılar.",
@@ -241,6 +271,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "ve tek bir değer içinde ölçün. İnceleme özelliklerini (bölge, projeksiyon, implant) "
             "katlara dengeli dağıtın ve her biri için ayrı sonuç bildirin.",
         ),
+        "no_negative": (
+            "Hiçbir sınıf “kırık yok” anlamına gelmiyor",
+            "Sınıflardan (ayrıntılarda) hiçbirinin adı kırıksız olanı göstermiyor; bunlarla "
+            "eğitilen model türleri ayırır, ama kırık olup olmadığını söylemez: üç yollu karar da "
+            "duyarlılık da olmaz.",
+            "Biri bu anlamdaysa adını normal veya not_fractured yapın. Değilse bir şey gerekmez.",
+        ),
         "few_radiographs": (
             "Az radyografili sınıflar",
             "Okunabilir 30 radyografinin altında bu sınıfın hiçbir ölçüsü güvenilir değildir.",
@@ -268,6 +305,14 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Aynalanınca veya çeyrek tur döndürülünce korelasyonu 0,99'u aşanlar. Sızıntının "
             "yanında, birinde vücudun tarafı da yanlıştır.",
             "Bölmenin aynı yanında tutun ve hangisinin asıl olduğunu bulun.",
+        ),
+        "inverted_duplicate": (
+            "Negatif kopyalar",
+            "Korelasyonu −0,99'un altında olanlar: biri ötekinin negatifidir; DICOM'un "
+            "MONOCHROME1'ini yok sayan bir dışa aktarım böyle yapar. Sızıntının yanında, birinde "
+            "kemik koyu görünür.",
+            "Bölmenin aynı yanında tutun; kirik'in bölmesi böyle yapar. Negatif olanı yeniden "
+            "dışa aktarın.",
         ),
         "box_outside_image": (
             "Görüntünün dışına taşan kutular",

@@ -73,6 +73,7 @@ TURKISH = {
     "pixel": "özdeş piksel",
     "near": "neredeyse aynı",
     "turned": "döndürülmüş",
+    "inverted": "negatifi",
 }
 
 WORDS: dict[str, dict[str, str]] = {

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kirik.dataset.index import Record
+from kirik.dataset.index import Record, overlaps
 from kirik.errors import DataSetError, RadiographError
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, read_radiograph, to_upright
@@ -198,10 +198,17 @@ def fracture_outlines(
 ) -> list[np.ndarray]:
     """The record's fractures in the network's input: corners float [k, 2] each.
 
-    Polygons where there are some, else boxes.
+    Polygons where there are some, else boxes; none that lie wholly outside the radiograph.
     """
-    outlines = [np.reshape(p, (-1, 2)) for p in record.polygons]
-    outlines = outlines or [box_corners(box) for box in record.boxes]
+    rows, columns = radiograph.stored_size
+    outlines = [
+        outline
+        for outline in (np.reshape(p, (-1, 2)) for p in record.polygons)
+        if overlaps((*outline.min(axis=0), *np.ptp(outline, axis=0)), columns, rows)
+    ]
+    outlines = outlines or [
+        box_corners(box) for box in record.boxes if overlaps(box, columns, rows)
+    ]
     scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
     return [
         to_upright(outline, radiograph.orientation, radiograph.stored_size) * scale + (left, top)

@@ -56,13 +56,9 @@ def check_split(
     no leak: `absent` counts them. Exams are what the data set's group column says, else what the
     split's groups say; where neither knows of any, runs of file numbers, as in `make_split`.
     """
-    patients: dict[str, list[str]] = {}
-    for record in index.records:
-        if record.group is not None:
-            patients.setdefault(record.group, []).append(record.id)
-    leaks = torn_groups(split)
-    leaks += _torn(split, patients.values(), "user_group_torn")
-    if not patients and not _groups_of_several(split):
+    leaks = torn_groups(split, index)
+    named = any(record.group is not None for record in index.records)
+    if not named and not _groups_of_several(split):
         leaks += _torn(split, exam_runs(index.records), "exam_torn")
     leaks += _torn(split, components(duplicates), "duplicates_torn")
     unnamed = tuple(r.id for r in index.records if r.id not in split.assignments)
@@ -73,12 +69,18 @@ def check_split(
     return leaks
 
 
-def torn_groups(split: "Split") -> list[Leak]:
-    """Leaks that a split shows by itself: its own groups in two parts, whatever is on disk."""
+def torn_groups(split: "Split", index: Index | None = None) -> list[Leak]:
+    """Leaks that no look into a file needs: groups of the split in two parts, and, with the index,
+    those of the data set."""
     groups: dict[str, list[str]] = {}
     for assignment in split.assignments.values():
         groups.setdefault(assignment.group, []).append(assignment.image_id)
-    return _torn(split, groups.values(), "group_torn")
+    leaks = _torn(split, groups.values(), "group_torn")
+    patients: dict[str, list[str]] = {}
+    for record in index.records if index else ():
+        if record.group is not None:
+            patients.setdefault(record.group, []).append(record.id)
+    return leaks + _torn(split, patients.values(), "user_group_torn")
 
 
 def _groups_of_several(split: "Split") -> bool:

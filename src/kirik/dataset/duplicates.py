@@ -9,7 +9,7 @@ the odd frequencies, so that one hash serves all eight orientations.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.fft import dctn
@@ -18,7 +18,8 @@ from kirik.dataset.inspect import FileFacts
 
 NEAR_CORRELATION = 0.97
 TURNED_CORRELATION = 0.99
-"""Stricter than for upright ones: left and right limbs of two people mirror each other to 0.976."""
+"""Stricter than for upright ones: left and right limbs of two people mirror each other to 0.976.
+Inverted copies are held to it, too."""
 
 # On 3,221 radiographs of FracAtlas, all 121 pairs that correlate above 0.97 are within 20 of 64
 # bits (distance 16: 120 of them, 12: 116, 8: 107); 22 leaves a margin and still spares nineteen
@@ -36,7 +37,8 @@ TURNS = tuple((t, r, c) for t in (False, True) for r in (False, True) for c in (
 
 @dataclass(frozen=True)
 class Pair:
-    """Two ids whose radiographs correlate; for a turned copy, the second one was turned."""
+    """Two ids whose radiographs correlate; for a turned copy, the second one was turned. Inverted
+    ones correlate below zero."""
 
     first: str
     second: str
@@ -51,6 +53,7 @@ class Duplicates:
     pixel: sets of ids whose files differ and whose upright grayscale radiographs do not.
     near: pairs of different radiographs that correlate above 0.97; one id stands for its set.
     turned: pairs that do so above 0.99 after mirroring or a quarter turn.
+    inverted: pairs that correlate below −0.99: one is the other's negative.
     opposite: ids bound by one of these although their labels differ, and by which.
     """
 
@@ -58,11 +61,16 @@ class Duplicates:
     pixel: tuple[tuple[str, ...], ...] = ()
     near: tuple[Pair, ...] = ()
     turned: tuple[Pair, ...] = ()
+    inverted: tuple[Pair, ...] = ()
     opposite: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def alike(self) -> dict[str, tuple[Pair, ...]]:
+        """The pairs of radiographs that differ, by what makes them alike."""
+        return {"near": self.near, "turned": self.turned, "inverted": self.inverted}
 
     def pairs(self) -> tuple[tuple[str, ...], ...]:
         """Every bond as a tuple of ids: what a split must keep on one side."""
-        bonds = [(pair.first, pair.second) for pair in (*self.near, *self.turned)]
+        bonds = [(pair.first, pair.second) for pairs in self.alike().values() for pair in pairs]
         return (*self.byte, *self.pixel, *bonds)
 
 
@@ -76,8 +84,8 @@ def find_duplicates(
     shown = [file for file in _first_of_each(different, pixel) if file.thumbnail is not None]
     near = _near(shown)
     turned = _turned(shown, {(pair.first, pair.second) for pair in near})
-    found = Duplicates(byte, pixel, near, turned)
-    return Duplicates(byte, pixel, near, turned, _opposite(found, labels or {}))
+    found = Duplicates(byte, pixel, near, turned, _inverted(shown))
+    return replace(found, opposite=_opposite(found, labels or {}))
 
 
 def _same(facts: Iterable[FileFacts], key) -> tuple[tuple[str, ...], ...]:
@@ -114,6 +122,15 @@ def _turned(facts: Sequence[FileFacts], known: set[tuple[str, str]]) -> tuple[Pa
             if ids not in known:
                 best[ids] = max(r, best.get(ids, 0.0))
     return tuple(Pair(*ids, round(r, 4)) for ids, r in sorted(best.items()))
+
+
+def _inverted(facts: Sequence[FileFacts]) -> tuple[Pair, ...]:
+    """Pairs of a radiograph and its negative, as exports that ignore MONOCHROME1 make them."""
+    thumbnails = _thumbnails(facts)
+    hashes, vectors = perceptual_hashes(thumbnails), _normalized(thumbnails)
+    other = perceptual_hashes(-thumbnails), -vectors
+    bonds = _correlated(hashes, vectors, *other, TURNED_DISTANCE, TURNED_CORRELATION)
+    return tuple(Pair(facts[i].id, facts[j].id, -round(r, 4)) for i, j, r in bonds)
 
 
 def _turn(thumbnails: np.ndarray, transpose: bool, rows: bool, columns: bool) -> np.ndarray:
@@ -177,7 +194,7 @@ def _opposite(
         sets |= dict.fromkeys(whole, whole)
     bonds = [("byte", ids) for ids in found.byte]
     bonds += [("pixel", sets[ids[0]]) for ids in found.pixel]
-    for kind, pairs in (("near", found.near), ("turned", found.turned)):
+    for kind, pairs in found.alike().items():
         for pair in pairs:
             first, second = (sets.get(i, (i,)) for i in (pair.first, pair.second))
             bonds.append((kind, (*first, *second)))

@@ -9,9 +9,20 @@ from collections.abc import Iterable, Sequence
 
 from kirik.dataset.index import Record
 
+UNKNOWN = (
+    r"anon(ym(ous|i[sz]ed?)?)?|anonim|de-?identified|unknown|bilinmiyor|none|null|nan"
+    r"|[<#]?n[/.]?a\.?>?|removed|no ?(name|id)"
+)
+"""A pattern of the words that stand where somebody did not know, or took away, who it is."""
+_NOTHING = re.compile(rf"[\s*_.?-]*|({UNKNOWN})[\s*_.?-]*", re.IGNORECASE)
 LONGEST_RUN = 40
 """Radiographs in a run at most: FracAtlas's longest is below 30. Where a data set has one region
 alone, a run would hold all of it; cut here, only neighbours at the cuts are torn."""
+
+
+def says_nothing(cell: str) -> bool:
+    """Whether a table's cell is as good as empty: NA, nan, none, unknown, -, ? and the like."""
+    return _NOTHING.fullmatch(cell) is not None
 
 
 def bind(records: Sequence[Record], duplicates: Iterable[tuple[str, ...]]) -> dict[str, str]:

@@ -4,6 +4,7 @@ Whatever reads a data set (FracAtlas, a folder per class, a CSV) hands this on, 
 after it asks where a record came from.
 """
 
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,21 +13,19 @@ from typing import Literal
 
 NEGATIVE_NAMES = frozenset(
     {
-        "not_fractured",
-        "non_fractured",
-        "no_fracture",
-        "unfractured",
-        "normal",
-        "healthy",
-        "negative",
-        "intact",
-        "kirik_yok",
-        "kırık_yok",
-        "saglam",
-        "sağlam",
+        *("not_fractured", "non_fractured", "nonfractured", "no_fracture", "unfractured"),
+        *("normal", "healthy", "negative", "intact"),
+        *("kirik_yok", "kirik_degil", "kiriksiz", "saglam", "negatif"),
     }
 )
-"""Class names that mean "no fracture": a fracture's probability is 1 − such a class's own."""
+"""Class names, as `bare` has them, that mean "no fracture": a fracture's probability is 1 − such a
+class's own."""
+POSITIVE_NAMES = frozenset({"fractured", "fracture", "broken", "positive", "kirik", "pozitif"})
+ANSWERS = {
+    **{"no": ("yes", *POSITIVE_NAMES), "yok": ("var", *POSITIVE_NAMES)},
+    **{"hayir": ("evet", *POSITIVE_NAMES), "false": ("true",), "0": ("1",)},
+}
+"""Names that mean "no fracture" beside one of these alone."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,28 @@ class Index:
         return {name: seen[i] for i, name in enumerate(self.classes)}
 
 
+def overlaps(box: tuple[float, float, float, float], columns: float, rows: float) -> bool:
+    """Whether a box (x, y, width, height) holds anything of an image of that size, in pixels."""
+    x, y, width, height = box
+    return x < columns and y < rows and x + width > 0 and y + height > 0
+
+
+def bare(name: str) -> str:
+    """A name casefolded, without marks on its letters, blanks and hyphens as underscores, so that
+    KIRIK DEĞİL, kırık değil and kirik-degil are one."""
+    letters = unicodedata.normalize("NFKD", name.strip().casefold().replace("ı", "i"))
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return "_".join(plain.replace("-", " ").replace("_", " ").split())
+
+
 def negative_class(classes: tuple[str, ...]) -> int | None:
     """Index of the class that means "no fracture", judged by its name; None if there is none."""
-    for i, name in enumerate(classes):
-        if name.casefold().replace("-", "_").replace(" ", "_") in NEGATIVE_NAMES:
+    names = [bare(name) for name in classes]
+    for i, name in enumerate(names):
+        if name in NEGATIVE_NAMES:
             return i
+    if len(names) == 2:
+        for i, name in enumerate(names):
+            if names[1 - i] in ANSWERS.get(name, ()):
+                return i
     return None

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin
 
+from kirik.dataset.groups import UNKNOWN
 from kirik.dataset.index import Index, Record
 from kirik.dicom.identity import identity
 from kirik.errors import RadiographError
@@ -28,12 +29,9 @@ THUMBNAIL_SIDE = 48
 COMMON_SIDE = 256
 """Longer side at which brightness, contrast and sharpness are measured, so that sizes compare."""
 BLACK = 8 / 255
-_NOBODY = re.compile(
-    r"[0x*_. -]*|(anon(ym(ous|i[sz]ed?)?)?|anonim|de-?identified|unknown|none|null|n/?a|removed"
-    r"|no ?(name|id)|patient|test)[0x*_. -]*",
-    re.IGNORECASE,
-)
-"""What stands in place of a patient's id where somebody took it away."""
+_NOBODY = re.compile(rf"[0x*_.? -]*|({UNKNOWN}|patient|test)[0x*_. -]*", re.IGNORECASE)
+"""What stands in place of a patient's id in DICOM where somebody took it away. A table's patient 0
+is one."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,13 @@ copies differ from one another in what they show alone. What DICOM's tags say is
 patient is a group of the copy.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -67,13 +69,18 @@ def shrink(
 
 
 def _places(records: Sequence[Record], folder: Path) -> list[Path]:
-    """A file's place for each record, by its id; a.png and a.jpg must not become one."""
+    """A file's place within the folder for each record, by its id, which may be an absolute path,
+    or lead outside; a.png and a.jpg must not become one."""
     taken: set[str] = set()
     places = []
-    for record in records:
-        name = Path(record.id).with_suffix(".jpg").as_posix()
-        name = name if name not in taken else f"{record.id}.jpg"
-        taken.add(name)
+    for number, record in enumerate(records):
+        parts = [part.replace(":", "_") for part in re.split(r"[/\\]", record.id)]
+        inside = PurePosixPath(*(part for part in parts if part not in ("", ".", "..")))
+        inside = inside if inside.name else PurePosixPath(f"{number}")
+        further = (f"{inside}.{n}.jpg" for n in count(number))
+        names = chain((f"{inside.with_suffix('.jpg')}", f"{inside}.jpg"), further)
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())
         places.append(folder / name)
     return places
 

@@ -28,7 +28,6 @@ from kirik.evaluation.wording import (
 from kirik.operating_points import DECISIONS, OperatingPoints, decide
 from kirik.page import thumbnail_uri, write_page
 
-BIASES = ("trained", "selected")
 TILES = ("auroc", "auprc", "sensitivity", "specificity", "accuracy", "f1")
 CLASS_TILES = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "macro_f1")
 AT_THRESHOLD = ("sensitivity", "specificity", "accuracy", "f1")
@@ -52,8 +51,9 @@ def write_report(
     facts: where the figures come from, shown as they are: model, network, data_set, split, part,
     seed, versions (a dict), date …; None or empty is left out. `trained_on_this_part` and
     `selected_on_this_part` (bool; the part chose the model, its calibration or operating points)
-    make the report warn; only `selected_on_this_part=False` lets it say that the points were chosen
-    elsewhere. All go into metrics.json as `facts`.
+    make the report warn, the first also if it is None (not known); `seen_in_training` is how many
+    of the radiographs the model was trained on. Only `selected_on_this_part=False` lets it say that
+    the points were chosen elsewhere. All go into metrics.json as `facts`.
     Raises DataSetError if the history cannot be read.
     """
     facts = dict(facts or {})
@@ -67,6 +67,21 @@ def write_report(
     path = directory / "report.html"
     write_page(path, "report.html.j2", language, **page.values(training, examples))
     return path
+
+
+def bias_warnings(facts: Mapping[str, Any], n: int, language: str) -> list[str]:
+    """What a report of n radiographs must warn of, by its facts: see `write_report`."""
+    text, count = REPORT[language], facts.get("seen_in_training")
+    trained = facts.get("trained_on_this_part", False)
+    warnings = []
+    if trained is None:
+        warnings.append(text["perhaps_trained"])
+    elif count:
+        counts = {"count": whole(count, language), "n": whole(n, language)}
+        warnings.append(text["trained_on"].format(**counts))
+    elif trained:
+        warnings.append(text["trained"])
+    return warnings + ([text["selected"]] if facts.get("selected_on_this_part") else [])
 
 
 class _Page:
@@ -127,7 +142,7 @@ class _Page:
         return [self.text["skipped"].format(skipped=count)] if skipped else []
 
     def _warnings(self) -> list[str]:
-        warnings = [self.text[name] for name in BIASES if self.facts.get(f"{name}_on_this_part")]
+        warnings = bias_warnings(self.facts, self.metrics["n"], self.language)
         alone = sum(count > 0 for count in self.metrics["classes"].values()) == 1
         return warnings + ([self.text["one_class"]] if alone else [])
 

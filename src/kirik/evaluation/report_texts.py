@@ -22,6 +22,11 @@ REPORT = {
         " more of the alarms are false.",
         "trained": "The model was trained on radiographs of this part: the figures say how well it"
         " remembers, not how well it reads.",
+        "trained_on": "The model was trained on radiographs of this part, {count} of {n}: the"
+        " figures say how well it remembers, not how well it reads.",
+        "perhaps_trained": "Whether the model was trained on some of these radiographs is not"
+        " known: the split that it was trained on is not at hand, or names none of them. If it was,"
+        " the figures are too good.",
         "selected": "This part also chose the model, its calibration or its operating points: the"
         " figures are likely too good, and only a part that chose nothing is a test.",
         "one_class": "This part has radiographs of one class only: figures that need both do not"
@@ -113,6 +118,7 @@ REPORT = {
             "bootstrap_seed": "Seed of the intervals",
             "data_sha256": "SHA-256 of the data",
             "unreadable": "Not readable, left out",
+            "seen_in_training": "Of these, trained on",
         },
         "meanings": {
             "auroc": "chance that a fractured radiograph gets a higher probability than another",
@@ -156,6 +162,11 @@ REPORT = {
         " yanlıştır.",
         "trained": "Model bu bölümün radyografileriyle eğitildi: sayılar ne kadar iyi okuduğunu"
         " değil, ne kadar iyi hatırladığını gösterir.",
+        "trained_on": "Model bu bölümün radyografileriyle ({n} radyografinin {count} tanesiyle)"
+        " eğitildi: sayılar ne kadar iyi okuduğunu değil, ne kadar iyi hatırladığını gösterir.",
+        "perhaps_trained": "Modelin bu radyografilerin bir kısmıyla eğitilip eğitilmediği"
+        " bilinmiyor: eğitildiği bölme elde değil ya da bunlardan hiçbirini saymıyor. Eğitildiyse"
+        " sayılar gerçekte olduğundan iyidir.",
         "selected": "Modelin, kalibrasyonun ya da çalışma noktalarının seçiminde bu bölüm de"
         " kullanıldı: sayılar büyük olasılıkla fazla iyidir; ancak hiçbir seçimde kullanılmayan"
         " bir bölüm test sayılır.",
@@ -248,6 +259,7 @@ REPORT = {
             "bootstrap_seed": "Aralıkların tohumu",
             "data_sha256": "Verinin SHA-256 özeti",
             "unreadable": "Okunamadı, dışarıda bırakıldı",
+            "seen_in_training": "Bunlardan eğitimde görülen",
         },
         "meanings": {
             "auroc": "kırıklı bir radyografinin kırıksızdan yüksek olasılık alma şansı",

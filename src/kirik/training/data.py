@@ -66,8 +66,9 @@ def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -
     """
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(part), bool)
-    folds = max(2, round(1 / share))
-    if len(np.unique(part.groups)) >= folds:
+    # No more than the commonest class has radiographs: the splitter refuses that.
+    folds = min(max(2, round(1 / share)), int(np.bincount(part.labels).max()))
+    if 2 <= folds <= len(np.unique(part.groups)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of classes smaller than the folds
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

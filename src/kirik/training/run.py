@@ -110,7 +110,7 @@ def train_network(
     Raises DataSetError, SettingsError, SplitError or TrainingError in the user's words.
     """
     machine = find_machine(settings)
-    _refuse_leaks(split)  # before a folder is made that would be in the mended split's way
+    _refuse_leaks(split, index)  # before a folder is made that would be in the mended split's way
     if machine.first and not resume:
         _refuse_existing(directory)
     checkpoints = directory / "checkpoints"
@@ -279,7 +279,8 @@ def _part(
             f"{index.root}: only one class ({index.classes[labels[0]]}) among the radiographs to "
             "train on; a classifier needs two"
         )
-    outlined = np.array([bool(record.boxes or record.polygons) for record in chosen])
+    # Not what the data set says: a box outside its radiograph is in no mask.
+    outlined = np.isfinite(cache.outlines[rows]).any(axis=(1, 2, 3))
     negative = -1 if index.negative is None else index.negative
     groups = np.array([split.assignments[record.id].group for record in chosen])
     return Part(
@@ -331,8 +332,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _refuse_leaks(split: Split) -> None:
-    leaks = torn_groups(split)
+def _refuse_leaks(split: Split, index: Index) -> None:
+    leaks = torn_groups(split, index)
     if leaks:
         raise SplitError(
             f"split {split.name} leaks: {leaks[0]}; mend it (kirik data check-split names every "

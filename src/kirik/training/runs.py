@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from kirik.dataset.split import load_split
+from kirik.dataset.split import Split, load_split
 from kirik.errors import SettingsError
 
 
@@ -60,7 +60,7 @@ def find_run(
             f"{run}: left out fold {fold} of another split, {facts.get('split')}: what it learned "
             f"would leak this one's fold; for {option} take a run of the same split"
         )
-    if seen := _seen(run, its_fold, held_out):
+    if seen := trained_on(load_split(run / "split.csv"), its_fold, held_out):
         raise SettingsError(
             f"{run}: was trained on another split, {facts.get('split')}, and by their ids on "
             f"radiographs of this one's test part ({seen[0]}, {len(seen)} in all): what it learned "
@@ -69,9 +69,9 @@ def find_run(
     return run
 
 
-def _seen(run: Path, left_out: int | None, ids: Collection[str]) -> list[str]:
-    """Those of these radiographs that a run which left out a fold trained on, by its split."""
-    assignments = load_split(run / "split.csv").assignments
+def trained_on(split: Split, left_out: int | None, ids: Collection[str]) -> list[str]:
+    """Those of these radiographs that a run on a split which left out a fold trained on."""
+    assignments = split.assignments
     own = [assignments[one] for one in sorted(ids) if one in assignments]
     trained = [one for one in own if one.split == "dev"]
     return [one.image_id for one in trained if left_out is None or one.fold != left_out]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kirik.dataset.index import Index
 from kirik.dataset.sources.files import entries, is_image, tables
-from kirik.dataset.sources.folders import class_folders, load_folders
+from kirik.dataset.sources.folders import class_folders, classes_within, load_folders
 from kirik.dataset.sources.fracatlas import is_fracatlas, load_fracatlas
 from kirik.dataset.sources.table import is_table, load_table, write_index
 from kirik.errors import DataSetError
@@ -56,6 +56,14 @@ def _folder(path: Path, negative: str | None) -> Index:
         deeper = next((folder for folder in classes if is_fracatlas(folder)), None)
         if deeper is not None:
             raise DataSetError(f"{path}: no data set itself; did you mean {deeper}?")
+        if nested := classes_within(classes):
+            tops = [*list(nested)[:3], *(["…"] if len(nested) > 3 else [])]
+            names = ", ".join(sorted(set.union(*nested.values())))
+            raise DataSetError(
+                f"{path}: its folders ({', '.join(tops)}) hold those of the classes ({names}); "
+                "put a folder per class on top, with exams or patients within, or list the "
+                "radiographs in a CSV with the columns path and label"
+            )
         return load_folders(path, negative)
     if any(is_image(Path(entry.path)) for entry in entries(path) if entry.is_file()):
         raise DataSetError(

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from kirik.dataset.groups import LONGEST_RUN, components
+from kirik.dataset.groups import LONGEST_RUN, components, says_nothing
 from kirik.dataset.index import Index
 from kirik.dataset.tables import Row, Table
 
 _OF_PATIENTS = ("patient", "patient_id")
+PARTS = r"(train|val|valid|dev|test)(ing|idation)?|(fold|batch|part|set|site)[ _-]?\w?\d*"
+"""A pattern of the names of folders that hold a part of a data set."""
 _NO_EXAM = re.compile(
-    r"(train|val|valid|dev|test)(ing|idation)?|(fold|batch|part|set|site)[ _-]?\w?\d*"
-    r"|(image|film|x-?ray|dicom|dcm|png|jpe?g|tiff?|raw|export)s?"
+    rf"{PARTS}|(image|film|x-?ray|dicom|dcm|png|jpe?g|tiff?|raw|export)s?"
     r"|(xr_)?(hand|wrist|finger|forearm|elbow|humerus|shoulder|clavicle|arm|foot|ankle|leg|knee"
     r"|femur|hip|pelvis)s?|ap|pa|lat|lateral|frontal|oblique|left|right|l|r"
 )
@@ -25,20 +26,22 @@ def bound(table: Table, columns: Sequence[str]) -> list[str | None]:
     that a chain of such rows connects; None for a row without ids.
 
     Where studies, or exams, are numbered within patients, so that one number stands with several
-    of them, the number binds one patient's alone.
+    of them, the number binds one patient's alone. A cell that stands for nobody (NA, unknown, -)
+    is no id.
     """
     there = [name for name in columns if name in table.columns]
+    rows = [_ids(row, there) for row in table.rows]
     if len(there) < 2:
-        return [row.cells[there[0]] or None if there else None for row in table.rows]
+        return [row[there[0]] or None if there else None for row in rows]
     patients = [name for name in there if name in _OF_PATIENTS]
     within = {
         name
         for name in there
-        if name not in (*_OF_PATIENTS, "group") and _numbered_within(table, name, patients)
+        if name not in (*_OF_PATIENTS, "group") and _numbered_within(rows, name, patients)
     }
     keys = [
-        [(name, _owner(row, patients) if name in within else "", row.cells[name]) for name in there]
-        for row in table.rows
+        [(name, _owner(row, patients) if name in within else "", row[name]) for name in there]
+        for row in rows
     ]
     keys = [[key for key in own if key[-1]] for own in keys]
     rows_of: dict[tuple, list[int]] = defaultdict(list)
@@ -49,20 +52,27 @@ def bound(table: Table, columns: Sequence[str]) -> list[str | None]:
     together = components(rows_of.values())
     firsts = [keys[rows[0]][0] for rows in together]
     plain = len({value for *_, value in firsts}) == len(firsts)
-    for rows, first in zip(together, firsts, strict=True):
-        for number in rows:
+    for numbers, first in zip(together, firsts, strict=True):
+        for number in numbers:
             groups[number] = first[-1] if plain else " ".join(filter(None, first))
     return groups
 
 
-def _owner(row: Row, patients: Sequence[str]) -> str:
-    return next((row.cells[name] for name in patients if row.cells[name]), "")
+def _ids(row: Row, columns: Sequence[str]) -> dict[str, str]:
+    cells = {name: row.cells[name] for name in columns}
+    return {name: "" if says_nothing(cell) else cell for name, cell in cells.items()}
 
 
-def _numbered_within(table: Table, column: str, patients: Sequence[str]) -> bool:
+def _owner(row: Mapping[str, str], patients: Sequence[str]) -> str:
+    return next((row[name] for name in patients if row[name]), "")
+
+
+def _numbered_within(
+    rows: Sequence[Mapping[str, str]], column: str, patients: Sequence[str]
+) -> bool:
     owners: dict[str, set[str]] = defaultdict(set)
-    for row in table.rows:
-        owners[row.cells[column]].add(_owner(row, patients))
+    for row in rows:
+        owners[row[column]].add(_owner(row, patients))
     return any(len(who - {""}) > 1 for value, who in owners.items() if value)
 
 

@@ -10,6 +10,10 @@ from kirik.dataset.tables import nearest
 from kirik.errors import DataSetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom"})
+_ANSWERS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "evet", "var"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no", "hayir", "yok"), False),
+}
 
 
 def is_image(path: Path) -> bool:
@@ -79,6 +83,11 @@ def without_odd_names(files: list[Path], root: Path) -> tuple[list[Path], list[D
             shown = ascii(path.relative_to(root).as_posix())
             defects.append(Defect("odd_name", (shown,), "name is not UTF-8; left out: rename it"))
     return good, defects
+
+
+def yes_or_no(cell: str) -> bool | None:
+    """What a cell says of a fact that is so or is not; None if it says neither."""
+    return _ANSWERS.get(cell.strip().casefold().replace("ı", "i"))
 
 
 def plain_name(name: str) -> str:

@@ -3,10 +3,13 @@
 A folder within a class is an exam's, or a patient's: see `kirik.dataset.sources.bonds`.
 """
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from kirik.dataset.index import Defect, Index, Record
-from kirik.dataset.sources.bonds import exam_folders
+from kirik.dataset.index import NEGATIVE_NAMES, POSITIVE_NAMES, Defect, Index, Record, bare
+from kirik.dataset.sources.bonds import PARTS, exam_folders
 from kirik.dataset.sources.files import (
     arrange_classes,
     entries,
@@ -23,6 +26,23 @@ from kirik.dataset.sources.files import (
 def class_folders(root: Path) -> list[Path]:
     """Folders directly under `root` that hold at least one image, at any depth."""
     return [folder for folder in subfolders(root) if next(image_files(folder), None) is not None]
+
+
+def classes_within(tops: Sequence[Path]) -> dict[str, set[str]]:
+    """Names of the folders of classes in each top folder, by its name, where classes lie a level
+    too deep (train/normal, patient7/fractured); empty where they do not.
+
+    Known are classes by two names that say whether there is a fracture, or, within parts of a data
+    set, by two names that several parts have.
+    """
+    held = {top.name: {folder.name for folder in class_folders(top)} for top in tops}
+    count = Counter(name for names in held.values() for name in names)
+    found = {name for name in count if bare(name) in NEGATIVE_NAMES | POSITIVE_NAMES}
+    if any(bare(top) in NEGATIVE_NAMES | POSITIVE_NAMES for top in held):
+        return {}
+    if len(found) < 2 and all(re.fullmatch(PARTS, top.casefold()) for top in held):
+        found = {name for name, times in count.items() if times > 1}
+    return {t: n & found for t, n in held.items() if n & found} if len(found) > 1 else {}
 
 
 def load_folders(root: Path, negative: str | None) -> Index:

@@ -9,15 +9,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from kirik.dataset.index import NEGATIVE_NAMES, Defect, Index, Record
+from kirik.dataset.index import NEGATIVE_NAMES, Defect, Index, Record, bare
 from kirik.dataset.sources.coco import MASKS, Annotations, read_annotations
 from kirik.dataset.sources.files import (
     arrange_classes,
     image_files,
-    plain_name,
     subfolders,
     tables,
     without_odd_names,
+    yes_or_no,
 )
 from kirik.dataset.tables import Row, Table, read_table
 from kirik.errors import DataSetError
@@ -27,7 +27,6 @@ VIEWS = ("frontal", "lateral", "oblique")
 FLAGS = ("mixed", "hardware", "multiscan", "fractured")
 COLUMNS = ("image_id", *REGIONS, *VIEWS, *FLAGS, "fracture_count")
 FRACTURED, NOT_FRACTURED = "fractured", "not_fractured"
-YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def load_fracatlas(root: Path, negative: str | None) -> Index:
 def _class_folders(images: Path) -> dict[Path, str]:
     known = {}
     for folder in subfolders(images):
-        name = plain_name(folder.name)
+        name = bare(folder.name)
         if name == FRACTURED or name in NEGATIVE_NAMES:
             known[folder] = FRACTURED if name == FRACTURED else NOT_FRACTURED
     return known
@@ -142,11 +141,12 @@ def _row(row: Row, table: Table) -> _Listed:
 
 
 def _flag(row: Row, name: str, path: Path) -> bool:
-    if row.cells[name].casefold() not in YES_NO:
+    said = yes_or_no(row.cells[name])
+    if said is None:
         raise DataSetError(
             f"{path}, line {row.line}: {name} is {row.cells[name]!r}; expected 0 or 1"
         )
-    return YES_NO[row.cells[name].casefold()]
+    return said
 
 
 def _record(

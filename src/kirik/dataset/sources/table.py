@@ -16,9 +16,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from kirik.dataset.groups import says_nothing
 from kirik.dataset.index import Defect, Index, Record
 from kirik.dataset.sources.bonds import bound
-from kirik.dataset.sources.files import arrange_classes, is_image, one_spelling, plain_name
+from kirik.dataset.sources.files import (
+    arrange_classes,
+    is_image,
+    one_spelling,
+    plain_name,
+    yes_or_no,
+)
 from kirik.dataset.tables import Row, Table, nearest, read_table, write_table
 from kirik.errors import DataSetError
 
@@ -37,11 +44,6 @@ IDS = ("group", "patient", "patient_id", "study", "study_id", "exam", "exam_id")
 BOX = ("x", "y", "width", "height")
 KNOWN = (*(name for names in ALIASES.values() for name in names), *IDS, *BOX)
 WRITTEN = ("image_id", "path", "label", "group", "region", "view", "hardware", "multiscan")
-YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-BINARY = {
-    name: "fractured" if yes else "not_fractured"
-    for name, yes in (YES_NO | {"1.0": True, "evet": True, "0.0": False, "hayır": False}).items()
-}
 
 
 def is_table(path: Path) -> bool:
@@ -62,7 +64,10 @@ def load_table(path: Path, negative: str | None) -> Index:
     ]
     found = _merged([item for item in rows if _exists(item[1], item[0], defects)], defects)
     names = {name for _, name in found.values()}
-    spelled = BINARY if names <= set(BINARY) else one_spelling(names)
+    spelled = one_spelling(names)
+    answers = {name: yes_or_no(name) for name in names}
+    if None not in answers.values():
+        spelled = {n: "fractured" if yes else "not_fractured" for n, yes in answers.items()}
     classes, chosen = arrange_classes({spelled[name] for name in names}, negative, path)
     records = (replace(r, label=classes.index(spelled[name])) for r, name in found.values())
     ordered = tuple(sorted(records, key=lambda record: record.id))
@@ -128,13 +133,14 @@ def _names(cell: str) -> tuple[str, ...]:
 
 
 def _flag(cell: str, column: str | None, where: str) -> bool | None:
-    if cell and cell.casefold() not in YES_NO:
+    said = yes_or_no(cell)
+    if said is None and not says_nothing(cell):
         raise DataSetError(f"{where}: {column} is {cell!r}; expected 0, 1 or nothing")
-    return YES_NO[cell.casefold()] if cell else None
+    return said
 
 
 def _boxes(row: Row, cell: str, where: str) -> tuple[tuple[float, float, float, float], ...]:
-    sides = [row.cells.get(name, "") for name in BOX]
+    sides = ["" if says_nothing(cell) else cell for cell in (row.cells.get(n, "") for n in BOX)]
     if any(sides) and not all(sides):
         raise DataSetError(f"{where}: a box needs all of x, y, width, height")
     none = {*sides} <= {"0", "0.0"}  # so some say that there is no box
@@ -144,7 +150,7 @@ def _boxes(row: Row, cell: str, where: str) -> tuple[tuple[float, float, float, 
 
 def _shapes(cell: str, where: str, column: str, good: Callable[[tuple[float, ...]], bool]) -> tuple:
     shapes = []
-    for part in filter(str.strip, cell.split(";")):
+    for part in (part for part in cell.split(";") if not says_nothing(part)):
         try:
             numbers = tuple(float(number) for number in re.split(r"[\s,]+", part.strip()))
         except ValueError:

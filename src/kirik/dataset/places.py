@@ -1,0 +1,40 @@
+"""Where files are to be written, judged before the work that they are of."""
+
+import os
+from pathlib import Path
+
+from kirik.dataset.index import Index
+from kirik.errors import OutputError
+
+
+def refuse_unwritable(*files: Path | None, folder: Path | None = None) -> None:
+    """Raise OutputError if one of these files, or a folder, cannot be made; missing folders on the
+    way can. Nothing is written."""
+    for path in filter(None, files):
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; name a file")
+        _refuse_closed(path, path.parent)
+    if folder is not None:
+        _refuse_closed(folder, folder)
+
+
+def _refuse_closed(path: Path, folder: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe, a terminal
+        return
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise OutputError(f"{path}: {there} is a file, no folder; name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: no permission to write in {there}; name another place")
+
+
+def refuse_inside(out: Path, index: Index) -> None:
+    """Raise OutputError if a folder to write to is the data set's own, or one of its radiographs':
+    what is written there would count as a part of it."""
+    place, root = out.resolve(), index.root.resolve()
+    folders = {folder.resolve() for folder in {record.path.parent for record in index.records}}
+    above = {folder for own in folders for folder in own.parents if root in folder.parents}
+    if place in {root, *folders, *above}:
+        raise OutputError(f"{out}: is a folder of the data set; name another one with --out")
