@@ -176,7 +176,7 @@ def test_labels_that_were_corrected_are_not_measured_by_what_was_read_before(
         capsys.readouterr()
         assert kirik(*ask) == 2
         told = capsys.readouterr().err
-        assert "fold1: the data set's labels or outlines have changed since" in told
+        assert "fold1: the data set's classes, labels or outlines have changed" in told
     for place in (again, twin):
         for run_json in place.glob("*/run.json"):  # as an older kirik wrote it
             said = json.loads(run_json.read_text())
@@ -187,6 +187,22 @@ def test_labels_that_were_corrected_are_not_measured_by_what_was_read_before(
         told = capsys.readouterr().err
         assert "fold2/read.csv: the data set has changed since the fold was read" in told
         assert name in told
+
+
+def test_classes_that_mean_something_else_now_are_not_gone_on_with(made, tmp_path, capsys):
+    """Which class is the negative one, and so the first, another kirik may have told otherwise."""
+    _, _, out, words = made
+    again = tmp_path / "tiny"
+    shutil.copytree(out, again)
+    for gone in (again / "report", again / "bundle", again / "fold2" / "bundle"):
+        shutil.rmtree(gone)
+    said = json.loads((again / "fold2" / "run.json").read_text())
+    said["classes"] = said["classes"][::-1]
+    (again / "fold2" / "run.json").write_text(json.dumps(said))
+    assert kirik("train", "--resume", again / "fold2") == 2
+    assert "or what its classes mean, has changed since the run began" in capsys.readouterr().err
+    assert kirik(*but(words, "--out", again)) == 2
+    assert "fold2: the data set's classes, labels or outlines" in capsys.readouterr().err
 
 
 def test_a_radiograph_that_cannot_be_read_is_named_and_costs_no_other(made, tmp_path):

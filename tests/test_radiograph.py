@@ -132,6 +132,14 @@ def test_a_detectors_bits_in_16_go_by_its_depth(tmp_path, gray, form, bits):
     assert np.allclose(read_radiograph(tmp_path / "a").pixels, gray / 255, atol=1 / 255)
 
 
+@pytest.mark.parametrize("brightest", [4095, 5000, 9000, 16000])
+def test_a_marker_or_a_hot_pixel_does_not_choose_the_depth(gray, brightest):
+    deep = 200 + gray.astype(np.uint16) * 3
+    deep[0, 0] = brightest
+    pixels = radiograph_from_array(deep).pixels
+    assert np.percentile(pixels, 99) - np.percentile(pixels, 1) > 0.9
+
+
 @pytest.mark.parametrize("bits", [11, 13])
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_other_fewer_bits_in_16_are_stretched(tmp_path, gray, form, bits):

@@ -178,19 +178,18 @@ def _check_begun(settings: TrainingSettings, directory: Path, split: Split, inde
 
 
 def check_labels(run: Path, begun: dict, index: Index, split: Split, fold: int | None) -> None:
-    """That a run learned from the labels that the data set has now. begun: its run.json, which
-    does not tell it if an older kirik wrote it.
+    """That a run learned from the classes and labels that the data set has now. begun: its
+    run.json, which does not tell all of it if an older kirik wrote it.
 
     Raises DataSetError if labels or outlines of its training part have changed.
     """
     from kirik.training.run import labels_hash
 
-    if "labels_sha256" not in begun:
-        return
     records = select(index, split, "dev" if fold is None else f"train{fold}")
-    if labels_hash(records, index.classes) != begun["labels_sha256"]:
+    now = {"classes": list(index.classes), "labels_sha256": labels_hash(records, index.classes)}
+    if any(begun.get(name, value) != value for name, value in now.items()):
         raise DataSetError(
-            f"{run}: the data set's labels or outlines have changed since the run began; "
+            f"{run}: the data set's classes, labels or outlines have changed since the run began; "
             "cross-validate anew, in another folder"
         )
 
@@ -436,6 +435,7 @@ def report_out_of_fold(
             fitted.localized, shown_from, replicates=bootstrap
         )
     write_report(out, fitted.predictions, metrics, facts=facts, language=language)
+    (out / FINDINGS).unlink(missing_ok=True)
     if fitted.localized:
         _write_findings(out / FINDINGS, fitted.predictions.ids, fitted.localized.found)
     return metrics

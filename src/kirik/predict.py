@@ -115,6 +115,8 @@ def predict(
                 if undrawn := output.write(result):
                     summary.undrawn.append(undrawn)
             if _has_all(before, result.path):  # read again for its picture
+                if isinstance(result, Failure):
+                    summary.undrawn.append(result)
                 continue
             summary.add(result)
             done, last = done + (result.path != last), result.path

@@ -219,7 +219,7 @@ def radiograph_from_array(array: np.ndarray) -> Radiograph:
     """A radiograph from pixels in memory, bright bone on dark ground.
 
     array: [rows, columns], or [rows, columns, 3] in RGB; uint8, uint16 (of its whole range, or
-    stretched if it uses little of it), or floats in 0…1.
+    brought to it where it uses little of it: see `graded`), or floats in 0…1.
 
     Raises RadiographError, with reason bad_array, for any other shape, type or value.
     """
@@ -265,12 +265,12 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 
 def graded(values: np.ndarray, full_scale: float) -> np.ndarray:
     """Unsigned values as float32 in 0…1 by their full scale; if they use little of it, by that of a
-    detector's bits, where they fill these, else stretched."""
+    detector's bits, where all but the brightest fill these, too, else stretched."""
     low, high = np.percentile(values, (0.5, 99.5))
     most = values.max()
     if most <= full_scale * RAW_RANGE:
-        filled = (2**bits - 1 for bits in _DETECTOR_BITS if 2**bits > most >= 2 ** (bits - 1))
-        full_scale = next(filled, np.inf)
+        filled = (2**bits for bits in _DETECTOR_BITS if 2**bits > most and high >= 2**bits / 2)
+        full_scale = next(filled, np.inf) - 1
     if (high - low) / full_scale < TINY_RANGE:
         return stretched(values)
     return values.astype(np.float32) / np.float32(full_scale)

@@ -6,9 +6,11 @@ their end, and calling it again goes on with what is left.
 
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -84,10 +86,15 @@ def _side_by_side(trainings: Sequence[Training], at_once: int, console: Console)
         ours, theirs = multiprocessing.Pipe(duplex=False)
         # Spawned, not forked: a fork inherits the locks of torch's and OpenMP's threads.
         process = multiprocessing.get_context("spawn").Process(
-            target=_train_here, args=(training, threads, theirs), name=training.run.name
+            target=_train_here,
+            args=(training, threads, console.rich.quiet, theirs),
+            name=training.run.name,
         )
-        process.start()
+        with _without_interrupts():
+            process.start()
         running.add(process)
+        if stopped.is_set():
+            process.terminate()
         theirs.close()
         try:
             error = ours.recv()
@@ -103,7 +110,7 @@ def _side_by_side(trainings: Sequence[Training], at_once: int, console: Console)
     with ThreadPoolExecutor(at_once) as pool:
         try:
             errors = list(pool.map(attend, trainings))
-        except BaseException:  # a Ctrl-C, which a terminal sends to all of them, others not
+        except BaseException:  # a Ctrl-C
             stopped.set()
             for process in list(running):
                 process.terminate()
@@ -114,25 +121,37 @@ def _side_by_side(trainings: Sequence[Training], at_once: int, console: Console)
 
 
 def _died(run: Path, exit_code: int | None) -> TrainingError:
-    how = f"by signal {-exit_code}" if exit_code and exit_code < 0 else f"with code {exit_code}"
+    how, why = f"with code {exit_code}", "what it said stands above"
+    if exit_code and exit_code < 0:
+        how, why = f"by signal {-exit_code}", "if memory is short, have fewer at once"
     return TrainingError(
-        f"{run}: its process ended {how}; if memory is short, have fewer at once, then call it "
-        "again: it goes on where it stopped"
+        f"{run}: its process ended {how}; {why}. Call it again, and it goes on where it stopped"
     )
 
 
-def _train_here(training: Training, threads: int, told: connection.Connection) -> None:
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """What is begun here lets a terminal's Ctrl-C to its parent, which ends it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _train_here(training: Training, threads: int, quiet: bool, told: connection.Connection) -> None:
     """In a process of its own: train, and tell the error, or None."""
     import torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
     try:
-        training.to_the_end(Console(before=f"{training.run.name}: "))
+        training.to_the_end(Console(quiet, before=f"{training.run.name}: "))
     except KirikError as error:
         told.send(error)
-    except KeyboardInterrupt:
-        pass
     else:
         told.send(None)
 

@@ -1,5 +1,7 @@
 """The cache of decoded radiographs, and the hash by which data are known again."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -66,3 +68,25 @@ def test_an_outline_wholly_outside_its_radiograph_is_none(records, tmp_path):
     told = np.isfinite(cache.outlines).any(axis=(2, 3)).sum(axis=1)
     assert told.tolist() == [0, 1, 1, 1]
     assert [bool(mask.any()) for mask in cache.masks] == [False, True, True, True]
+
+
+def test_processes_that_begin_at_once_decode_once(save_radiograph, tmp_path):
+    """As the trainings of a cross-validation do."""
+    films = [save_radiograph(f"{i}.png", 0.5, (900, 900)) for i in range(40)]
+    code = """
+import sys
+from pathlib import Path
+from kirik.dataset import cache
+from kirik.dataset.index import Record
+from kirik.preprocessing import Preprocessing
+build = cache._build
+cache._build = lambda *words: (print("built", flush=True), build(*words))
+records = [Record(Path(p).name, Path(p), 0) for p in sys.argv[2:]]
+found = cache.open_cache(records, Preprocessing(size=64), directory=Path(sys.argv[1]))
+print(len(found.ids))
+"""
+    words = [sys.executable, "-c", code, str(tmp_path / "cache"), *map(str, films)]
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [one.communicate(timeout=120)[0].split() for one in running]
+    assert sorted(said) == [["40"], ["40"], ["built", "40"]]
+    assert [path.name[:3] for path in (tmp_path / "cache").iterdir()] == ["64-"]

@@ -125,6 +125,8 @@ def test_other_body_parts_are_refused(refusal, stored, tags, says):
         {"BodyPartExamined": "HIP"},
         {"BodyPartExamined": "OMUZ"},
         {"BodyPartExamined": "BAS PARMAK"},
+        {"BodyPartExamined": "JAMBE BAS"},
+        {"BodyPartExamined": "PHAL DIS"},
         {"BodyPartExamined": "UNKNOWN"},
         {"BodyPartExamined": "WHOLEBODY"},  # as each film of a skeletal survey says
         {"BodyPartExamined": "ILIUM"},

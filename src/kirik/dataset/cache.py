@@ -12,6 +12,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from kirik.errors import DataSetError, RadiographError
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, read_radiograph, to_upright
 
-FORMAT = 4
+FORMAT = 5
 MASK_STRIDE = 4
 OUTLINES, CORNERS = 8, 24
 """At most so many fractures of a radiograph, and points of each outline, are kept."""
@@ -79,7 +80,9 @@ def open_cache(
     directory = directory or default_cache_directory()
     target = directory / _key(records, preprocessing)
     if not (target / "cache.json").is_file():
-        _build(records, preprocessing, target, workers, progress)
+        with _alone(target):
+            if not (target / "cache.json").is_file():
+                _build(records, preprocessing, target, workers, progress)
     facts = json.loads((target / "cache.json").read_text(encoding="utf-8"))
     if not facts["ids"]:
         reason = next(iter(facts["failures"].values()), "no records")
@@ -102,6 +105,22 @@ def _key(records: Sequence[Record], preprocessing: Preprocessing) -> str:
         facts = (record.id, str(record.path), stat.st_size, stat.st_mtime_ns, record.boxes)
         digest.update(repr((*facts, record.polygons)).encode())
     return f"{preprocessing.size}-{digest.hexdigest()[:20]}"
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """While no other process makes the same cache, so that several which begin at once decode once;
+    where the system has no such locks, beside it."""
+    lock = target.parent / f".{target.name}.lock"
+    with ExitStack() as held:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(lock.open("w"))
+            held.callback(lock.unlink, missing_ok=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _build(records, preprocessing, target: Path, workers: int | None, progress) -> None:

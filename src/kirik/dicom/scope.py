@@ -68,21 +68,21 @@ _ROOT = "1.2.840.10008.5.1.4.1.1."
 
 _BODY_PARTS = {
     "the spine": (
-        r"(CT?|TL?|LS?|S)?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|BEL\b|"
+        r"(CT?|TL?|LS?|S)?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|"
         r"SACR(UM|AL)\b|COCCY|THORACIC SPINE|[CTLSHB]WS\b"
     ),
     "the chest": (
         r"CHEST|THORA|TORA[KX]|LUNGS?\b|RIBS?\b|STERNUM|MEDIAST|HEART|BRONCH|THYMUS|GOGUS|"
-        r"AKCIGER|KABURGA|SIRT\b"
+        r"AKCIGER|KABURGA"
     ),
     "the skull": (
         r"SKULL|HEAD|CRANI|KRANI|KAFA|BRAIN|FAC(E|IAL)\b|NASAL|NOSE|ORBIT|SINUS|ZYGOM|MASTOID|"
-        r"SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b|BAS$"
+        r"SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b"
     ),
     "the eye": r"EYE|CORNEA|SCLERA|GOZ\b",
     "the vessels": r"AORTA|CAROTID|CORONARY|CIRCLE ?OF ?WILLIS",
     "the jaw": r"JAW|(SUB)?MANDIB|MAXILL|TEMPOROMANDIB|TMJ\b|MOUTH|TONGUE|PAROTID|CENE\b",
-    "the teeth": r"TEETH|TOOTH|DENT|DIS$",
+    "the teeth": r"TEETH|TOOTH|DENT",
     "the neck": r"NECK|LARYN|PHARYN|TRACHEA|THYROID|BOYUN",
     "the abdomen": (
         r"ABD\b|ABDOM|BATIN|KARIN\b|KUB\b|STOMACH|COLON\b|BOWEL|INTESTIN|KIDNEY|BLADDER|LIVER|"
@@ -95,11 +95,14 @@ _BODY_PARTS = {
 the codes of DICOM PS3.16 Annex L. Not WHOLEBODY, which skeletal surveys carry: their films are of
 limbs, too."""
 
+_ALONE = {"BEL": "the spine", "SIRT": "the chest", "BAS": "the skull", "DIS": "the teeth"}
+"""Turkish words that mean these only where nothing else is said: DIS is distal, BAS low, too."""
+
 _LIMBS = (
     r"SHOULDER|CLAVIC|SCAPUL|ACROMIO|STERNOCLAV|HUMER|(UPPER )?ARMS?\b|FOREARM|ELBOW|RADI(US|AL)\b|"
     r"ULNA|WRIST|HAND|FINGER|THUMB|CARP|METAC|HIPS?\b|PELVI|FEM|THIGH|KNEE|PATELL|LEGS?\b|TIBI|"
     r"FIBUL|ANKLE|FOOT|FEET|TOES?\b|CALCAN|HEEL|TARS|METAT|EXTREMIT|LIMB|OMUZ|KOL\b|DIRSEK|BILEK|"
-    r"PARMAK|KALCA|UYLUK|DIZ\b|BACAK|AYAK"
+    r"PARMAK|EL\b|KALCA|UYLUK|DIZ\b|BACAK|AYAK"
 )
 _CODES = {
     "the spine": "421060004 122494005 122495006 122496007 1217253001 1217256009 1217257000 "
@@ -167,6 +170,9 @@ def _body_part(dataset: Dataset) -> str | None:
     # "HEAD OF FEMUR", "CHEST SHOULDER": one limb among the words is reason enough to look.
     if any(re.search(rf"\b({_LIMBS})", text) for text in words):
         return None
+    for text in words:
+        if text in _ALONE:
+            return _ALONE[text]
     for part, pattern in _BODY_PARTS.items():
         if any(re.search(rf"\b({pattern})", text) for text in words):
             return part

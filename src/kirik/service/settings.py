@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy.engine import make_url
 
 from kirik.errors import SettingsError
 
@@ -89,8 +90,8 @@ class ServiceSettings(BaseModel):
     @property
     def exists(self) -> bool:
         """Whether there is a room, as far as that can be told without asking a server for it."""
-        scheme, _, file = self.url.partition(":///")
-        return scheme != "sqlite" or Path(file).is_file()
+        url = make_url(self.url)
+        return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
     @property
     def url(self) -> str:

@@ -365,9 +365,12 @@ def _prepare(
     record = directory / "run.json"
     if resume:
         before = json.loads(record.read_text(encoding="utf-8"))
-        if before.get("data_sha256") != facts["data_sha256"]:
+        # Their order, too: which class comes first may be another kirik's choice.
+        same_classes = before.get("classes", facts["classes"]) == facts["classes"]
+        if before.get("data_sha256") != facts["data_sha256"] or not same_classes:
             raise TrainingError(
-                f"{directory}: the data set has changed since the run began; start a new run"
+                f"{directory}: the data set, or what its classes mean, has changed since the run "
+                "began; start a new run"
             )
         return
     try:
