@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from kirik.bundle import load_bundle
 from kirik.cli import run
 from kirik.dataset.split import load_split
+from kirik.workflow import _trained_on, seen_facts
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -137,16 +139,17 @@ def test_another_split_of_the_same_data_is_measured_on_what_trained(
         assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("part", "seen"), [("test", False), ("dev", True), (None, None)])
+@pytest.mark.parametrize(
+    ("part", "known", "seen"), [("test", 9, False), ("dev", 9, True), ("dev", 4, None)]
+)
 def test_a_shipped_model_knows_what_it_trained_on_by_the_ids(
-    part, seen, phantoms, tmp_path, capsys
+    part, known, seen, phantoms, tmp_path, capsys
 ):
-    """Whatever the split at hand is called, or says."""
+    """Whatever the split at hand is called, or says. Few that are alike tell nothing."""
     published = load_split("fracatlas-v1")
     films = sorted(phantoms.glob("images/*/*.jpg"))[::12]
     ids = [film.name + ".own" for film in films]
-    if part:
-        ids = [assignment.image_id for assignment in published.part(part)][: len(films)]
+    ids[:known] = [assignment.image_id for assignment in published.part(part)][:known]
     fractured = [int(film.parent.name == "Fractured") for film in films]
     rows = zip(ids, films, fractured, strict=True)
     lines = [f"{image_id},{film},{label}\n" for image_id, film, label in rows]
@@ -159,8 +162,26 @@ def test_a_shipped_model_knows_what_it_trained_on_by_the_ids(
     assert facts["trained_on_this_part"] is seen
     assert facts["seen_in_training"] == (len(films) if seen else None)
     said = capsys.readouterr().err
-    assert ("of this part, 9 of 9" in said) is bool(seen)
+    assert ("of this part, 9 of 9 by their ids" in said) is bool(seen)
     assert ("is not known" in said) is (seen is None)
+
+
+@pytest.mark.parametrize(("part", "count"), [("test", 0), ("dev", 5)])
+def test_what_an_average_of_an_unknown_network_saw_is_not_told_as_all(part, count):
+    published = load_split("fracatlas-v1")
+    ids = [assignment.image_id for assignment in published.part(part)][:5]
+    known, unknown = (
+        SimpleNamespace(members=(), manifest=SimpleNamespace(provenance={"split_sha256": digest}))
+        for digest in (published.digest, "0" * 64)
+    )
+    for members, sure in (([known, known], True), ([unknown, known], False)):
+        seen, whole = _trained_on(SimpleNamespace(members=members), [published], ids)
+        assert (len(seen), whole) == (count, sure)
+        facts = seen_facts(seen, whole)
+        assert facts["seen_in_training" if sure else "seen_at_least"] == (count or None)
+        assert facts["seen_at_least" if sure else "seen_in_training"] is None
+        told = bool(count) if count or sure else None
+        assert facts["trained_on_this_part"] is facts["selected_on_this_part"] is told
 
 
 def test_reading_gives_json_csv_and_pictures(trained, phantoms, tmp_path, capsys):

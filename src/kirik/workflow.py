@@ -7,7 +7,7 @@ become `train`, `evaluate`, `audit` and `split`, as the command line and a scrip
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -34,7 +34,7 @@ from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.places import refuse_inside, refuse_unwritable
 from kirik.dataset.sources import load_index
-from kirik.dataset.sources.bonds import bound_by_tags
+from kirik.dataset.sources.bonds import bound_by_tags, told_of_tags
 from kirik.dataset.split import Split, load_split, make_split, published_splits, write_split
 from kirik.errors import DataSetError, SplitError, TrainingError
 from kirik.evaluation.calibration import fit_temperature
@@ -283,7 +283,7 @@ def report_on(
     metrics["out_of_scope"] = _refused(readings, classifier)
     provenance = classifier.manifest.provenance
     known = [split, *_splits_by(classifier.bundle)]
-    seen = _trained_on(classifier.bundle, known, predictions.ids)
+    seen, all_known = _trained_on(classifier.bundle, known, predictions.ids)
     facts = {
         "model": classifier.name,
         "network": classifier.manifest.network,
@@ -292,9 +292,7 @@ def report_on(
         "part": part,
         "seed": provenance.get("settings", {}).get("seed"),
         "bootstrap_seed": seed,
-        "trained_on_this_part": None if seen is None else bool(seen),
-        "selected_on_this_part": None if seen is None else bool(seen),
-        "seen_in_training": len(seen) if seen else None,
+        **seen_facts(seen, all_known),
         "unreadable": list(failures.values()),
         "versions": provenance.get("versions", {}),
         "data_sha256": provenance.get("data_sha256"),
@@ -334,23 +332,36 @@ def _splits_by(bundle: Bundle) -> Iterator[Split]:
             yield load_split(path)
 
 
-def _trained_on(bundle: Bundle, known: Sequence[Split], ids: Sequence[str]) -> set[str] | None:
-    """Those of these radiographs, by their ids, that the model learned from or was chosen on; None
-    if that is not known, since its split is none of the known ones, or names none of the ids.
+def _trained_on(
+    bundle: Bundle, known: Sequence[Split], ids: Sequence[str]
+) -> tuple[set[str], bool]:
+    """Those of these radiographs, by their ids, that the model learned from or was chosen on, and
+    whether that is known of it whole: its split, or each of its networks', is one of the known
+    ones and names most of the ids. A few alike may be another data set's.
 
     What chooses epoch, calibration and thresholds is held out of the part that trains, so both
     come from the same radiographs. What is made of several networks has seen what any of them has.
     """
     if bundle.members:
         each = [_trained_on(member, known, ids) for member in bundle.members]
-        seen = set().union(*filter(None, each))
-        return None if None in each and not seen else seen
+        return set().union(*(seen for seen, _ in each)), all(sure for _, sure in each)
     provenance = bundle.manifest.provenance
     digest = provenance.get("split_sha256")
     split = next((one for one in known if one.digest == digest), None)
-    if split is None or split.assignments.keys().isdisjoint(ids):
-        return None
-    return {*trained_on(split, provenance.get("fold"), ids)}
+    if split is None or 2 * len(split.assignments.keys() & {*ids}) <= len(ids):
+        return set(), False
+    return {*trained_on(split, provenance.get("fold"), ids)}, True
+
+
+def seen_facts(seen: Collection[str], all_known: bool) -> dict:
+    """What a report says of the radiographs that a model has seen, as far as that is known."""
+    trained, count = bool(seen) if seen or all_known else None, len(seen) or None
+    return {
+        "trained_on_this_part": trained,
+        "selected_on_this_part": trained,
+        "seen_in_training": count if all_known else None,
+        "seen_at_least": None if all_known else count,
+    }
 
 
 def read_all(
@@ -553,7 +564,10 @@ def _looked_at(data: Path, console: Console) -> tuple[Index, list[FileFacts], Du
     with console.decoding("looking at every file") as progress:
         facts = inspect_files(index, progress=progress)
     labels = {record.id: record.label for record in index.records}
-    index = bound_by_tags(index, {file.id: file.whose for file in facts})
+    whose = {file.id: file.whose for file in facts}
+    for line in told_of_tags(whose):
+        console.say(line)
+    index = bound_by_tags(index, whose)
     return index, facts, find_duplicates(facts, labels)
 
 

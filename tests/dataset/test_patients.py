@@ -9,6 +9,7 @@ from pydicom.uid import generate_uid
 
 from dicom.helpers import SECRET, content_of, dicom
 from kirik.cli import run
+from kirik.dataset.groups import LONGEST_RUN
 from kirik.dataset.sources import load_index
 
 COUNT = 24
@@ -85,16 +86,84 @@ def test_a_split_that_tears_a_patient_leaks(films, tmp_path, capsys):
     assert said.endswith("\n1 leak\n")
 
 
-@pytest.mark.parametrize("name", ["", "ANONYMOUS", "anon-000", "0000", "XXXX", "no id"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "ANONYMOUS", "anon-000", "0000", "XXXX", "no id"),
+        *("Anonymous^Patient", "İSİMSİZ", "Hasta^0"),
+    ],
+)
 def test_what_stands_for_no_patient_binds_nothing(films, tmp_path, capsys, name):
-    groups, said = make(films(lambda number: {"PatientID": name}), tmp_path, capsys)
+    tags = {"PatientID": name, "SpecificCharacterSet": "ISO_IR 192"}
+    groups, said = make(films(lambda number: tags), tmp_path, capsys)
     assert not groups
     assert "patients and exams: none known" in said
 
 
 def test_an_id_of_more_radiographs_than_a_patient_has_binds_nothing(films, tmp_path, capsys):
-    groups, _ = make(films(lambda number: {"PatientID": "P1"}, count=48), tmp_path, capsys)
-    assert not groups
+    folder = films(lambda number: {"PatientID": SECRET if number < 44 else "P1"}, count=48)
+    out = tmp_path / "split.csv"
+    assert run(["data", "split", str(folder), "--out", str(out), "--folds", "2"]) == 0
+    assert [*groups_of(out).values()] == [{"44", "45", "46", "47"}]
+    said = capsys.readouterr().err
+    assert "groups by DICOM's tags: 1, of 4 radiographs\n" in said
+    assert "more than 40 radiographs share, taken for placeholders: 1, of 44 radiographs\n" in said
+    assert SECRET not in said
+
+
+def test_a_study_of_however_many_radiographs_stays_together(films, tmp_path, capsys):
+    uid, count = generate_uid(), LONGEST_RUN + 2
+    tags = {"PatientID": "", "StudyInstanceUID": uid}
+    folder = films(lambda number: tags if number < count else {"PatientID": ""}, count=2 * count)
+    groups, _ = make(folder, tmp_path, capsys)
+    assert [len(ids) for ids in groups.values()] == [count]
+
+
+def test_a_pair_that_tags_bind_leaves_the_other_files_their_exams(films, tmp_path, capsys):
+    """By file numbers, as where no tag binds."""
+    tags = [{"PatientID": "P1" if number in (2, 3) else ""} for number in range(COUNT)]
+    folder = films(tags.__getitem__)
+    names = [f"N{n + n // 4:02d}.dcm" for n in range(COUNT)]  # a gap after each four
+    labels = ["normal", "fractured"] * (COUNT // 2)
+    rows = [
+        f"{label}/{n:02d}.dcm,{name},{label},hand"
+        for n, (name, label) in enumerate(zip(names, labels, strict=True))
+    ]
+    table = folder / "list.csv"
+    table.write_text("path,image_id,label,region\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "split.csv"
+    assert run(["data", "split", str(table), "--out", str(out), "--folds", "2"]) == 0
+    expected = [["00", "01"], ["02", "03"]]
+    expected += [[f"{5 * n + k:02d}" for k in range(4)] for n in range(1, COUNT // 4)]
+    assert sorted(map(sorted, groups_of(out).values())) == expected
+    torn = tmp_path / "torn.csv"
+    lines = [f"{name},{name},dev,{1 + (name == 'N05.dcm')}" for name in names]
+    torn.write_text("image_id,group,split,fold\n" + "\n".join(lines) + "\n")
+    capsys.readouterr()
+    assert run(["data", "check-split", str(torn), str(table)]) == 1
+    said = capsys.readouterr().out
+    assert (
+        "one exam, by its file numbers, in several parts: N06.dcm, N07.dcm, N08.dcm in fold1; "
+        in said
+    )
+    assert said.endswith("\n1 leak\n")
+
+
+def test_nothing_of_a_tag_that_is_no_valid_id_is_said(films, tmp_path, capfd):
+    """pydicom warns of one with its value; whole commands, whose workers write beside them."""
+    with pytest.warns(UserWarning, match="Invalid value for VR UI"):
+        folder = films(lambda n: {"PatientID": "", "StudyInstanceUID": f"{SECRET}{n // 2}"})
+    capfd.readouterr()
+    words = [
+        ["audit", folder],
+        ["split", folder, "--out", tmp_path / "split.csv", "--folds", "2"],
+        ["shrink", folder, tmp_path / "small", "--size", "32"],
+    ]
+    for own in words:
+        assert run(["data", *map(str, own)]) == 0
+    said = "".join(capfd.readouterr())
+    assert "Yilmaz" not in said
+    assert "Warning" not in said
 
 
 def test_tags_bind_beside_what_the_data_set_names(films, tmp_path, capsys):

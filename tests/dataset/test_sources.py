@@ -228,6 +228,20 @@ class TestFracAtlas:
             path.unlink()
         refused(fracatlas, "only the class 'not_fractured'.*at least two")
 
+    def test_a_table_beside_images_counts_where_it_lists_radiographs(self, fracatlas):
+        (fracatlas / "dataset.csv").unlink()
+        for name, columns in (
+            ("split", "image_id,group,split,fold,excluded_because"),
+            ("readings", "path,decision,probability,model"),
+        ):
+            (fracatlas / f"{name}.csv").write_text(columns + "\n")
+            assert load_index(fracatlas).kind == "fracatlas"
+        rows = [f"images/{path},{path[0]},p1" for path in ("Fractured/IMG0000001.jpg",
+                "Non_fractured/IMG0000000.jpg")]  # fmt: skip
+        (fracatlas / "data.csv").write_text("path,label,group\n" + "\n".join(rows) + "\n")
+        index = load_index(fracatlas)
+        assert (index.kind, {record.group for record in index.records}) == ("csv", {"p1"})
+
     def test_its_parent_is_answered_with_its_path(self, fracatlas, tmp_path_factory):
         parent = tmp_path_factory.mktemp("parent")
         fracatlas.rename(parent / "FracAtlas")

@@ -332,8 +332,8 @@ def test_numbers_are_written_as_each_language_writes_them():
 @pytest.mark.parametrize(
     ("language", "counted", "unknown"),
     [
-        ("en", "trained on radiographs of this part, 1,204 of 3,000", "is not known"),
-        ("tr", "(3.000 radyografinin 1.204 tanesiyle)", "bilinmiyor"),
+        ("en", "of this part, {}1,204 of 3,000 by their ids:", "is not known"),
+        ("tr", "(kimliklerine göre 3.000 radyografinin {}1.204 tanesiyle)", "bilinmiyor"),
     ],
 )
 def test_a_report_tells_how_many_radiographs_trained_or_that_it_is_not_known(
@@ -341,8 +341,11 @@ def test_a_report_tells_how_many_radiographs_trained_or_that_it_is_not_known(
 ):
     said = {"trained_on_this_part": True, "selected_on_this_part": True, "seen_in_training": 1204}
     [first, second] = bias_warnings(said, 3000, language)
-    assert counted in first
+    assert counted.format("") in first
     assert second == REPORT[language]["selected"]
+    least = said | {"seen_in_training": None, "seen_at_least": 1204}
+    [first, _] = bias_warnings(least, 3000, language)
+    assert counted.format({"en": "at least ", "tr": "en az "}[language]) in first
     for fact, there in ((None, True), (False, False)):
         facts = {"trained_on_this_part": fact, "selected_on_this_part": fact}
         page = page_of(tmp_path, make_predictions(), facts=facts, language=language)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kirik.dataset.groups import components, exam_runs, nothing_known
+from kirik.dataset.groups import components, exam_runs, nothing_known, unnamed
 from kirik.dataset.index import Index, Record
 from kirik.errors import SplitError
 
@@ -53,19 +53,18 @@ def check_split(
     duplicates: ids that show the same radiograph (same bytes, same pixels, or nearly so); a chain
         of them stays together, even where one in its middle is excluded.
     Radiographs that the split excludes cannot leak. Those that it names and that are absent are
-    no leak: `absent` counts them. Exams are what the data set's group column says, else what the
-    split's groups say; where neither knows of any, runs of file numbers, as in `make_split`.
+    no leak: `absent` counts them. Exams are what the data set's groups say, else what the split's
+    groups say; where neither knows of any, runs of file numbers, as in `make_split`.
     """
     leaks = torn_groups(split, index)
-    named = any(record.group is not None for record in index.records)
-    if not named and not _groups_of_several(split):
-        leaks += _torn(split, exam_runs(index.records), "exam_torn")
+    if not _groups_of_several(split):
+        leaks += _torn(split, exam_runs(unnamed(index.records)), "exam_torn")
     leaks += _torn(split, components(duplicates), "duplicates_torn")
-    unnamed = tuple(r.id for r in index.records if r.id not in split.assignments)
-    if unnamed:
-        count = "1 radiograph" if len(unnamed) == 1 else f"{len(unnamed)} radiographs"
-        detail = f"{count} of the data set: {_some(unnamed)}"
-        leaks.append(Leak("not_in_split", unnamed, detail))
+    outside = tuple(r.id for r in index.records if r.id not in split.assignments)
+    if outside:
+        count = "1 radiograph" if len(outside) == 1 else f"{len(outside)} radiographs"
+        detail = f"{count} of the data set: {_some(outside)}"
+        leaks.append(Leak("not_in_split", outside, detail))
     return leaks
 
 

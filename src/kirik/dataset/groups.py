@@ -11,10 +11,14 @@ from kirik.dataset.index import Record
 
 UNKNOWN = (
     r"anon(ym(ous|i[sz]ed?)?)?|anonim|de-?identified|unknown|bilinmiyor|none|null|nan"
-    r"|[<#]?n[/.]?a\.?>?|removed|no ?(name|id)"
+    r"|[<#]?n[/.]?a\.?>?|removed|no ?(name|id)|isimsiz"
 )
 """A pattern of the words that stand where somebody did not know, or took away, who it is."""
 _NOTHING = re.compile(rf"[\s*_.?-]*|({UNKNOWN})[\s*_.?-]*", re.IGNORECASE)
+OF_PATIENT = "patient "
+"""What the mark of a patient begins with, as DICOM's tags tell it; a study's does not."""
+OF_TAGS = "dicom "
+"""What the name of a group begins with that DICOM's tags alone make."""
 LONGEST_RUN = 40
 """Radiographs in a run at most: FracAtlas's longest is below 30. Where a data set has one region
 alone, a run would hold all of it; cut here, only neighbours at the cuts are torn."""
@@ -28,8 +32,8 @@ def says_nothing(cell: str) -> bool:
 def bind(records: Sequence[Record], duplicates: Iterable[tuple[str, ...]]) -> dict[str, str]:
     """Group name by record id: `g0000` … in the order of each group's first id.
 
-    Bound are the records of one group of the data set, if it names groups; else exams, as
-    `exam_runs` finds them; and duplicates in either case.
+    Bound are the records of one group, exams of `unnamed` records, as `exam_runs` finds them, and
+    duplicates.
     """
     ids = sorted(record.id for record in records)
     known = set(ids)
@@ -102,4 +106,11 @@ def _exams(records: Sequence[Record]) -> list[list[str]]:
     for record in records:
         if record.group is not None:
             named.setdefault(record.group, []).append(record.id)
-    return list(named.values()) if named else exam_runs(records)
+    return [*named.values(), *exam_runs(unnamed(records))]
+
+
+def unnamed(records: Sequence[Record]) -> list[Record]:
+    """Records whose exams file numbers alone can tell: those without a group, but none where the
+    data set itself names groups. A group that DICOM's tags made says nothing of other files."""
+    named = any(not (record.group or OF_TAGS).startswith(OF_TAGS) for record in records)
+    return [] if named else [record for record in records if record.group is None]

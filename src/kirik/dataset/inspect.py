@@ -18,18 +18,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from kirik.dataset.groups import UNKNOWN
+from kirik.dataset.groups import OF_PATIENT, UNKNOWN
 from kirik.dataset.index import Index, Record
 from kirik.dicom.identity import identity
 from kirik.errors import RadiographError
 from kirik.files import HEAD_BYTES, kind_of, read_file
+from kirik.quiet import quiet_decoding
 from kirik.radiograph import DEFAULT_LIMITS, read_radiograph
 
 THUMBNAIL_SIDE = 48
 COMMON_SIDE = 256
 """Longer side at which brightness, contrast and sharpness are measured, so that sizes compare."""
 BLACK = 8 / 255
-_NOBODY = re.compile(rf"[0x*_.? -]*|({UNKNOWN}|patient|test)[0x*_. -]*", re.IGNORECASE)
+_NOBODY = re.compile(
+    rf"[0x*_.? -]*|({UNKNOWN}|test|(({UNKNOWN})[_. -]*)?(patient|hasta))[0x*_. -]*", re.IGNORECASE
+)
 """What stands in place of a patient's id in DICOM where somebody took it away. A table's patient 0
 is one."""
 
@@ -194,18 +197,19 @@ def inspect_file(record_id: str, path: Path) -> FileFacts:
 def whose(content: bytes) -> tuple[str, ...]:
     """Digests of the ids of a study and a patient that a DICOM file names; none for other files.
 
-    Digests, since nobody needs the ids themselves.
+    Digests, since nobody needs the ids themselves; a patient's begins with `OF_PATIENT`.
     """
     if kind_of(content[:HEAD_BYTES]) != "DICOM":
         return ()
     try:
-        found = identity(content, "", DEFAULT_LIMITS)
+        with quiet_decoding():
+            found = identity(content, "", DEFAULT_LIMITS)
     except RadiographError:
         return ()
     nobody = _NOBODY.fullmatch(found.patient_id or "")
-    ids = (("study", found.study_uid), ("patient", None if nobody else found.patient_id))
+    ids = (("study ", found.study_uid), (OF_PATIENT, None if nobody else found.patient_id))
     return tuple(
-        hashlib.blake2b(f"{kind} {value}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+        kind + hashlib.blake2b(value.encode("utf-8", "replace"), digest_size=16).hexdigest()
         for kind, value in ids
         if value
     )

@@ -1,6 +1,8 @@
 """Where files are to be written, judged before the work that they are of."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kirik.dataset.index import Index
@@ -11,11 +13,24 @@ def refuse_unwritable(*files: Path | None, folder: Path | None = None) -> None:
     """Raise OutputError if one of these files, or a folder, cannot be made; missing folders on the
     way can. Nothing is written."""
     for path in filter(None, files):
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder; name a file")
-        _refuse_closed(path, path.parent)
+        with _looking_at(path):
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder; name a file")
+            _refuse_closed(path, path.parent)
     if folder is not None:
-        _refuse_closed(folder, folder)
+        with _looking_at(folder):
+            _refuse_closed(folder, folder)
+
+
+@contextmanager
+def _looking_at(path: Path) -> Iterator[None]:
+    # Before Python 3.14, a path within a folder that may not be entered raises.
+    try:
+        yield
+    except OSError as problem:
+        raise OutputError(
+            f"{path}: cannot be looked at ({problem.strerror}); name another place"
+        ) from problem
 
 
 def _refuse_closed(path: Path, folder: Path) -> None:

@@ -52,7 +52,8 @@ def write_report(
     seed, versions (a dict), date …; None or empty is left out. `trained_on_this_part` and
     `selected_on_this_part` (bool; the part chose the model, its calibration or operating points)
     make the report warn, the first also if it is None (not known); `seen_in_training` is how many
-    of the radiographs the model was trained on. Only `selected_on_this_part=False` lets it say that
+    of the radiographs the model was trained on, by their ids, and `seen_at_least` how many that is
+    as far as it is known. Only `selected_on_this_part=False` lets it say that
     the points were chosen elsewhere. All go into metrics.json as `facts`.
     Raises DataSetError if the history cannot be read.
     """
@@ -72,13 +73,15 @@ def write_report(
 def bias_warnings(facts: Mapping[str, Any], n: int, language: str) -> list[str]:
     """What a report of n radiographs must warn of, by its facts: see `write_report`."""
     text, count = REPORT[language], facts.get("seen_in_training")
+    least = facts.get("seen_at_least")
     trained = facts.get("trained_on_this_part", False)
     warnings = []
     if trained is None:
         warnings.append(text["perhaps_trained"])
-    elif count:
-        counts = {"count": whole(count, language), "n": whole(n, language)}
-        warnings.append(text["trained_on"].format(**counts))
+    elif count or least:
+        told = whole(count or least, language)
+        told = told if count else text["at_least"].format(count=told)
+        warnings.append(text["trained_on"].format(count=told, n=whole(n, language)))
     elif trained:
         warnings.append(text["trained"])
     return warnings + ([text["selected"]] if facts.get("selected_on_this_part") else [])

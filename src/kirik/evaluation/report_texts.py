@@ -22,11 +22,12 @@ REPORT = {
         " more of the alarms are false.",
         "trained": "The model was trained on radiographs of this part: the figures say how well it"
         " remembers, not how well it reads.",
-        "trained_on": "The model was trained on radiographs of this part, {count} of {n}: the"
-        " figures say how well it remembers, not how well it reads.",
+        "trained_on": "The model was trained on radiographs of this part, {count} of {n} by"
+        " their ids: the figures say how well it remembers, not how well it reads.",
         "perhaps_trained": "Whether the model was trained on some of these radiographs is not"
-        " known: the split that it was trained on is not at hand, or names none of them. If it was,"
-        " the figures are too good.",
+        " known: the split that it was trained on is not at hand, or does not name most of their"
+        " ids. If it was, the figures are too good.",
+        "at_least": "at least {count}",
         "selected": "This part also chose the model, its calibration or its operating points: the"
         " figures are likely too good, and only a part that chose nothing is a test.",
         "one_class": "This part has radiographs of one class only: figures that need both do not"
@@ -118,7 +119,8 @@ REPORT = {
             "bootstrap_seed": "Seed of the intervals",
             "data_sha256": "SHA-256 of the data",
             "unreadable": "Not readable, left out",
-            "seen_in_training": "Of these, trained on",
+            "seen_in_training": "Of these, trained on (by their ids)",
+            "seen_at_least": "Of these, trained on at least (by their ids)",
         },
         "meanings": {
             "auroc": "chance that a fractured radiograph gets a higher probability than another",
@@ -162,11 +164,13 @@ REPORT = {
         " yanlıştır.",
         "trained": "Model bu bölümün radyografileriyle eğitildi: sayılar ne kadar iyi okuduğunu"
         " değil, ne kadar iyi hatırladığını gösterir.",
-        "trained_on": "Model bu bölümün radyografileriyle ({n} radyografinin {count} tanesiyle)"
-        " eğitildi: sayılar ne kadar iyi okuduğunu değil, ne kadar iyi hatırladığını gösterir.",
+        "trained_on": "Model bu bölümün radyografileriyle (kimliklerine göre {n} radyografinin"
+        " {count} tanesiyle) eğitildi: sayılar ne kadar iyi okuduğunu değil, ne kadar iyi"
+        " hatırladığını gösterir.",
         "perhaps_trained": "Modelin bu radyografilerin bir kısmıyla eğitilip eğitilmediği"
-        " bilinmiyor: eğitildiği bölme elde değil ya da bunlardan hiçbirini saymıyor. Eğitildiyse"
-        " sayılar gerçekte olduğundan iyidir.",
+        " bilinmiyor: eğitildiği bölme elde değil ya da bunların kimliklerinin çoğunu"
+        " içermiyor. Eğitildiyse sayılar gerçekte olduğundan iyidir.",
+        "at_least": "en az {count}",
         "selected": "Modelin, kalibrasyonun ya da çalışma noktalarının seçiminde bu bölüm de"
         " kullanıldı: sayılar büyük olasılıkla fazla iyidir; ancak hiçbir seçimde kullanılmayan"
         " bir bölüm test sayılır.",
@@ -259,7 +263,8 @@ REPORT = {
             "bootstrap_seed": "Aralıkların tohumu",
             "data_sha256": "Verinin SHA-256 özeti",
             "unreadable": "Okunamadı, dışarıda bırakıldı",
-            "seen_in_training": "Bunlardan eğitimde görülen",
+            "seen_in_training": "Bunlardan eğitimde görülen (kimliklerine göre)",
+            "seen_at_least": "Bunlardan eğitimde görülen, en az (kimliklerine göre)",
         },
         "meanings": {
             "auroc": "kırıklı bir radyografinin kırıksızdan yüksek olasılık alma şansı",

@@ -6,7 +6,7 @@ from kirik.dataset.index import Index
 from kirik.dataset.sources.files import entries, is_image, tables
 from kirik.dataset.sources.folders import class_folders, classes_within, load_folders
 from kirik.dataset.sources.fracatlas import is_fracatlas, load_fracatlas
-from kirik.dataset.sources.table import is_table, load_table, write_index
+from kirik.dataset.sources.table import is_table, lists_radiographs, load_table, write_index
 from kirik.errors import DataSetError
 
 __all__ = ["load_index", "write_index"]
@@ -47,6 +47,8 @@ def _load(path: Path, negative: str | None) -> Index:
 
 def _folder(path: Path, negative: str | None) -> Index:
     classes, listed = class_folders(path), tables(path)
+    if len(classes) < 2 and len(listed) > 1:
+        listed = [table for table in listed if lists_radiographs(table)] or listed
     if len(classes) < 2 and len(listed) == 1:
         return load_table(listed[0], negative)
     if len(classes) < 2 and listed:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from kirik.dataset.groups import LONGEST_RUN, components, says_nothing
+from kirik.dataset.groups import LONGEST_RUN, OF_PATIENT, OF_TAGS, components, says_nothing
 from kirik.dataset.index import Index
 from kirik.dataset.tables import Row, Table
 
@@ -103,14 +103,9 @@ def bound_by_tags(index: Index, whose: Mapping[str, Sequence[str]]) -> Index:
     patient.
 
     whose: by record id, what stands for its study and its patient, as `kirik.dataset.inspect.whose`
-    tells it. Where more radiographs share one than a patient may have (`LONGEST_RUN`), it is taken
-    for a placeholder. Radiographs that only their tags bind get a group with a name of its own.
+    tells it. Radiographs that only their tags bind get a group with a name of its own.
     """
-    tags: dict[str, list[str]] = defaultdict(list)
-    for image_id, own in whose.items():
-        for tag in own:
-            tags[tag].append(image_id)
-    bonds = [ids for ids in tags.values() if 1 < len(ids) <= LONGEST_RUN]
+    bonds, _ = bonds_of_tags(whose)
     if not bonds:
         return index
     named: dict[str, list[str]] = defaultdict(list)
@@ -120,6 +115,35 @@ def bound_by_tags(index: Index, whose: Mapping[str, Sequence[str]]) -> Index:
     group_of: dict[str, str] = {}
     for number, together in enumerate(components([*bonds, *named.values()]), 1):
         own = sorted(filter(None, (index.by_id[image_id].group for image_id in together)))
-        group_of |= dict.fromkeys(together, own[0] if own else f"dicom {number}")
+        group_of |= dict.fromkeys(together, own[0] if own else f"{OF_TAGS}{number}")
     records = (replace(record, group=group_of.get(record.id)) for record in index.records)
     return replace(index, records=tuple(records))
+
+
+def bonds_of_tags(whose: Mapping[str, Sequence[str]]) -> tuple[list[list[str]], list[list[str]]]:
+    """The ids that DICOM's tags bind, and those that share a placeholder: an id of a patient with
+    more radiographs than a patient may have (`LONGEST_RUN`). A study's UID is none."""
+    tags: dict[str, list[str]] = defaultdict(list)
+    for image_id, own in whose.items():
+        for tag in own:
+            tags[tag].append(image_id)
+    bonds, crowds = [], []
+    for tag, ids in tags.items():
+        crowded = tag.startswith(OF_PATIENT) and len(ids) > LONGEST_RUN
+        (crowds if crowded else bonds).append(ids)
+    return [ids for ids in bonds if len(ids) > 1], crowds
+
+
+def told_of_tags(whose: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines on what DICOM's tags bind and on placeholders, without a tag's value."""
+    bonds, crowds = bonds_of_tags(whose)
+    told = {
+        "groups by DICOM's tags": components(bonds),
+        f"patients' ids in DICOM's tags that more than {LONGEST_RUN} radiographs share, taken for "
+        "placeholders": crowds,
+    }
+    return [
+        f"{what}: {len(found)}, of {sum(map(len, found))} radiographs"
+        for what, found in told.items()
+        if found
+    ]

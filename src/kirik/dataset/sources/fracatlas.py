@@ -19,6 +19,7 @@ from kirik.dataset.sources.files import (
     without_odd_names,
     yes_or_no,
 )
+from kirik.dataset.sources.table import lists_radiographs
 from kirik.dataset.tables import Row, Table, read_table
 from kirik.errors import DataSetError
 
@@ -46,14 +47,14 @@ UNLISTED = _Listed({}, None, {})
 
 def is_fracatlas(root: Path) -> bool:
     """Whether a folder has FracAtlas's layout: `images/` with `dataset.csv`, or its two classes
-    and no other table, which would say more than the classes."""
+    and no table of radiographs, which would say more than the classes. Raises DataSetError."""
     images = root / "images"
     if not images.is_dir():
         return False
     if (root / "dataset.csv").is_file():
         return True
     own = set(_class_folders(images).values()) == {FRACTURED, NOT_FRACTURED}
-    return own and not tables(root)
+    return own and not any(map(lists_radiographs, tables(root)))
 
 
 def load_fracatlas(root: Path, negative: str | None) -> Index:

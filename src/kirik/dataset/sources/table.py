@@ -51,6 +51,14 @@ def is_table(path: Path) -> bool:
     return path.is_file() and path.suffix.casefold() in (".csv", ".tsv", ".txt")
 
 
+def lists_radiographs(path: Path) -> bool:
+    """Whether a CSV has columns of a path and a label, as a data set has and a split or readings
+    have not. Raises DataSetError."""
+    columns = {*read_table(path).columns}
+    places = {*ALIASES["path"], *ALIASES["image_id"]}
+    return not columns.isdisjoint(places) and not columns.isdisjoint(ALIASES["label"])
+
+
 def load_table(path: Path, negative: str | None) -> Index:
     """Index of a CSV; labels 0 and 1, or the like, become not_fractured and fractured. Raises
     DataSetError."""
