@@ -12,9 +12,12 @@ from pydicom import Dataset
 
 from kirik.radiograph import TINY_RANGE
 
-_LEAST_BETWEEN = 0.02
-"""A window that leaves less than this share of the pixels between black and white is absurd, and so
-is one that leaves the image's 0.5th to 99.5th percentile less than `TINY_RANGE` of the scale."""
+_NARROW = 0.02
+"""A window that leaves the image's 0.5th to 99.5th percentile less of the scale is absurd, and so
+is one that leaves less than this share of the pixels between black and white."""
+
+_WIDE = 1 / 4
+"""So is one to which all values that the bits stored could hold are less than this of the scale."""
 
 _BLOCK = 2**17
 """Pixels that are counted, or looked up, at a time: as indices they take eight bytes each."""
@@ -122,7 +125,7 @@ def _gray_table(values: np.ndarray, counts: np.ndarray, dataset: Dataset) -> np.
     share = np.cumsum(counts) / counts.sum()
     usual = np.searchsorted(share, (0.005, 0.995))
     modality = _modality(values, dataset)
-    told = list(_voi(modality, dataset))
+    told = list(_voi(dataset))
     for formula in told:
         table = np.clip(formula(modality), 0, 1)
         if _makes_sense(table, counts, usual):
@@ -140,7 +143,7 @@ def _makes_sense(table: np.ndarray, counts: np.ndarray, usual: np.ndarray) -> bo
     if usual[0] == usual[1]:
         return True
     between = counts[(table > 0) & (table < 1)].sum() / counts.sum()
-    return abs(table[usual[1]] - table[usual[0]]) >= TINY_RANGE and between >= _LEAST_BETWEEN
+    return abs(table[usual[1]] - table[usual[0]]) >= _NARROW and between >= _NARROW
 
 
 def _is_made_for_display(modality: np.ndarray, values: np.ndarray, dataset: Dataset) -> bool:
@@ -189,11 +192,25 @@ def _number(text: str) -> float:
     return number if abs(number) < 1e15 else np.nan
 
 
-def _voi(modality: np.ndarray, dataset: Dataset) -> Iterator[Formula]:
+def _voi(dataset: Dataset) -> Iterator[Formula]:
     """All that the file offers to make grays of modality values, its first choice first."""
+    yield from _luts(dataset)
+    count = 2 ** int(dataset.BitsStored)
+    lowest = -count // 2 if dataset.PixelRepresentation else 0
+    extremes = _modality(np.array([lowest, lowest + count - 1], dtype=np.int32), dataset)
+    for formula in _windows(dataset):
+        darkest, brightest = np.clip(formula(extremes), 0, 1)
+        if abs(brightest - darkest) >= _WIDE:
+            yield formula
+
+
+def _luts(dataset: Dataset) -> Iterator[Formula]:
     for item in dataset.get("VOILUTSequence") or ():
         if "LUTData" in item and "LUTDescriptor" in item:
             yield lambda x, item=item: _by_lut(x, item, dataset)
+
+
+def _windows(dataset: Dataset) -> Iterator[Formula]:
     centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     for center, width in zip(centers, widths, strict=False):
