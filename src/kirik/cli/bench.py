@@ -104,8 +104,7 @@ def crossval(
         The model: `single`, one more network trained on all folds; `average`, the folds' networks
         together; `none`, the figures alone.
     at_once
-        Trainings that run side by side, which share the GPU or the cores: small networks leave
-        much of either idle.
+        Trainings that run side by side, which share the GPU or the cores.
     bootstrap
         Replicates for the confidence intervals.
     settings_file
