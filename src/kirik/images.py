@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kirik.errors import RadiographError
-from kirik.jpeg import CutOff, Source, demand_whole, odd_coding
+from kirik.jpeg import CutOff, OddCoding, Source, demand_whole
 from kirik.orientation import turn_upright
 from kirik.radiograph import RAW_RANGE, Limits, Radiograph, graded, stretched
 
@@ -100,6 +100,9 @@ def _with_our_errors(work: Callable, kind: str, name: str):
         raise
     except CutOff as error:
         raise _truncated(name, kind) from error
+    except OddCoding as error:
+        message = f"{name}: a JPEG of {error} coding, which is not read; save it anew"
+        raise RadiographError(message, reason="unsupported") from error
     except (MemoryError, Image.DecompressionBombError) as error:
         message = f"{name}: too large for this machine's memory; export it smaller"
         raise RadiographError(message, reason="too_large") from error
@@ -125,17 +128,17 @@ def _decode(
     if kind == "TIFF":
         _check_tiff(image, len(source.getvalue()))
     elif kind == "JPEG":
-        if coding := odd_coding(image, source):
-            message = f"{name}: a JPEG of {coding} coding, which is not read; save it anew"
-            raise RadiographError(message, reason="unsupported")
         demand_whole(image, source)
         _reduce(image, at_least)
     source.in_header = False
     image.load()
     left = _orientation(image)
     levels = _levels(image)
-    if levels.dtype == np.uint8 and levels.max() <= 255 * RAW_RANGE:
-        _refuse_cut_bits(image, source.getvalue(), name)
+    bits = _colour_bits(image, source)
+    if bits > 8 and levels.dtype == np.uint8 and levels.max() <= 255 * RAW_RANGE:
+        # Pillow gives the upper 8 alone: the grays of a radiograph of 12 bits would be 16 of them.
+        message = f"{name}: colours of {bits} bits, which leave most unused; save it as gray"
+        raise RadiographError(message, reason="unsupported")
     if kind == "PNG" and not levels[-1].any():
         _check_png_rows(source.getvalue())
     upright = np.ascontiguousarray(turn_upright(levels, left))
@@ -249,16 +252,11 @@ def _gray(image: Image.Image) -> Image.Image:
     return image.convert("RGB").convert("L")
 
 
-def _refuse_cut_bits(image: Image.Image, data: bytes, name: str) -> None:
-    """Raise for a dark picture of 16 bits a colour, of which Pillow gives the upper 8 alone: the
-    grays of a radiograph of 12 bits would be 16 of them."""
+def _colour_bits(image: Image.Image, source: Source) -> int:
+    """Bits of a colour, or of a gray, as stored."""
     if isinstance(image, PngImageFile):
-        bits = data[24]  # of the header, which comes first
-    else:
-        bits = max(getattr(image, "tag_v2", {}).get(_BITS, (8,)))
-    if bits > 8:
-        message = f"{name}: colours of {bits} bits, which leave most unused; save it as gray"
-        raise RadiographError(message, reason="unsupported")
+        return source.getvalue()[24]  # of the header, which comes first
+    return max(getattr(image, "tag_v2", {}).get(_BITS, (8,)))
 
 
 def _deep_levels(image: Image.Image) -> np.ndarray:

@@ -31,6 +31,10 @@ class CutOff(Exception):
     """The file ended before its image did."""
 
 
+class OddCoding(Exception):
+    """The image is of a coding that is not decoded; its name is the message."""
+
+
 class Source(io.BytesIO):
     """Bytes for Pillow that do not end quietly.
 
@@ -49,13 +53,9 @@ class Source(io.BytesIO):
         return data
 
 
-def odd_coding(image: JpegImageFile, source: Source) -> str | None:
-    """The coding's name, if it is one that is not decoded. source: as the opening left it."""
-    return _ODD.get(_process(image, source.getvalue(), source.tell()))
-
-
 def demand_whole(image: JpegImageFile, source: Source) -> None:
-    """Raise CutOff, now or when the image is loaded, where it would be filled up with gray.
+    """Raise CutOff, now or when the image is loaded, where it would be filled up with gray, and
+    OddCoding where it would not be decoded at all.
 
     To be called once, with the source as the opening left it. A JPEG that lacks nothing but its
     end marker is whole. Of several scans each must be there, and those of brightness be whole; of a
@@ -64,6 +64,8 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
     """
     data, start = source.getvalue(), source.tell()
     process, first = _process(image, data, start), data.rfind(_SCAN, 0, start)
+    if process in _ODD:
+        raise OddCoding(_ODD[process])
     if process in _SEQUENTIAL and data[first + 4] == image.layers:
         end = data.find(_END, start)  # the codes of a scan never hold these two bytes
         source.seek(end if end >= 0 else len(data))

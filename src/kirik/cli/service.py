@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import ssl
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -100,6 +99,8 @@ def serve(
 
 def _check_certificate(certificate: Path, key: Path) -> None:
     """Before the room is said to be open. Raises SettingsError."""
+    import ssl
+
     for option, path in (("--certificate", certificate), ("--key", key)):
         if not path.is_file():
             raise SettingsError(f"{option} {path}: no such file")

@@ -15,9 +15,11 @@ from typing import Literal
 
 from kirik.dataset.confounders import Confounder, find_confounders
 from kirik.dataset.duplicates import Duplicates, find_duplicates
+from kirik.dataset.groups import named
 from kirik.dataset.index import Index, Record, overlaps
 from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.sources.bonds import bound_by_tags
+from kirik.output.files import replacing
 
 FORMAT, VERSION = "kirik-audit", 1
 
@@ -175,10 +177,10 @@ class Audit:
         }
 
     def write_json(self, path: Path | str) -> None:
-        """Write `to_json` as UTF-8."""
+        """Write `to_json` as UTF-8. Raises OutputError if the disk refuses."""
         text = json.dumps(self.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        with replacing(Path(path)) as file:
+            file.write(text + "\n")
 
 
 def audit(
@@ -205,7 +207,7 @@ def audit(
         _findings(index, facts, duplicates, confounders),
         _tables(index, facts),
         _box_facts(index, facts),
-        _group_facts(index.records),
+        _group_facts(index),
     )
 
 
@@ -353,16 +355,13 @@ def _box_facts(index: Index, facts: Sequence[FileFacts]) -> BoxFacts:
     )
 
 
-def _group_facts(records: Sequence[Record]) -> GroupFacts | None:
-    labels = defaultdict(list)
-    for record in records:
-        if record.group is not None:
-            labels[record.group].append(record.label)
-    if not labels:
+def _group_facts(index: Index) -> GroupFacts | None:
+    groups = named(index.records).values()
+    if not groups:
         return None
     return GroupFacts(
-        len(labels),
-        sum(map(len, labels.values())),
-        max(map(len, labels.values())),
-        sum(len(set(found)) > 1 for found in labels.values()),
+        len(groups),
+        sum(map(len, groups)),
+        max(map(len, groups)),
+        sum(len({index.by_id[i].label for i in ids}) > 1 for ids in groups),
     )

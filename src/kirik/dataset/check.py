@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kirik.dataset.groups import components, exam_runs, nothing_known, unnamed
+from kirik.dataset.groups import components, exam_runs, named, nothing_known, unnamed
 from kirik.dataset.index import Index, Record
 from kirik.errors import SplitError
 
@@ -75,10 +75,7 @@ def torn_groups(split: "Split", index: Index | None = None) -> list[Leak]:
     for assignment in split.assignments.values():
         groups.setdefault(assignment.group, []).append(assignment.image_id)
     leaks = _torn(split, groups.values(), "group_torn")
-    patients: dict[str, list[str]] = {}
-    for record in index.records if index else ():
-        if record.group is not None:
-            patients.setdefault(record.group, []).append(record.id)
+    patients = named(index.records if index else ())
     return leaks + _torn(split, patients.values(), "user_group_torn")
 
 

@@ -102,15 +102,20 @@ def _numbered(image_id: str) -> tuple[str, int | None]:
 
 
 def _exams(records: Sequence[Record]) -> list[list[str]]:
-    named: dict[str, list[str]] = {}
+    return [*named(records).values(), *exam_runs(unnamed(records))]
+
+
+def named(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Ids of each group that the data set, or a tag in its files, names."""
+    found: dict[str, list[str]] = {}
     for record in records:
         if record.group is not None:
-            named.setdefault(record.group, []).append(record.id)
-    return [*named.values(), *exam_runs(unnamed(records))]
+            found.setdefault(record.group, []).append(record.id)
+    return found
 
 
 def unnamed(records: Sequence[Record]) -> list[Record]:
     """Records whose exams file numbers alone can tell: those without a group, but none where the
     data set itself names groups. A group that DICOM's tags made says nothing of other files."""
-    named = any(not (record.group or OF_TAGS).startswith(OF_TAGS) for record in records)
-    return [] if named else [record for record in records if record.group is None]
+    its_own = any(not name.startswith(OF_TAGS) for name in named(records))
+    return [] if its_own else [record for record in records if record.group is None]

@@ -103,7 +103,12 @@ def bare(name: str) -> str:
     KIRIK DEĞİL, kırık değil and kirik-degil are one."""
     letters = unicodedata.normalize("NFKD", name.strip().casefold().replace("ı", "i"))
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    return "_".join(plain.replace("-", " ").replace("_", " ").split())
+    return underscored(plain)
+
+
+def underscored(name: str) -> str:
+    """A name with one underscore for each run of blanks, hyphens and underscores in it."""
+    return "_".join(name.replace("-", " ").replace("_", " ").split())
 
 
 def negative_class(classes: tuple[str, ...]) -> int | None:

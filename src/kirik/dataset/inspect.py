@@ -20,7 +20,6 @@ from PIL import Image, ImageFile, JpegImagePlugin
 
 from kirik.dataset.groups import OF_PATIENT, UNKNOWN
 from kirik.dataset.index import Index, Record
-from kirik.dicom.identity import identity
 from kirik.errors import RadiographError
 from kirik.files import HEAD_BYTES, kind_of, read_file
 from kirik.quiet import quiet_decoding
@@ -201,6 +200,8 @@ def whose(content: bytes) -> tuple[str, ...]:
     """
     if kind_of(content[:HEAD_BYTES]) != "DICOM":
         return ()
+    from kirik.dicom.identity import identity  # pydicom takes as long to import as all else here
+
     try:
         with quiet_decoding():
             found = identity(content, "", DEFAULT_LIMITS)

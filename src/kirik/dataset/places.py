@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kirik.dataset.index import Index
 from kirik.errors import OutputError
+from kirik.output.files import is_stream
 
 
 def refuse_unwritable(*files: Path | None, folder: Path | None = None) -> None:
@@ -16,7 +17,8 @@ def refuse_unwritable(*files: Path | None, folder: Path | None = None) -> None:
         with _looking_at(path):
             if path.is_dir():
                 raise OutputError(f"{path}: is a folder; name a file")
-            _refuse_closed(path, path.parent)
+            if not is_stream(path):
+                _refuse_closed(path, path.parent)
     if folder is not None:
         with _looking_at(folder):
             _refuse_closed(folder, folder)
@@ -34,8 +36,6 @@ def _looking_at(path: Path) -> Iterator[None]:
 
 
 def _refuse_closed(path: Path, folder: Path) -> None:
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe, a terminal
-        return
     there = folder.absolute()
     while not there.exists():
         there = there.parent

@@ -53,8 +53,8 @@ def write_report(
     `selected_on_this_part` (bool; the part chose the model, its calibration or operating points)
     make the report warn, the first also if it is None (not known); `seen_in_training` is how many
     of the radiographs the model was trained on, by their ids, and `seen_at_least` how many that is
-    as far as it is known. Only `selected_on_this_part=False` lets it say that
-    the points were chosen elsewhere. All go into metrics.json as `facts`.
+    as far as it is known. Only `selected_on_this_part=False` lets it say that the points were
+    chosen elsewhere. All go into metrics.json as `facts`.
     Raises DataSetError if the history cannot be read.
     """
     facts = dict(facts or {})

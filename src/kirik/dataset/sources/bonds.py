@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from kirik.dataset.groups import LONGEST_RUN, OF_PATIENT, OF_TAGS, components, says_nothing
+from kirik.dataset.groups import LONGEST_RUN, OF_PATIENT, OF_TAGS, components, named, says_nothing
 from kirik.dataset.index import Index
 from kirik.dataset.tables import Row, Table
 
@@ -108,12 +108,9 @@ def bound_by_tags(index: Index, whose: Mapping[str, Sequence[str]]) -> Index:
     bonds, _ = bonds_of_tags(whose)
     if not bonds:
         return index
-    named: dict[str, list[str]] = defaultdict(list)
-    for record in index.records:
-        if record.group is not None:
-            named[record.group].append(record.id)
     group_of: dict[str, str] = {}
-    for number, together in enumerate(components([*bonds, *named.values()]), 1):
+    bonds += named(index.records).values()
+    for number, together in enumerate(components(bonds), 1):
         own = sorted(filter(None, (index.by_id[image_id].group for image_id in together)))
         group_of |= dict.fromkeys(together, own[0] if own else f"{OF_TAGS}{number}")
     records = (replace(record, group=group_of.get(record.id)) for record in index.records)

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from kirik.dataset.index import Defect, negative_class
+from kirik.dataset.index import Defect, negative_class, underscored
 from kirik.dataset.tables import nearest
 from kirik.errors import DataSetError
 
@@ -94,7 +94,7 @@ def plain_name(name: str) -> str:
     """A class's or region's name made comparable: casefolded, blanks and hyphens as underscores."""
     folded = unicodedata.normalize("NFC", name.strip()).casefold()
     folded = folded.replace("i̇", "i")  # what casefold leaves of the Turkish dotted capital İ
-    return "_".join(folded.replace("-", " ").replace("_", " ").split())
+    return underscored(folded)
 
 
 def one_spelling(names: set[str]) -> dict[str, str]:
