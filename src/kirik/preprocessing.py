@@ -81,8 +81,9 @@ def resize(levels: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return result
 
 
-_BLOCK = 16
-"""Lines of the result that one product gives: more would multiply by more zeros."""
+_BLOCKS = ((6.0, 4), (2.5, 8), (0.0, 16))
+"""Lines of the result that one product gives, from a reduction on: more would multiply by more
+zeros, fewer take more calls. Powers of two, as products of other sizes are slower."""
 
 
 @lru_cache(maxsize=64)
@@ -98,8 +99,9 @@ def _blocks(source: int, target: int) -> Iterator[tuple[int, int, int, int, np.n
     centres = (np.arange(target) + 0.5) * scale
     firsts = np.maximum(centres - reach + 0.5, 0).astype(int)
     lasts = np.minimum(centres + reach + 0.5, source).astype(int)
-    for start in range(0, target, _BLOCK):
-        stop = min(start + _BLOCK, target)
+    block = next(lines for reduction, lines in _BLOCKS if scale >= reduction)
+    for start in range(0, target, block):
+        stop = min(start + block, target)
         lines = np.arange(firsts[start], lasts[stop - 1])
         weights = 1 - np.abs((lines + 0.5 - centres[start:stop, None]) / reach)
         inside = (lines >= firsts[start:stop, None]) & (lines < lasts[start:stop, None])
