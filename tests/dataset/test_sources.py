@@ -483,6 +483,15 @@ class TestTable:
         assert (index.classes, index.negative) == (("not_fractured", "fractured"), 0)
         assert index.by_id["files/a.png"].label == 1
 
+    def test_a_number_below_zero_is_a_class_of_its_own(self, listed):
+        text = "path,fractured\nfiles/a.png,1\nfiles/b.png,-1\nfiles/c.png,0\n"
+        index = load_index(listed(text))
+        assert (index.classes, index.negative) == (("-1", "0", "1"), None)
+
+    def test_none_is_a_class_beside_another(self, listed):
+        index = load_index(listed("path,label\nfiles/a.png,None\nfiles/b.png,fracture\n"))
+        assert (index.classes, index.negative) == (("none", "fracture"), 0)
+
     def test_turkish_capitals_are_the_same_class(self, listed):
         text = "path,label\nfiles/a.png,Kırık\nfiles/b.png,KIRIK\nfiles/c.png,SAĞLAM\n"
         index = load_index(listed(text))
@@ -573,6 +582,8 @@ class TestTable:
             ("label,region\nf,hand\n", "no column path"),
             ("path,label\nfiles/a.png,\n", "line 2: label is empty"),
             ("path,label\n,f\n", "line 2: path is empty"),
+            ("path,label\nfiles/a.png,nan\n", "line 2: label is 'nan', which says nothing"),
+            ("path,label\nfiles/a.png,unknown\n", "line 2: label is 'unknown', which says"),
             ("path,label\nfiles/a.png,f,3,4\n", "line 2: 4 cells for 2 columns"),
             ("path,label,hardware\nfiles/a.png,f,perhaps\n", "line 2: hardware is 'perhaps'"),
             ("path,label,boxes\nfiles/a.png,f,1 2 3\n", "line 2: boxes holds '1 2 3'"),

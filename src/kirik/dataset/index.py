@@ -24,6 +24,7 @@ POSITIVE_NAMES = frozenset({"fractured", "fracture", "broken", "positive", "kiri
 ANSWERS = {
     **{"no": ("yes", *POSITIVE_NAMES), "yok": ("var", *POSITIVE_NAMES)},
     **{"hayir": ("evet", *POSITIVE_NAMES), "false": ("true",), "0": ("1",)},
+    "none": tuple(POSITIVE_NAMES),
 }
 """Names that mean "no fracture" beside one of these alone."""
 

@@ -115,6 +115,12 @@ def _parsed(
     for field in ("path", "label"):
         if not cells[field]:
             raise DataSetError(f"{where}: {columns[field]} is empty; fill it in or remove the row")
+    label = cells["label"]
+    if says_nothing(label) and plain_name(label) != "none":  # which may mean that there is none
+        raise DataSetError(
+            f"{where}: {columns['label']} is {label!r}, which says nothing; fill it in or remove "
+            "the row"
+        )
     written = cells["path"].replace("\\", "/") if os.sep == "/" else cells["path"]
     others = [name for name in IDS if name in table.columns][1:]
     facts = {name: row.cells[name] for name in others}
@@ -132,7 +138,7 @@ def _parsed(
         polygons=_shapes(cells.get("polygons", ""), where, "polygons", _is_polygon),
         facts={name: value for name, value in facts.items() if value},
     )
-    return record, plain_name(cells["label"])
+    return record, plain_name(label)
 
 
 def _names(cell: str) -> tuple[str, ...]:
