@@ -37,7 +37,7 @@ def of_reading(said: dict) -> dict:
     size, closer = (said["model"][name] for name in ("size", "closer_size"))
     cascade = closer != size
     return {
-        "closer": f"; that kirik prepares {closer} pixels besides and looks closer where the first "
+        "closer": f"; that kirik looks closer, at {closer} pixels, where the first "
         "finds a fracture not improbable counts against it"
         if cascade
         else "",

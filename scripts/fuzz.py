@@ -48,7 +48,12 @@ REFUSALS = {
     *("missing", "empty", "not_an_image", "unsupported", "too_large", "truncated", "damaged"),
     *("wrong_modality", "wrong_body_part", "several_frames", "too_small", "blank"),
 }
-REQUEST = {"do": "prepare", "settings": [{"size": 64, "fit": "letterbox"}], "stride": 8}
+REQUEST = {
+    "do": "prepare",
+    "settings": [{"size": 64, "fit": "letterbox"}],
+    "stride": 8,
+    "later": [],
+}
 GROWTH = 200 * 2**20
 """Bytes that a child may have more at the end than after its first files."""
 

@@ -132,14 +132,18 @@ class Preprocessing(BaseModel):
 
     def apply(self, radiograph: Radiograph) -> np.ndarray:
         """The input of a radiograph: uint8 [size, size]."""
-        rows, columns = radiograph.levels.shape
+        return self.of_levels(radiograph.levels)
+
+    def of_levels(self, levels: np.ndarray) -> np.ndarray:
+        """The input of a radiograph's levels, see `Radiograph`: uint8 [size, size]."""
+        rows, columns = levels.shape
         scale, top, left = self.placement(rows, columns)
         height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
-        resized = resize(radiograph.levels, height, width)
+        resized = resize(levels, height, width)
         canvas = np.zeros((self.size, self.size), np.uint8)
-        levels = darken_unexposed(resized)
-        levels *= 255  # in place, all three: to get new memory takes longer
-        levels += 0.5
-        np.clip(levels, 0, 255, out=levels)
-        canvas[top : top + height, left : left + width] = levels
+        shown = darken_unexposed(resized)
+        shown *= 255  # in place, all three: to get new memory takes longer
+        shown += 0.5
+        np.clip(shown, 0, 255, out=shown)
+        canvas[top : top + height, left : left + width] = shown
         return canvas

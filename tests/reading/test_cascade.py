@@ -3,6 +3,7 @@
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,6 +178,40 @@ def test_spared_or_not_a_radiograph_is_read_as_if_alone(sparing, save_radiograph
     many = list(classifier.read_many(films, batch_size=4))
     assert [r.probability for r in many] == [r.probability for r in alone]
     assert all(np.array_equal(a.evidence, b.evidence) for a, b in zip(many, alone, strict=True))
+
+
+def test_a_small_radiograph_is_enlarged_where_somebody_looks_closer(
+    make_bundle, tmp_path, save_radiograph, monkeypatch
+):
+    overview = make_bundle("overview", attributes=("hardware",))
+    patch = Preprocessing(size=2 * PATCH)
+    closer = make_bundle(
+        "closer", preprocessing=patch, evidence=Evidence(stride=8, threshold=0.5, boxes=True)
+    )
+    both = cascade_bundles(overview, closer, tmp_path / "both", "both", looks=3, looks_from=0.05)
+    own = both.manifest.preprocessing
+    small = [np.ascontiguousarray(film(level)[::2, ::2][:, :200]) for level in (20, 100, 120)]
+    large = [film(level) for level in (20, 100)]
+    films = [save_radiograph(f"{i}.png", one) for i, one in enumerate([*small, *large])]
+    classifier = Classifier(both)
+    prepared = [next(classifier.frames(one)) for one in films]
+    shapes = [one.inputs[own].shape for one in prepared]
+    assert shapes == [(256, 200)] * 3 + [(own.size, own.size)] * 2
+
+    at_once = Classifier(both)
+    at_once._wanted = replace(at_once._wanted, later=frozenset())
+    expected = [at_once.read(one) for one in films]
+    enlarged = []
+    of_levels = Preprocessing.of_levels
+    monkeypatch.setattr(
+        Preprocessing, "of_levels", lambda *given: enlarged.append(1) or of_levels(*given)
+    )
+    found = classifier.judge(prepared)
+    assert len(enlarged) == 2
+    for one, wanted in zip(found, expected, strict=True):
+        assert one.probability == wanted.probability
+        assert np.array_equal(one.evidence, wanted.evidence)
+        assert one.findings == wanted.findings
 
 
 @pytest.mark.parametrize("place", [(160, 352), (40, 40), (470, 256)])

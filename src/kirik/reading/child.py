@@ -109,7 +109,8 @@ def _content(source, limits: Limits, request: dict) -> bytes:
 def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
     """Each frame at the model's inputs, or why there is none."""
     settings = tuple(Preprocessing(**setting) for setting in request["settings"])
-    wanted = Wanted(settings, request["stride"])
+    later = frozenset(settings[number] for number in request["later"])
+    wanted = Wanted(settings, request["stride"], later)
     data = _content(source, limits, request)
     # At full size: a JPEG decoded to half of it, which is quicker, moved the probability of a
     # radiograph by up to 0.05.

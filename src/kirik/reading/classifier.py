@@ -18,7 +18,7 @@ from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.engines import CPU
 from kirik.reading.models import open_model
 from kirik.reading.network import Scores
-from kirik.reading.prepare import Prepared, Wanted, prepare
+from kirik.reading.prepare import Later, Prepared, Wanted, prepare
 from kirik.reading.reading import Failure, Finding, Reading
 from kirik.stores import Remote
 
@@ -63,7 +63,7 @@ class Classifier:
         own = bundle.manifest.preprocessing
         others = sorted(self._model.wants - {own}, key=lambda setting: setting.size)
         stride = bundle.manifest.evidence.stride if bundle.manifest.evidence else 1
-        self._wanted = Wanted((own, *others), stride)
+        self._wanted = Wanted((own, *others), stride, self._model.later)
 
     def read(self, source: Source) -> Reading:
         """Read one radiograph: a file, a `Radiograph`, or an array for `radiograph_from_array`.
@@ -122,6 +122,7 @@ class Classifier:
             "do": "prepare",
             "settings": [setting.model_dump() for setting in wanted.settings],
             "stride": wanted.stride,
+            "later": [i for i, setting in enumerate(wanted.settings) if setting in wanted.later],
         }
         for header, arrays in self.decoders.ask(source, request):
             if "error" in header:
@@ -143,10 +144,11 @@ class Classifier:
         """
         if not prepared:
             return []
-        batch = {
-            setting: np.stack([one.inputs[setting] for one in prepared])
-            for setting in self._model.wants
-        }
+        batch = {}
+        for setting in self._wanted.settings:
+            given = [one.inputs[setting] for one in prepared]
+            late = setting in self._wanted.later
+            batch[setting] = Later(setting, given) if late else np.stack(given)
         scores = self._model.run(batch)
         return [self._reading(one, scores, row) for row, one in enumerate(prepared)]
 

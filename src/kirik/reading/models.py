@@ -1,7 +1,8 @@
 """A bundle of any kind, ready to run: one network, or several that speak together.
 
 A `Network` runs a graph, an `Average` and a `Cascade` run their members; each has `wants` (the
-preprocessings whose inputs it needs), `heavy` (whether it is slow, and large in memory) and `run`.
+preprocessings whose inputs it needs), `later` (those that not every radiograph needs), `heavy`
+(whether it is slow, and large in memory) and `run`.
 """
 
 import threading
@@ -56,6 +57,8 @@ class Average:
         self._members = [opened(member) for member in bundle.members]
         self._overviews = tuple(overviews.values())
         self.wants = frozenset().union(*(member.wants for member in self._members))
+        at_once = (member.wants - member.later for member in self._members)
+        self.later = self.wants.difference(*at_once)
         self.heavy = any(member.heavy for member in self._members)
         weights = np.array(self.manifest.weights or [1.0] * len(self._members))
         self._weights = weights / weights.sum()
@@ -164,6 +167,8 @@ class Cascade:
         unseen[self.manifest.negative] = 1 - UNSEEN
         self._unseen = _log(unseen)
         self.wants = self._overview.wants | {bundle.manifest.preprocessing}
+        own = self.wants - self._overview.wants
+        self.later = own if bundle.manifest.looks_from else frozenset()
         self.heavy = self._overview.heavy or self._closer.heavy
 
     def run(self, inputs: Inputs) -> Scores:

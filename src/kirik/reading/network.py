@@ -11,8 +11,9 @@ from kirik.errors import BundleError, SettingsError
 from kirik.preprocessing import Preprocessing
 from kirik.reading.cores import usable_cores
 from kirik.reading.engines import Engine, open_engine
+from kirik.reading.prepare import Later
 
-Inputs = Mapping[Preprocessing, np.ndarray]
+Inputs = Mapping[Preprocessing, np.ndarray | Later]
 """n radiographs for each preprocessing that a model wants: uint8 [n, size, size]."""
 
 
@@ -53,7 +54,7 @@ class Network:
 
     def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str], engine: str):
         self.manifest = bundle.manifest
-        self.wants = frozenset([bundle.manifest.preprocessing])
+        self.wants, self.later = frozenset([bundle.manifest.preprocessing]), frozenset()
         self._where = bundle.path / GRAPH
         self._engine = _engine(bundle, threads, providers, engine)
         self.heavy = self._engine.heavy

@@ -1,5 +1,6 @@
 """A radiograph brought to a model's inputs: all of a reading that comes before the network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +34,12 @@ class Wanted:
 
     settings: the preprocessings of its networks; the first is the model's own.
     stride: input pixels a cell of its evidence map.
+    later: those of the settings that only some radiographs turn out to need.
     """
 
     settings: tuple[Preprocessing, ...]
     stride: int
+    later: frozenset[Preprocessing] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Prepared:
 
     source: what was asked for: a path, a zip's `Member`, a store's `Remote`; None for an array.
     number: its frame, from 1 on, in a file of several.
-    inputs: uint8 [size, size] for each preprocessing that the model wants.
+    inputs: uint8 [size, size] for each preprocessing that the model wants; for one that it may not
+        need, of a radiograph of fewer pixels its own uint8 levels, see `Later`.
     """
 
     source: Path | str | Member | Remote | None
@@ -68,10 +72,36 @@ def prepare(
     """
     spread = _spread(radiograph)
     _check_shows_something(radiograph, spread, _name(radiograph, str(source or "array")))
-    inputs = {setting: setting.apply(radiograph) for setting in wanted.settings}
+    inputs = {
+        setting: radiograph.levels
+        if setting in wanted.later and _smaller(radiograph.levels, setting)
+        else setting.apply(radiograph)
+        for setting in wanted.settings
+    }
     frame = Frame.of(radiograph, wanted.settings[0], wanted.stride)
     warnings = _warnings(radiograph, spread, frame)
     return Prepared(source, radiograph.frame, inputs, frame, warnings)
+
+
+class Later:
+    """Inputs of several radiographs that not all of them need: made where they are asked for.
+
+    To enlarge a radiograph takes longer than to hand it on, and more to hand on.
+    """
+
+    def __init__(self, setting: Preprocessing, given: Sequence[np.ndarray]):
+        """given: inputs, or levels, see `Prepared`."""
+        self._setting, self._given = setting, given
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Inputs of the radiographs of these numbers, int [m]: uint8 [m, size, size]."""
+        some, own = [self._given[row] for row in rows], self._setting
+        return np.stack([own.of_levels(one) if _smaller(one, own) else one for one in some])
+
+
+def _smaller(levels: np.ndarray, setting: Preprocessing) -> bool:
+    """Whether levels weigh less than their input."""
+    return levels.nbytes < setting.size**2
 
 
 def _name(radiograph: Radiograph, where: str) -> str:
