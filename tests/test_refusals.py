@@ -535,6 +535,19 @@ def test_a_report_is_not_written_into_the_data_set(
     assert sorted(tiny_set.rglob("*")) == before
 
 
+@pytest.mark.parametrize("command", ["train", "crossval", "ensemble"])
+def test_nor_is_a_run(refused, undecoded, tiny_set, tiny_split, tmp_path, command):
+    words = [command, tiny_set, "--split", tiny_split, "--out"]
+    if command == "ensemble":
+        words = [command, tmp_path, tmp_path, "--data", *words[1:]]
+    before = sorted(tiny_set.rglob("*"))
+    for out in (tiny_set, tiny_set / "normal"):
+        assert refused(*words, out).endswith(
+            f"{out}: is a folder of the data set; name another one with --out"
+        )
+    assert sorted(tiny_set.rglob("*")) == before
+
+
 def test_types_without_a_class_of_no_fracture_train_and_are_told_of_once(
     tiny_set, tiny_split, tmp_path, capsys
 ):

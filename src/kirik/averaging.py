@@ -33,6 +33,7 @@ from kirik.crossval import (
     report_out_of_fold,
 )
 from kirik.dataset.index import Index
+from kirik.dataset.places import refuse_folder
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.errors import SettingsError
@@ -79,10 +80,12 @@ def average_cross_validated(
     runs: folders that `kirik crossval` finished on this data and split. Calling it again goes on
     where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if there are fewer than two, one was not made on this split, or the folder
-    was begun with others, DataSetError if labels have changed since.
+    was begun with others, DataSetError if labels have changed since, OutputError if it cannot be
+    made, or is the data set's own.
     """
     console = console or Console()
     index = load_index(data)
+    refuse_folder(directory, index)
     _check(runs, split, index)
     _begin(directory, runs, split)
     models = []

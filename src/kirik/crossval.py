@@ -28,6 +28,7 @@ from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
 from kirik.dataset.index import Index, Record
+from kirik.dataset.places import refuse_folder
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
 from kirik.dataset.tables import write_table
@@ -111,8 +112,8 @@ def cross_validate(
     at_once: how many trainings run side by side, each in a process of its own.
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if the split has no folds, a run that is built on has none for one of
-    them, or the folder was begun otherwise, DataSetError if labels have changed since, else what
-    training and reading raise.
+    them, or the folder was begun otherwise, DataSetError if labels have changed since, OutputError
+    if the folder cannot be made, or is the data set's own, else what training and reading raise.
     """
     from kirik.training.run import replace_file, resolve, to_toml
     from kirik.training.runs import is_run
@@ -122,6 +123,7 @@ def cross_validate(
         raise SettingsError(f"split {split.name} has no folds; make one with kirik data split")
     settings = resolve(settings.model_copy(update={"validation": 0.0}))
     index = load_index(data)
+    refuse_folder(directory, index)
     _check_begun(settings, directory, split, index)
     _check_built_on(settings, directory, split)
     trained = partial(Training, data, settings, split=split, language=language)

@@ -32,7 +32,7 @@ from kirik.dataset.check import absent, check_split, nothing_binds, select
 from kirik.dataset.duplicates import Duplicates, find_duplicates
 from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import FileFacts, inspect_files
-from kirik.dataset.places import refuse_inside, refuse_unwritable
+from kirik.dataset.places import refuse_folder, refuse_unwritable
 from kirik.dataset.sources import load_index
 from kirik.dataset.sources.bonds import bound_by_tags, told_of_tags
 from kirik.dataset.split import Split, load_split, make_split, published_splits, write_split
@@ -89,6 +89,7 @@ def train(
 
     console, settings = console or Console(), resolve(settings)
     index = load_index(data)
+    refuse_folder(directory, index)
     records = select(index, split, "dev" if fold is None else f"train{fold}")
     # Of a cross-validation's trainings, which report nothing, the first one tells it for all.
     if index.negative is None and (report or fold in split.folds[:1]):
@@ -476,8 +477,7 @@ def evaluate(
     """`report_on` for a data set's folder and a split's name or file. Raises OutputError besides,
     before anything is read, if `out` cannot be made, or is the data set's own."""
     bundle, index, where = find_bundle(model), load_index(data), load_split(split)
-    refuse_unwritable(folder=out)
-    refuse_inside(out, index)
+    refuse_folder(out, index)
     return report_on(bundle, index, where, part, out, **options)
 
 

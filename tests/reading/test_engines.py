@@ -125,12 +125,14 @@ def test_a_missing_engine_says_how_to_get_it(make_bundle, save_radiograph, monke
 
 @pytest.mark.real
 @pytest.mark.skipif(not FRACATLAS.is_dir(), reason="needs FracAtlas in ../shared")
-def test_the_shipped_model_decides_alike_in_every_engine(engine):
-    """Of 96 real radiographs at most one may be decided otherwise."""
-    files = sorted((FRACATLAS / "Fractured").glob("*.jpg"))[::10][:48]
-    files += sorted((FRACATLAS / "Non_fractured").glob("*.jpg"))[::50][:48]
-    assert len(files) == 96
-    exact, other = (load_model(engine=name) for name in (ENGINES[0], engine))
+@pytest.mark.parametrize(("model", "count"), [("small", 48), ("best", 8)])
+def test_a_shipped_model_decides_alike_in_every_engine(engine, model, count):
+    """Of these real radiographs at most one may be decided otherwise. Several are run at the same
+    time, in which OpenVINO's bfloat16 has been seen to give nonsense for the networks of `best`."""
+    files = sorted((FRACATLAS / "Fractured").glob("*.jpg"))[::10][:count]
+    files += sorted((FRACATLAS / "Non_fractured").glob("*.jpg"))[::50][:count]
+    assert len(files) == 2 * count
+    exact, other = (load_model(model, engine=name) for name in (ENGINES[0], engine))
     points = exact.manifest.operating_points
     wanted = [reading.probability for reading in exact.read_many(files)]
     found = [reading.probability for reading in other.read_many(files)]

@@ -45,9 +45,10 @@ def _refuse_closed(path: Path, folder: Path) -> None:
         raise OutputError(f"{path}: no permission to write in {there}; name another place")
 
 
-def refuse_inside(out: Path, index: Index) -> None:
-    """Raise OutputError if a folder to write to is the data set's own, or one of its radiographs':
-    what is written there would count as a part of it."""
+def refuse_folder(out: Path, index: Index) -> None:
+    """Raise OutputError if a folder to write to cannot be made, or is the data set's own, or one of
+    its radiographs': what is written there would count as a part of it."""
+    refuse_unwritable(folder=out)
     place, root = out.resolve(), index.root.resolve()
     folders = {folder.resolve() for folder in {record.path.parent for record in index.records}}
     above = {folder for own in folders for folder in own.parents if root in folder.parents}
