@@ -541,7 +541,7 @@ def test_nor_is_a_run(refused, undecoded, tiny_set, tiny_split, tmp_path, comman
     if command == "ensemble":
         words = [command, tmp_path, tmp_path, "--data", *words[1:]]
     before = sorted(tiny_set.rglob("*"))
-    for out in (tiny_set, tiny_set / "normal"):
+    for out in (tiny_set, tiny_set / "normal", tiny_set / "runs" / "x", tiny_set / "normal" / "y"):
         assert refused(*words, out).endswith(
             f"{out}: is a folder of the data set; name another one with --out"
         )

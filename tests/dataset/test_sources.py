@@ -276,6 +276,11 @@ class TestFolders:
         ]
         assert index.by_id["oblique/d"].label == 2
 
+    def test_a_folder_whose_name_says_nothing_is_refused(self, tmp_path):
+        for name in ("normal/a.png", "fractured/b.png", "NaN/c.png"):
+            image(tmp_path / name)
+        refused(tmp_path, "NaN: a class of this name says nothing; rename the folder")
+
     def test_a_folder_within_a_class_is_a_patients_or_an_exams(self, tmp_path):
         names = ("p1/s1/1", "p1/s2/1", "hand/p2/1", "hand/p2/2", "loose", "train/3", "AP/4")
         for name in (*names, "XR_WRIST/left/5", "fold1/6"):
@@ -487,6 +492,8 @@ class TestTable:
         text = "path,fractured\nfiles/a.png,1\nfiles/b.png,-1\nfiles/c.png,0\n"
         index = load_index(listed(text))
         assert (index.classes, index.negative) == (("-1", "0", "1"), None)
+        index = load_index(listed(text.replace(",1\n", ",0\n")))
+        assert (index.classes, index.negative) == (("-1", "0"), None)
 
     def test_none_is_a_class_beside_another(self, listed):
         index = load_index(listed("path,label\nfiles/a.png,None\nfiles/b.png,fracture\n"))
@@ -583,7 +590,7 @@ class TestTable:
             ("path,label\nfiles/a.png,\n", "line 2: label is empty"),
             ("path,label\n,f\n", "line 2: path is empty"),
             ("path,label\nfiles/a.png,nan\n", "line 2: label is 'nan', which says nothing"),
-            ("path,label\nfiles/a.png,unknown\n", "line 2: label is 'unknown', which says"),
+            ("path,label\nfiles/a.png,f\nfiles/b.png, N/A\n", "line 3: label is 'N/A', which says"),
             ("path,label\nfiles/a.png,f,3,4\n", "line 2: 4 cells for 2 columns"),
             ("path,label,hardware\nfiles/a.png,f,perhaps\n", "line 2: hardware is 'perhaps'"),
             ("path,label,boxes\nfiles/a.png,f,1 2 3\n", "line 2: boxes holds '1 2 3'"),

@@ -4,6 +4,7 @@ Whatever reads a data set (FracAtlas, a folder per class, a CSV) hands this on, 
 after it asks where a record came from.
 """
 
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ ANSWERS = {
     "none": tuple(POSITIVE_NAMES),
 }
 """Names that mean "no fracture" beside one of these alone."""
+_BELOW_ZERO = re.compile(r"-\d+([.]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,10 @@ def bare(name: str) -> str:
 
 
 def underscored(name: str) -> str:
-    """A name with one underscore for each run of blanks, hyphens and underscores in it."""
+    """A name with one underscore for each run of blanks, hyphens and underscores in it. Of a number
+    the hyphen is its sign: where 1 is a fracture, -1 is something else."""
+    if _BELOW_ZERO.fullmatch(name):
+        return name
     return "_".join(name.replace("-", " ").replace("_", " ").split())
 
 

@@ -47,10 +47,13 @@ def _refuse_closed(path: Path, folder: Path) -> None:
 
 def refuse_folder(out: Path, index: Index) -> None:
     """Raise OutputError if a folder to write to cannot be made, or is the data set's own, or one of
-    its radiographs': what is written there would count as a part of it."""
+    its radiographs', or lies in one whose folders are its classes: pictures that are written there
+    would count as a part of it."""
     refuse_unwritable(folder=out)
     place, root = out.resolve(), index.root.resolve()
     folders = {folder.resolve() for folder in {record.path.parent for record in index.records}}
     above = {folder for own in folders for folder in own.parents if root in folder.parents}
-    if place in {root, *folders, *above}:
+    within = place.relative_to(root).parts if root in place.parents else ()
+    as_class = index.kind == "folders" and within and not any(p.startswith(".") for p in within)
+    if as_class or place in {root, *folders, *above}:
         raise OutputError(f"{out}: is a folder of the data set; name another one with --out")

@@ -44,12 +44,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A radiograph brought to the model's inputs, its full pixels let go.
+    """A radiograph brought to the model's inputs; no more of its pixels is kept.
 
     source: what was asked for: a path, a zip's `Member`, a store's `Remote`; None for an array.
     number: its frame, from 1 on, in a file of several.
     inputs: uint8 [size, size] for each preprocessing that the model wants; for one that it may not
-        need, of a radiograph of fewer pixels its own uint8 levels, see `Later`.
+        need, the radiograph's levels where they weigh less, see `Later`.
     """
 
     source: Path | str | Member | Remote | None
@@ -91,12 +91,14 @@ class Later:
 
     def __init__(self, setting: Preprocessing, given: Sequence[np.ndarray]):
         """given: inputs, or levels, see `Prepared`."""
-        self._setting, self._given = setting, given
+        self._setting, self._given = setting, list(given)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Inputs of the radiographs of these numbers, int [m]: uint8 [m, size, size]."""
-        some, own = [self._given[row] for row in rows], self._setting
-        return np.stack([own.of_levels(one) if _smaller(one, own) else one for one in some])
+        for row in rows:  # kept, as several networks may ask
+            if _smaller(self._given[row], self._setting):
+                self._given[row] = self._setting.of_levels(self._given[row])
+        return np.stack([self._given[row] for row in rows])
 
 
 def _smaller(levels: np.ndarray, setting: Preprocessing) -> bool:

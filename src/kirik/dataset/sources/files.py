@@ -1,7 +1,6 @@
 """Which files of a folder are radiographs, judged by their names; and names made comparable."""
 
 import os
-import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ _ANSWERS = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "evet", "var"), True),
     **dict.fromkeys(("0", "0.0", "false", "no", "hayir", "yok"), False),
 }
-_BELOW_ZERO = re.compile(r"-\d+([.]\d+)?")
+_NO_LABELS = frozenset({"nan", "na", "n/a", "<na>", "null", "?", "-"})
 
 
 def is_image(path: Path) -> bool:
@@ -93,11 +92,15 @@ def yes_or_no(cell: str) -> bool | None:
 
 
 def plain_name(name: str) -> str:
-    """A class's or region's name made comparable: casefolded, blanks and hyphens as underscores.
-    Of a number the hyphen is its sign: where 1 is a fracture, -1 is something else."""
+    """A class's or region's name made comparable: casefolded, blanks and hyphens as underscores."""
     folded = unicodedata.normalize("NFC", name.strip()).casefold()
     folded = folded.replace("i̇", "i")  # what casefold leaves of the Turkish dotted capital İ
-    return folded if _BELOW_ZERO.fullmatch(folded) else underscored(folded)
+    return underscored(folded)
+
+
+def says_no_label(name: str) -> bool:
+    """Whether a class's name means that the label is not known: nan, NA, null and the like."""
+    return name.strip().casefold() in _NO_LABELS
 
 
 def one_spelling(names: set[str]) -> dict[str, str]:

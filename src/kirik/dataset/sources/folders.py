@@ -17,10 +17,12 @@ from kirik.dataset.sources.files import (
     is_image,
     one_spelling,
     plain_name,
+    says_no_label,
     subfolders,
     tables,
     without_odd_names,
 )
+from kirik.errors import DataSetError
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -55,6 +57,10 @@ def load_folders(root: Path, negative: str | None) -> Index:
         exams = exam_folders([path.relative_to(folder) for path in files])
         name = plain_name(folder.name)
         labelled += [(path, name, exam) for path, exam in zip(files, exams, strict=True)]
+        if files and says_no_label(folder.name):
+            raise DataSetError(
+                f"{folder}: a class of this name says nothing; rename the folder or move it away"
+            )
         if not files:
             defects.append(Defect("empty_folder", (folder.name,), "no radiograph in it"))
     spelled = one_spelling({name for _, name, _ in labelled})

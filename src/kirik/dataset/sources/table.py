@@ -24,6 +24,7 @@ from kirik.dataset.sources.files import (
     is_image,
     one_spelling,
     plain_name,
+    says_no_label,
     yes_or_no,
 )
 from kirik.dataset.tables import Row, Table, nearest, read_table, write_table
@@ -116,7 +117,7 @@ def _parsed(
         if not cells[field]:
             raise DataSetError(f"{where}: {columns[field]} is empty; fill it in or remove the row")
     label = cells["label"]
-    if says_nothing(label) and plain_name(label) != "none":  # which may mean that there is none
+    if says_no_label(label):
         raise DataSetError(
             f"{where}: {columns['label']} is {label!r}, which says nothing; fill it in or remove "
             "the row"
