@@ -179,6 +179,7 @@ class OpenVino(SideBySide):
     def __init__(self, graph: bytes | Path, threads: int, *, side: int = 0, bfloat16: bool = False):
         try:
             import openvino
+            from openvino.passes import ConstantFolding, Manager
         except ImportError as error:
             message = "the engine OpenVINO is not installed: pip install 'kirik[openvino]'"
             raise SettingsError(message) from error
@@ -188,6 +189,11 @@ class OpenVino(SideBySide):
             raise SettingsError("this processor has no bfloat16; use the engine openvino")
         self._precision = "bf16" if bfloat16 else "f32"
         self._graph = self._core.read_model(graph)
+        # Weights of 8 bits that it would widen itself, for each of several streams, came out as
+        # nonsense (OpenVINO 2026.4): they are widened here, once.
+        passes = Manager()
+        passes.register_pass(ConstantFolding())
+        passes.run_passes(self._graph)
         self._ones = self._compiled(1 if self.heavy else threads)
         self.inputs = [
             (port.any_name, _type_name(port), tuple(d.get_length() for d in port.partial_shape[1:]))
