@@ -18,7 +18,7 @@ class GateInFloat32(SideBySide):
     """An engine of two compiled parts, the second fed with what the first computed."""
 
     def __init__(self, graph: bytes, threads: int):
-        super().__init__(threads)
+        super().__init__(graph, threads, 0)
         core = openvino.Core()
         exact, rest = cut(core.read_model(graph), "strangeness")
         self.outputs = [

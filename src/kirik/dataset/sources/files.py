@@ -99,7 +99,8 @@ def plain_name(name: str) -> str:
 
 
 def says_no_label(name: str) -> bool:
-    """Whether a class's name means that the label is not known: nan, NA, null and the like."""
+    """Whether a class's name means that the label is not known: nan, NA, null and the like. Not
+    unknown or none, which say nothing of a patient (`says_nothing`), but may be classes."""
     return name.strip().casefold() in _NO_LABELS
 
 
