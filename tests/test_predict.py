@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from kirik.cli import run
 from kirik.errors import KirikError, OutputError, SettingsError
 from kirik.predict import predict
 from kirik.reading.classifier import load_model
@@ -223,7 +225,7 @@ from kirik.reading.classifier import load_model
 classifier = load_model({str(make_bundle().path)!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 files = [{str(folder / "many")!r}]
-summary = predict(files, classifier, json={str(tmp_path / "r.json")!r})
+summary = predict(files, classifier, json={str(tmp_path / "r.json")!r}, csv="/dev/null")
 print(summary.read, summary.exit_code, summary.problems)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -231,6 +233,134 @@ print(summary.read, summary.exit_code, summary.problems)
     said = f"['{tmp_path / 'r.json'}: cannot be written (File too large); "
     assert run.stdout.startswith(f"300 2 {said}")
     assert not (tmp_path / "r.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--parquet"])
+def test_where_the_last_output_has_broken_nothing_more_is_read(
+    make_bundle, folder, tmp_path, option
+):
+    (folder / "many").mkdir()
+    for i in range(400):
+        (folder / "many" / f"{i:03}.png").symlink_to(folder / "a/film.png")
+    out = tmp_path / "r.jsonl"
+    code = f"""
+import resource, sys
+from kirik.cli import run
+from kirik.reading.classifier import Classifier
+begun, read = [], Classifier.frames
+Classifier.frames = lambda self, source: begun.append(source) or read(self, source)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+words = ["predict", {str(folder / "many")!r}, "--model", {str(make_bundle().path)!r}]
+code = run([*words, {option!r}, {str(out)!r}])
+print(len(begun))
+sys.exit(code)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert int(ended.stdout.splitlines()[-1]) < 200
+    assert [line for line in ended.stderr.splitlines() if line] == [
+        f"kirik: {out}: cannot be written (File too large); free some space, or name another place",
+        "kirik: the same command with --resume goes on from here",
+    ]
+    words = ["predict", str(folder / "many"), "--model", str(tmp_path / "bundles" / "bright")]
+    assert run([*words, option, str(out), "--resume"]) == 0
+
+
+def test_a_broken_output_is_told_at_once_and_the_others_go_on(classifier, folder, tmp_path):
+    events = []
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    def seen(result, done, total):
+        events.append(done)
+        if done == 1:
+            os.close(reader)
+
+    summary = predict(
+        [folder],
+        classifier,
+        json=pipe,
+        csv=tmp_path / "r.csv",
+        progress=seen,
+        on_problem=events.append,
+    )
+    problem = f"{pipe}: cannot be written (Broken pipe); name another place"
+    assert events == [1, problem, 2, 3]
+    assert summary.problems == [problem]
+    assert summary.exit_code == 2
+    assert (tmp_path / "r.csv").read_text().count("\n") == 4
+
+
+@pytest.mark.parametrize("given", [2.5, "2", 0, float("nan")])
+def test_numbers_that_count_nothing_are_refused(classifier, folder, tmp_path, given):
+    for name, said in (("batch_size", "batch size"), ("workers", "workers")):
+        with pytest.raises(SettingsError, match=f"{said} {given}: it must be a whole number"):
+            classifier.read_many([folder / "a/film.png"], **{name: given})
+        with pytest.raises(SettingsError, match=f"{said} {given}: it must be a whole number"):
+            predict([folder], classifier, json=tmp_path / "r.json", **{name: given})
+    assert not list(tmp_path.glob("r.*"))
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet", "overlay"])
+def test_a_store_is_no_folder_of_this_machine(
+    classifier, make_bundle, folder, tmp_path, monkeypatch, capsys, kind
+):
+    monkeypatch.chdir(tmp_path)
+    place, why = "s3://b/r", "s3://b/r: a store is read and written with --cluster ray"
+    words = ["predict", str(folder), "--model", str(tmp_path / "bundles" / "bright")]
+    assert run([*words, f"--{kind}", place]) == 2
+    assert why in capsys.readouterr().err
+    with pytest.raises(SettingsError, match=why):
+        predict([folder], classifier, **{kind: place})
+    with pytest.raises(SettingsError, match=why):
+        predict([place], classifier, **{kind: tmp_path / "r"})
+    assert not list(tmp_path.glob("[rs]*"))
+
+
+def test_an_empty_place_is_refused(make_bundle, folder, capsys):
+    words = ["predict", str(folder), "--model", str(make_bundle().path)]
+    assert run([*words, "--csv", ""]) == 2
+    assert "empty path" in capsys.readouterr().err
+
+
+NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def command(make_bundle, folder, *options) -> list[str]:
+    words = [sys.executable, "-m", "kirik", "predict", folder / "a"]
+    return [*map(str, [*words, "--model", make_bundle().path, *options])]
+
+
+@pytest.mark.parametrize("other", [*NAMES, "link", "itself", "/dev/stderr"])
+@pytest.mark.parametrize("into_file", [False, True])
+def test_two_outputs_are_not_written_to_one_stream(make_bundle, folder, tmp_path, other, into_file):
+    out, link = tmp_path / "out", tmp_path / "link"
+    link.symlink_to("/dev/stdout")
+    other = {"link": link, "itself": out if into_file else "/dev/stdout"}.get(other, other)
+    words = command(make_bundle, folder, "--json", "/dev/stdout", "--csv", other)
+    with out.open("wb") as file:
+        to = file if into_file else subprocess.PIPE
+        ended = subprocess.run(words, stdout=to, stderr=subprocess.STDOUT, text=True)
+    said = out.read_text() if into_file else ended.stdout
+    assert ended.returncode == 2
+    assert said.strip() == f"kirik: {other}: named for two outputs; give each a file of its own"
+
+
+def test_what_is_thrown_away_may_be_so_twice(classifier, folder):
+    assert predict([folder / "a"], classifier, json="/dev/null", csv="/dev/null").exit_code == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_standard_output_by_any_name_is_added_to_where_it_is_a_file(
+    make_bundle, folder, tmp_path, name
+):
+    out = tmp_path / "r.json"
+    with out.open("wb") as file:
+        subprocess.run(command(make_bundle, folder, "--json", name), stdout=file, check=True)
+        file.write(b"after")
+    assert len(json.loads(out.read_text().removesuffix("after"))) == 1
+    assert [path.name for path in tmp_path.glob("r.*")] == ["r.json"]
 
 
 def test_a_stop_keeps_what_was_read_beside(classifier, folder, tmp_path):

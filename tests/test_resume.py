@@ -363,6 +363,25 @@ def test_one_file_is_written_by_one_process_alone(films, make_bundle, tmp_path):
     assert len(rows(out)) == 61
 
 
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+def test_a_finished_file_that_is_not_as_kirik_writes_it_is_not_gone_on_with(
+    films, make_bundle, tmp_path, kind
+):
+    model, out = load_model(make_bundle().path), tmp_path / f"r.{kind}"
+    predict([films], model, **places(tmp_path, out.name))
+    if kind == "csv":
+        changes = (out.read_bytes().replace(b"03.png,", b"03.png,,"), out.read_bytes()[:-1])
+    else:
+        pretty = json.dumps(rows(out), indent=2)
+        changes = (pretty.encode(), b'{\n "a": [\n  1\n ]\n}\n', out.read_bytes()[:-20])
+    for content in changes:
+        out.write_bytes(content)
+        with pytest.raises(SettingsError, match="holds something else than readings as kirik"):
+            predict([films], model, resume=True, **places(tmp_path, out.name))
+        assert out.read_bytes() == content
+        assert not draft_of(out).exists()
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_any_number_of_workers_writes_the_same(films, make_bundle, tmp_path, name):
     model, written = load_model(make_bundle().path), []

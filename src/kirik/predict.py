@@ -2,24 +2,25 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 from kirik.errors import KirikError, OutputError, RadiographError, SettingsError
 from kirik.files import head_of, kind_of
 from kirik.output.done import Done
-from kirik.output.files import draft_of, is_stream
+from kirik.output.files import in_each_others_way, refuse_urls
 from kirik.output.overlay import has_picture, overlay_names, overlay_writer
 from kirik.output.records import (
     Write,
+    begin_anew,
     csv_writer,
     json_writer,
     look_back,
     parquet_writer,
     reopen,
-    require_no_draft,
 )
 from kirik.reading.classifier import Classifier
 from kirik.reading.reading import Failure, Reading, failure_of
@@ -28,6 +29,9 @@ from kirik.reading.sources import Source, Sources
 Progress = Callable[[Reading | Failure, int, int | None], None]
 """Called after each frame: its result, how many files are done, its own among them, and how many
 there are, or None."""
+
+Tell = Callable[[str], None]
+"""Called as soon as an output breaks off, with its problem."""
 
 
 @dataclass
@@ -84,6 +88,7 @@ def predict(
     batch_size: int = 16,
     workers: int | None = None,
     progress: Progress | None = None,
+    on_problem: Tell | None = None,
 ) -> Summary:
     """Read all radiographs of files, folders and archives; a bad one is a failure and the rest
     goes on.
@@ -92,25 +97,31 @@ def predict(
     resume: go on with the files that a stopped run left, reading only what they do not have, and
         what has no picture.
 
-    Raises OutputError if an output cannot be begun, SettingsError if the files to go on with are
-    another model's, a stopped run's would be lost without `resume`, or two outputs are one file,
-    and RadiographError if there is no file at all. An output that breaks off later (a full disk) is
-    a problem of the summary, and all else is done.
+    Raises OutputError if an output cannot be begun, or another process is writing it, SettingsError
+    if the files to go on with are another model's, a stopped run's would be lost without `resume`,
+    two outputs are one file or stream, or a place is a URL, and RadiographError if there is no file
+    at all. An output that breaks off later (a full disk) is a problem of the summary, told to
+    `on_problem` at once. The others go on; where there is none left, the reading stops.
     """
+    paths = [*paths]
+    refuse_urls(*paths, json, csv, parquet, overlay)
     named = {"json": json, "csv": csv, "parquet": parquet}
     places = {kind: Path(place) for kind, place in named.items() if place}
     sources = Sources(paths, classifier.decoders, Path(overlay) if overlay else None)
     before = _before(places, classifier, resume)
     names = overlay_names(sources.first) if overlay and sources.all_known else None
-    outputs = _outputs(classifier, json, csv, parquet, overlay, names, before, language)
     summary, done, last = _summary(before), _least(before).files, None
     left = (
         one
         for one in sources
         if not _has_all(before, _name(one)) or (overlay and _lacks(overlay, names, before, one))
     )
-    with _closing(outputs):
-        for result in classifier.read_many(left, batch_size=batch_size, workers=workers):
+    results = classifier.read_many(left, batch_size=batch_size, workers=workers)
+    outputs = _outputs(classifier, json, csv, parquet, overlay, names, before, language, on_problem)
+    with closing(results), _closing(outputs):
+        for result in results:
+            if outputs and all(output.problem for output in outputs):
+                break
             for output in outputs:
                 if undrawn := output.write(result):
                     summary.undrawn.append(undrawn)
@@ -128,20 +139,19 @@ def predict(
 
 def _before(places: dict[str, Path], classifier: Classifier, resume: bool) -> list[Done]:
     """What each output has already; nothing without `resume`, and no draft either."""
-    drafts = Counter(draft_of(place) for place in places.values() if not is_stream(place))
-    for kind, place in places.items():
-        if drafts[draft_of(place)] > 1:
-            raise SettingsError(f"{place}: named for two outputs; give each a file of its own")
+    for one, other in combinations(places.values(), 2):
+        if in_each_others_way(one, other):
+            raise SettingsError(f"{other}: named for two outputs; give each a file of its own")
+    for place in places.values():
         _refuse_radiograph(place)
-        if not resume:
-            require_no_draft(place, kind)
-    before = {kind: look_back(place, kind) if resume else Done() for kind, place in places.items()}
+    look = look_back if resume else begin_anew
+    before = {kind: look(place, kind) for kind, place in places.items()}
     for kind, done in before.items():
         _require_own(done, places[kind], classifier)
         done.digest = classifier.bundle.digest
     for kind, done in before.items():
         if done.finished:
-            reopen(places[kind], kind)
+            reopen(places[kind], kind, done)
     return [*before.values()]
 
 
@@ -209,9 +219,9 @@ class _Output:
     done: what it has already.
     """
 
-    def __init__(self, context: AbstractContextManager[Write], done: Done):
+    def __init__(self, context: AbstractContextManager[Write], done: Done, tell: Tell | None):
         self.problem: str | None = None
-        self._done = done
+        self._done, self._tell = done, tell
         self._context = context
         self._write = context.__enter__()
 
@@ -224,7 +234,8 @@ class _Output:
                 return failure_of(result.path, error)
             except (OSError, KirikError) as error:
                 self.close(error)
-                self.problem = self.problem or str(error)
+                if self.problem is None:
+                    self._break_off(error)
         return None
 
     def close(self, error: BaseException | None) -> None:
@@ -233,7 +244,12 @@ class _Output:
             try:
                 self._context.__exit__(error and type(error), error, None)
             except KirikError as refused:
-                self.problem = str(refused)
+                self._break_off(refused)
+
+    def _break_off(self, error: Exception) -> None:
+        self.problem = str(error)
+        if self._tell:
+            self._tell(self.problem)
 
 
 @contextmanager
@@ -258,6 +274,7 @@ def _outputs(
     names: dict[str, str] | None,
     before: list[Done],
     language: str,
+    tell: Tell | None,
 ) -> list[_Output]:
     """The outputs that were asked for, begun; so a place that cannot be written is known early."""
     classes, dones = classifier.classes, iter(before)
@@ -277,7 +294,7 @@ def _outputs(
     begun: list[_Output] = []
     with ExitStack() as undo:
         for context, done in contexts:
-            begun.append(_Output(context, done))
+            begun.append(_Output(context, done, tell))
             undo.callback(begun[-1].close, OutputError("another output cannot be begun"))
         undo.pop_all()
     return begun

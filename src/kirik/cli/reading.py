@@ -11,8 +11,7 @@ from cyclopts import Parameter
 
 from kirik.cli.options import Count, Language
 from kirik.errors import SettingsError
-from kirik.output.files import is_stream
-from kirik.stores import is_url
+from kirik.output.files import is_stream, refuse_urls
 
 SHOWN = 100
 """Readings in the terminal's table; files hold them all."""
@@ -22,10 +21,10 @@ def predict(
     paths: Annotated[list[str], Parameter(negative="")],
     *,
     model: Path | None = None,
-    json: Path | None = None,
-    csv: Path | None = None,
+    json: str | None = None,
+    csv: str | None = None,
     parquet: str | None = None,
-    overlay: Path | None = None,
+    overlay: str | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     workers: int | None = None,
@@ -70,7 +69,7 @@ def predict(
     partition
         Files in a partition of the cluster's work; 1,000 if not given.
     """
-    if "" in paths:
+    if "" in (*paths, json, csv, parquet, overlay):
         raise SettingsError("an empty path; name a file or a folder, or . for this one")
     if cluster:
         _refuse_with_cluster(json=json, csv=csv, overlay=overlay)
@@ -81,9 +80,7 @@ def predict(
         )
     if partition is not None:
         raise SettingsError("--partition goes with --cluster alone; leave it out")
-    for place in (*paths, parquet or ""):
-        if is_url(place):
-            raise SettingsError(f"{place}: a store is read and written with --cluster ray")
+    refuse_urls(*paths, json, csv, parquet, overlay)
     from kirik.reading.decoder import Decoders
 
     # While this process still imports what it needs, the first child gets ready to decode.
@@ -112,12 +109,13 @@ def predict(
             classifier,
             json=json,
             csv=csv,
-            parquet=parquet and Path(parquet),
+            parquet=parquet,
             overlay=overlay,
             resume=resume,
             workers=workers,
             language=language,
             progress=keep,
+            on_problem=lambda problem: console.say(f"kirik: {problem}"),
         )
     if shown and not (_taken(json) or _taken(csv)):
         print_table(shown, language, total=summary.read - summary.before + summary.failed_before)
@@ -125,33 +123,43 @@ def predict(
         console.say(f"{summary.before} were read before and are in the files")
     if summary.failures:
         console.rich.print(failures_list(summary.failures, language))
-    for problem in (*(one.error for one in summary.undrawn), *summary.problems):
-        console.say(f"kirik: {problem}")
+    for one in summary.undrawn:
+        console.say(f"kirik: {one.error}")
+    if summary.problems and _to_go_on_with(json, csv, parquet):
+        console.say(f"kirik: {_GO_ON}")
     return summary.exit_code
 
 
+_GO_ON = "the same command with --resume goes on from here"
+
+
 @contextmanager
-def _resumable(*places: Path | str | None) -> Iterator[None]:
-    """Say of a stop how to go on, where there is a file to go on with."""
+def _resumable(*places: str | None) -> Iterator[None]:
+    """Say of a stop how to go on, where there are files to go on with."""
     try:
         yield
     except KeyboardInterrupt:
-        if any(place and not is_stream(Path(place)) for place in places):
-            words = "stopped; the same command with --resume goes on from here"
-            raise KeyboardInterrupt(words) from None
+        if _to_go_on_with(*places):
+            raise KeyboardInterrupt(f"stopped; {_GO_ON}") from None
         raise
 
 
-def _taken(place: Path | None) -> bool:
+def _to_go_on_with(*places: str | None) -> bool:
+    """Whether a further run need not read all again: for a stream it must."""
+    named = [Path(place) for place in places if place]
+    return bool(named) and not any(map(is_stream, named))
+
+
+def _taken(place: str | None) -> bool:
     """Whether a file to write is this command's standard output, so that nothing else may stand
     there."""
     try:
-        return bool(place) and is_stream(place) and samestat(place.stat(), os.fstat(1))
+        return bool(place) and is_stream(Path(place)) and samestat(os.stat(place), os.fstat(1))  # noqa: PTH116
     except OSError:
         return False
 
 
-def _refuse_with_cluster(**places: Path | None) -> None:
+def _refuse_with_cluster(**places: str | None) -> None:
     for name, place in places.items():
         if place:
             raise SettingsError(f"--{name} does not go with --cluster, which writes --parquet")

@@ -23,7 +23,7 @@ class Done:
     files. decisions: how many of each. failed: files or frames that could not be read; `unread`
     knows the files. models: that read them. columns: of a table; None where it has none yet.
     digest: of the model's content; None where it is not known. finished: whether the run came to
-    its end, so that there is no draft.
+    its end, so that there is no draft. seen: of which state all this is, see `files.seen_of`.
     """
 
     keep: int = 0
@@ -35,6 +35,7 @@ class Done:
     columns: list[str] | None = None
     digest: str | None = None
     finished: bool = False
+    seen: tuple | None = None
     _unread: set[int] = field(default_factory=set, repr=False)
     _hashes: array = field(default_factory=lambda: array("Q"), repr=False)
     _sorted: np.ndarray | None = field(default=None, repr=False)
@@ -73,12 +74,16 @@ def _hash(path: str) -> int:
     return int.from_bytes(digest, "little")
 
 
-def read_lines(file: Iterable[bytes]) -> Done:
-    """Of JSON with a record a line, as a list or not. Raises ValueError if it holds others."""
-    return _kept(_json_rows(file), Done())
+def read_lines(file: Iterable[bytes], *, whole: bool = False) -> Done:
+    """Of JSON with a record a line, as a list or not.
+
+    whole: it was written to its end, so that no line is cut off. Raises ValueError if it holds
+    others.
+    """
+    return _kept(_json_rows(file, whole), Done())
 
 
-def _json_rows(file: Iterable[bytes]) -> Iterator[tuple[int, dict]]:
+def _json_rows(file: Iterable[bytes], whole: bool) -> Iterator[tuple[int, dict]]:
     end = 0
     for line in file:
         end += len(line)
@@ -88,13 +93,15 @@ def _json_rows(file: Iterable[bytes]) -> Iterator[tuple[int, dict]]:
         try:
             row = json.loads(text)
         except ValueError:
+            if whole:
+                raise
             return  # cut off in the middle
         yield end - len(line) + len(line.rstrip(b",\n")), row
 
 
-def read_csv(file: BinaryIO) -> Done:
-    """Of a CSV with a header. Raises ValueError if it holds others."""
-    rows = _csv_rows(file)
+def read_csv(file: BinaryIO, *, whole: bool = False) -> Done:
+    """Of a CSV with a header. whole: see `read_lines`. Raises ValueError if it holds others."""
+    rows = _csv_rows(file, whole)
     header = next(rows, None)
     if header is None:
         return Done()
@@ -103,7 +110,7 @@ def read_csv(file: BinaryIO) -> Done:
     return _kept(named, Done(keep=end, columns=columns))
 
 
-def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(file: BinaryIO, whole: bool) -> Iterator[tuple[int, list[str]]]:
     end, text, width = 0, b"", None
     for line in file:
         text += line
@@ -116,9 +123,13 @@ def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
             raise ValueError(str(error)) from error
         width = width or len(cells)
         if len(cells) != width:
+            if whole:
+                raise ValueError(f"{len(cells)} cells, not {width}")
             return
         yield end, cells
         text = b""
+    if whole and text:
+        raise ValueError("no line's end after the last row")
 
 
 def _kept(rows: Iterator[tuple[int, dict]], done: Done) -> Done:

@@ -20,7 +20,16 @@ from pathlib import Path
 
 from kirik.errors import SettingsError
 from kirik.output.done import Done, read_csv, read_lines
-from kirik.output.files import draft_of, is_stream, lock, note_of, replacing, writing
+from kirik.output.files import (
+    draft_of,
+    is_stream,
+    lock,
+    locked,
+    note_of,
+    replacing,
+    seen_of,
+    writing,
+)
 from kirik.reading.reading import Failure, Finding, Reading
 
 Write = Callable[[Reading | Failure], None]
@@ -71,52 +80,64 @@ def look_back(path: Path, kind: str) -> Done:
     """
     draft, note = draft_of(path), note_of(path)
     with writing(path):
-        stopped = draft.is_file()
-        if is_stream(path) or not (stopped or path.is_file()):
+        if is_stream(path):
             return Done()
+        seen, stopped = seen_of(path), draft.is_file()
+        if not (stopped or path.is_file()):
+            return Done(seen=seen)
         held = draft if stopped else path
         try:
             if kind == "parquet" and not stopped:
-                done = read_lines(_lines_of(path))
+                done = read_lines(_lines_of(path), whole=True)
                 done.columns = _columns_of(path)
             else:
+                read = read_csv if kind == "csv" else read_lines
                 with held.open("rb") as file:
-                    done = read_csv(file) if kind == "csv" else read_lines(file)
+                    done = read(file, whole=not stopped)
         except ValueError as error:
-            message = f"{held}: holds something else than readings; name another file"
-            raise SettingsError(message) from error
-        done.finished = not stopped
+            why = "holds something else than readings as kirik writes them; name another file"
+            raise SettingsError(f"{held}: {why}") from error
+        done.seen, done.finished = seen, not stopped
         done.digest = (stopped and note.is_file() and note.read_text()) or None
     return done
 
 
-def reopen(path: Path, kind: str) -> None:
-    """Make a finished output a draft again, besides. Raises OutputError if the disk refuses."""
-    with writing(path):
-        note_of(path).unlink(missing_ok=True)
-        with draft_of(path).open("wb") as draft:
-            if kind == "parquet":
-                draft.writelines(_lines_of(path))
-            else:
-                with path.open("rb") as file:
-                    shutil.copyfileobj(file, draft)
+def reopen(path: Path, kind: str, done: Done) -> None:
+    """Make a finished output a draft again, besides. done: what `look_back` found in it.
 
-
-def require_no_draft(path: Path, kind: str) -> None:
-    """Refuse to begin anew where a stopped run's records would be lost.
-
-    Raises SettingsError for them, OutputError if the run has not stopped.
+    Raises OutputError if the disk refuses, or another process has written the output since.
     """
-    draft = draft_of(path)
-    if is_stream(path) or not draft.is_file():
-        return
-    with writing(path), draft.open("r+") as file:
-        lock(file)
-    if rows := look_back(path, kind).rows:
+    with writing(path), locked(path, done.seen) as draft:
+        note_of(path).unlink(missing_ok=True)
+        if kind == "parquet":
+            draft.buffer.writelines(_lines_of(path))
+        else:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, draft.buffer)
+        draft.flush()
+        done.seen = seen_of(path)
+
+
+def begin_anew(path: Path, kind: str) -> Done:
+    """What there is to go on with for a run that begins anew: nothing.
+
+    Raises SettingsError where a stopped run's records would be lost, OutputError if the run has not
+    stopped.
+    """
+    if is_stream(path):
+        return Done()
+    draft, rows = draft_of(path), 0
+    with writing(path):
+        seen = seen_of(path)
+        if draft.is_file():
+            with draft.open("r+") as file, lock(file):
+                rows = look_back(path, kind).rows
+    if rows:
         raise SettingsError(
             f"{path}: a stopped run's {rows:,} records stand in {draft.name}; go on with them by "
             "--resume, or delete that file to begin anew"
         )
+    return Done(seen=seen)
 
 
 @contextmanager
@@ -125,12 +146,12 @@ def json_writer(path: Path | str, done: Done | None = None) -> Iterator[Write]:
 
     The file appears when the block ends well; until then it grows as `draft_of(path)`.
     done: what a stopped run left of it, and is gone on with. Raises OutputError if the disk
-    refuses.
+    refuses, or another process is writing the file, or has since `done` was found out.
     """
     path, done = Path(path), done or Done()
     lines = path.suffix.casefold() == ".jsonl"
     start, between, end = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
-    with replacing(path, keep=done.keep, note=done.digest) as file:
+    with replacing(path, keep=done.keep, seen=done.seen, note=done.digest) as file:
         before = between if done.rows else start
 
         def write(result: Reading | Failure) -> None:
@@ -159,7 +180,7 @@ def csv_writer(
     """
     columns, done, path = _columns(classes), done or Done(), Path(path)
     _require_columns(done, columns, path)
-    with replacing(path, keep=done.keep, note=done.digest) as file:
+    with replacing(path, keep=done.keep, seen=done.seen, note=done.digest) as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         # A carriage return, which others take for a line's end, is not quoted by itself.
         quoting = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -221,7 +242,7 @@ def parquet_writer(
         _to_parquet(draft, table, _columns(classes))
         return table
 
-    with replacing(path, keep=done.keep, note=done.digest, made_of=made_of) as file:
+    with replacing(path, keep=done.keep, seen=done.seen, note=done.digest, made_of=made_of) as file:
         before = "\n" if done.rows else ""
 
         def write(result: Reading | Failure) -> None:

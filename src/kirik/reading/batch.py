@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kirik.archives import Member
-from kirik.errors import KirikError, SettingsError
+from kirik.errors import KirikError, RadiographError, SettingsError
 from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading, failure_of
 from kirik.stores import Remote
@@ -43,15 +44,22 @@ def read_in_order(
     if isinstance(sources, str | Path | Member | Remote):
         what = f"{sources}: one file where a list of them is expected; give [file], or use read"
         raise SettingsError(what)
-    if batch_size < 1:
-        raise SettingsError(f"batch size {batch_size}: it must be 1 or more")
-    if workers is not None and workers < 1:
-        raise SettingsError(f"workers {workers}: it must be 1 or more")
+    if not _is_count(batch_size):
+        raise SettingsError(f"batch size {batch_size}: it must be a whole number, 1 or more")
+    if not (workers is None or _is_count(workers)):
+        raise SettingsError(f"workers {workers}: it must be a whole number, 1 or more")
     if workers is None:
         workers = min(usable_cores(), _MOST_WORKERS)
         if classifier.heavy:
             workers = max(1, workers // _CORES_A_DECODER)
     return _read(classifier, iter(sources), batch_size, workers)
+
+
+def _is_count(value: object) -> bool:
+    try:
+        return index(value) >= 1
+    except TypeError:
+        return False
 
 
 def _read(
@@ -161,15 +169,20 @@ class _Ahead:
 
 
 def _prepared(classifier: "Classifier", source: Source) -> "Iterator[Prepared | Failure]":
-    """A file's frames; a failure in the place of each that cannot be read, or of all to come."""
+    """A file's frames; a failure in the place of each that cannot be read, or of all to come.
+
+    What no file can help, a KirikError other than RadiographError, is raised.
+    """
     if isinstance(source, Failure):
         yield source
         return
     try:
         for one in classifier.frames(source):
             yield failure_of(source, one) if isinstance(one, KirikError) else one
-    except KirikError as error:
+    except RadiographError as error:
         yield failure_of(source, error)
+    except KirikError:
+        raise
     except Exception as error:  # one odd file must not cost the readings of all others
         what = f"{source}: could not be decoded ({type(error).__name__}: {error})"
         yield Failure(str(source), " ".join(what.split()), "unexpected")
