@@ -101,6 +101,21 @@ def test_a_store_is_read_and_written_like_a_folder(films, classifier, tmp_path):
     assert not here
 
 
+def test_an_object_that_is_named_beside_its_folder_is_read_once():
+    memory = fsspec.filesystem("memory")
+    for name in ("a.png", "dir/b.png", "dir/c.png"):
+        memory.pipe_file(f"/films/{name}", b"x")
+    folder, file = "memory://films", "memory://films/dir/b.png"
+    rest = ["memory://films/a.png", "memory://films/dir/c.png"]
+    places = {
+        named: [str(one) for one in find_all(named, None)]
+        for named in ((folder, file), (file, folder, file), (file, folder + "/dir", folder))
+    }
+    memory.rm("/", recursive=True)
+    assert [sorted(found) for found in places.values()] == 3 * [sorted([*rest, file])]
+    assert places[file, folder, file][0] == file
+
+
 def test_only_a_whole_file_of_this_run_counts_as_finished(films, classifier, tmp_path):
     folder = Folder(str(tmp_path / "out"))
     run = planned(folder, classifier, [str(films)])

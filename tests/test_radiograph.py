@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import threading
+import time
 import tracemalloc
 import warnings
 import zlib
@@ -498,6 +499,33 @@ def test_pillows_own_limit_does_not_leak(tmp_path, gray, monkeypatch):
 def test_what_is_no_radiograph_has_its_own_reason(tmp_path, content, reason):
     (tmp_path / "a.jpg").write_bytes(content)
     assert refusal(tmp_path / "a.jpg").reason == reason
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"\0", b"\xff", b"\xff\0", b"\xff\xd8", b"\xff\xe1\0\2", b"\xff\xc4\xff\xff" + bytes(65533)],
+)
+def test_jpeg_without_an_image_is_refused_at_once(piece):
+    """Pillow would look for one byte by byte, at 16 million of them for ten seconds or more."""
+    data, started = b"\xff\xd8\xff\xe0\0\2" + piece * (2**24 // len(piece)), time.monotonic()
+    with pytest.raises(
+        RadiographError, match=r"film\.jpg: a JPEG file without an image"
+    ) as refused:
+        decode_radiographs(data, "film.jpg")
+    assert refused.value.reason == "damaged"
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("junk", [b"\xff", b"\0", b"\xff\0", b"\xff\xfe\xff\xff" + bytes(65533)])
+def test_jpeg_with_junk_between_its_segments_is_read(tmp_path, gray, junk):
+    file = io.BytesIO()
+    Image.fromarray(gray).save(file, "JPEG")
+    plain, longer = tmp_path / "plain.jpg", tmp_path / "longer.jpg"
+    plain.write_bytes(file.getvalue())
+    parts = re.split(rb"(?=\xff[\xdb\xc0\xc4])", file.getvalue())
+    longer.write_bytes((junk * max(1, 5000 // len(junk))).join(parts))
+    assert len(parts) > 3
+    assert np.array_equal(read_radiograph(longer).levels, read_radiograph(plain).levels)
 
 
 @pytest.mark.parametrize(("frame_header", "coding"), [(0xC3, "lossless"), (0xC9, "arithmetic")])

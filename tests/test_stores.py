@@ -159,3 +159,15 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot be written"):
         Folder(str(tmp_path / "file" / "out")).write("a", b"")
+
+
+def test_an_object_beside_a_folder_of_its_name_is_found_and_a_folder_without_name_is_told_of(s3):
+    names = ("both.jpg", "both.jpg/x.jpg", "dir/", "dir/b.jpg", "dir//c.jpg", "dir//deep/d.jpg")
+    s3.objects |= {f"films/{name}": PNG for name in names}
+    problems = []
+    urls = [str(one) for one in walk("s3://films", lambda *problem: problems.append(problem))]
+    assert urls == [f"s3://films/{name}" for name in ("both.jpg", "both.jpg/x.jpg", "dir/b.jpg")]
+    [(place, error)] = problems
+    assert (place, error.reason) == ("s3://films/dir//", "unsupported")
+    assert "s3://films/dir//: a folder without a name (two slashes in a row)" in str(error)
+    assert Remote("s3://films/dir//c.jpg").fetch(1000) == PNG  # as the message says

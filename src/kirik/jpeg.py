@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL.JpegImagePlugin import MARKER, JpegImageFile
 
 _END = b"\xff\xd9"
 _SEQUENTIAL, _PROGRESSIVE = (b"\xff\xc0", b"\xff\xc1"), b"\xff\xc2"
@@ -21,7 +21,10 @@ _ODD = {
 """Frame headers of the codings that libjpeg does not decode (ITU-T T.81, table B.1)."""
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
 _SCAN = b"\xff\xda"
+_TABLES = (b"\xff\xc4", b"\xff\xdb")
 _MOST_SEGMENTS = 10_000
+_MOST_SLOW = 2**20
+"""Bytes of a header that Pillow may go through one by one, in about a second."""
 _ONES = 8 * b"\xff\0"
 """As many bits as libjpeg looks ahead. They are in no Huffman code, so that it makes two blocks of
 them at most."""
@@ -51,6 +54,28 @@ class Source(io.BytesIO):
         if missing and size != 0:
             raise CutOff
         return data
+
+
+def has_scan(data: bytes) -> bool:
+    """Whether a JPEG's segments lead to a scan of its image as far as Pillow can tell in reasonable
+    time: it looks for the next one byte by byte. Yes where it says at once itself that they do not.
+    """
+    at, slow = 2, 0
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, at, at + _MOST_SLOW)
+        slow += (found.start() if found else min(len(data), at + _MOST_SLOW)) - at
+        if slow >= _MOST_SLOW:
+            return False
+        if not found or found[0] == _SCAN:
+            return True
+        known, at = MARKER.get(int.from_bytes(found[0], "big")), found.end()
+        if known is None:
+            return True
+        if known[2] is not None:  # Pillow takes the others to have no body
+            length = int.from_bytes(data[at : at + 2], "big")
+            slow += length if found[0] in _TABLES else 0
+            at += max(2, length)
+    return False
 
 
 def demand_whole(image: JpegImageFile, source: Source) -> None:

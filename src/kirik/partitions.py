@@ -64,17 +64,25 @@ def part_name(number: int) -> str:
 
 
 def find_all(inputs: Iterable[str], decoders: Decoders) -> Iterator[Source]:
-    """All radiographs of paths and URLs, always in the same order, each folder once.
+    """All radiographs of paths and URLs, always in the same order, each once.
 
     Raises SettingsError where there is nothing at a URL.
     """
+    inputs = list(inputs)
     seen: set[str] = set()
+    # As each folder is walked once, only a file that is named itself can be met again.
+    named, met = {place for place in inputs if is_url(place)}, set()
     for remote, places in groupby(inputs, is_url):
         if not remote:
             yield from find_sources(list(places), decoders)
             continue
         for url in places:
-            yield from _in_store(url, seen)
+            for source in _in_store(url, seen):
+                place = source.path if isinstance(source, Failure) else source.url
+                if place not in met:
+                    yield source
+                if place in named:
+                    met.add(place)
 
 
 def _in_store(url: str, seen: set[str]) -> Iterator[Source]:

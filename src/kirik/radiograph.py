@@ -211,7 +211,11 @@ def decode_radiographs(
 
             return Frames(*open_dicom(data, name, limits))
         from kirik.images import open_image
+        from kirik.jpeg import has_scan
 
+        if kind == "JPEG" and not has_scan(data):
+            message = f"{name}: a JPEG file without an image; export or copy it again"
+            raise RadiographError(message, reason="damaged")
         return Frames(*open_image(data, kind, name, limits, at_least))
 
 

@@ -110,7 +110,8 @@ def walk(
 ) -> Iterator[Remote]:
     """The plausible radiographs under a URL, to any depth, sorted; the file itself if it is one.
 
-    Hidden names and DICOMDIRs are passed over. A folder that cannot be listed goes to `on_error`.
+    Hidden names and DICOMDIRs are passed over. A folder that cannot be listed, or has no name, goes
+    to `on_error`.
     seen: folders that were walked before, which are passed over, too; added to.
     Raises SettingsError where there is nothing at the URL, or the store cannot be asked.
     """
@@ -140,6 +141,9 @@ def walk(
         if inside in seen:
             continue
         seen.add(inside)
+        if path.endswith("/"):
+            on_error(f"{inside}/", _nameless(inside))
+            continue
         try:
             waiting.append(_listing(system, path))
         except Exception as error:
@@ -147,21 +151,34 @@ def walk(
             on_error(inside, RadiographError(f"{shown(inside)}: {why}", reason=reason))
 
 
+def _nameless(folder: str) -> RadiographError:
+    message = (
+        f"{shown(folder)}/: a folder without a name (two slashes in a row) is not looked into; "
+    )
+    return RadiographError(
+        f"{message}name its files one by one, or move them", reason="unsupported"
+    )
+
+
 def _listing(system, path: str) -> list[tuple[str, bool]]:
-    """What a folder holds, the last name first: (path, is it a folder?)."""
+    """What a folder holds, the last name first: (path, is it a folder?). An object of S3 may have
+    the name of a folder, and a folder none at all: its path then ends with a slash."""
     found = patiently(lambda: system.ls(path, detail=True))
     system.invalidate_cache()  # fsspec would keep the lists of all folders
     own = path.rstrip("/")
-    entries = {one["name"].rstrip("/"): one["type"] == "directory" for one in found}
-    return sorted(
+    entries = {(one["name"].rstrip("/"), one["type"] == "directory") for one in found}
+    named = sorted(
         (
             (name, is_folder)
-            for name, is_folder in entries.items()
+            for name, is_folder in entries
             if name != own and not _passed_over(PurePosixPath(name).name)
         ),
-        key=lambda entry: PurePosixPath(entry[0]).name,
+        key=lambda entry: (PurePosixPath(entry[0]).name, entry[1]),
         reverse=True,
     )
+    # Other stores list a folder in itself, or end all folders' names with a slash.
+    nameless = (own, True) in entries and "s3" in system.protocol
+    return [*named, (f"{own}/", True)] if nameless else named
 
 
 def _passed_over(name: str) -> bool:

@@ -1,10 +1,10 @@
 """Decoding in a child: a file that kills it, hangs it or eats its memory costs that file alone."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kirik.cli import run
 from kirik.errors import RadiographError
 from kirik.radiograph import Limits
 from kirik.reading.classifier import load_model
-from kirik.reading.decoder import Decoders, DecodingLimits
+from kirik.reading.decoder import Decoders, DecodingLimits, _Child
 from kirik.reading.reading import Failure, Reading
 
 LIST = {"do": "list"}
@@ -59,22 +60,55 @@ def kill_children() -> None:
 
 
 def test_a_file_that_kills_every_child_is_a_failure_and_the_next_is_decoded(
-    decoders, save_radiograph
+    decoders, save_radiograph, monkeypatch
 ):
-    path, decoder, over = save_radiograph("film.png", 0.5), decoders(), threading.Event()
+    path, decoder = save_radiograph("film.png", 0.5), decoders()
+    ask = _Child.ask
 
-    def hunt():
-        while not over.is_set():
-            kill_children()
+    def killed(child, *request):
+        child.kill()
+        return ask(child, *request)
 
-    hunter = threading.Thread(target=hunt)
-    hunter.start()
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(_Child, "ask", killed)
         assert ends(decoder, path) == "crashed"
-    finally:
-        over.set()
-        hunter.join()
     assert ends(decoder, path) == "done"
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/nowhere/python"])
+def test_a_machine_on_which_no_child_starts_is_told_once_and_no_file_is_blamed(
+    program, make_bundle, save_radiograph, tmp_path, monkeypatch, capsys
+):
+    films = [str(save_radiograph(f"{i}.png", 0.5)) for i in range(5)]
+    out = tmp_path / "readings.jsonl"
+    words = ["predict", *films, "--model", str(make_bundle().path), "--json", str(out)]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", program)
+        assert run([*words, "--workers", "2"]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("no file can be decoded on this machine") == 1
+    assert "raise the limits on memory and processes" in said.err
+    assert "films" not in said.out + said.err
+    assert run([*words, "--resume"]) == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(one["path"], one.get("error")) for one in records] == [(film, None) for film in films]
+
+
+def test_children_keep_within_a_memory_limit_of_the_system(save_radiograph):
+    code = f"""
+import resource, sys
+from kirik.reading.decoder import Decoders
+resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+decoders = Decoders()
+[(header, _)] = decoders.ask(sys.argv[1], {FILM})
+print(header.get("error"))
+[child] = decoders._idle
+limits = open(f"/proc/{{child._process.pid}}/limits").read()
+print([line.split()[3:5] for line in limits.splitlines() if line.startswith("Max address")])
+"""
+    words = [sys.executable, "-c", code, save_radiograph("film.png", 0.6)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["None", str([2 * [str(3 * 2**30)]])], done.stderr
 
 
 def test_a_child_that_died_of_something_else_costs_nothing(decoders, save_radiograph):
@@ -133,8 +167,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     path = tmp_path / "film.png"
     Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(path)
-    run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
-    limits, pid = run.stdout.splitlines()
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    limits, pid = done.stdout.splitlines()
     assert limits == "['0']"
     for _ in range(100):
         if not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110
@@ -189,8 +223,8 @@ assert decoders._idle == [child]
 print("well")
 """
     words = [sys.executable, "-c", code, noise, save_radiograph("film.png", 0.6)]
-    run = subprocess.run(words, capture_output=True, text=True)
-    assert run.stdout == "too_slow\nwell\n", run.stderr
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout == "too_slow\nwell\n", done.stderr
 
 
 def test_a_relative_path_is_meant_from_where_the_process_is_now(

@@ -1,5 +1,7 @@
 """Every engine says what ONNX Runtime says, as nearly as its arithmetic allows."""
 
+import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +105,36 @@ def test_an_engine_serves_many_threads_without_mixing_their_radiographs(engine, 
     for thread in threads:
         thread.join()
     assert all(set(found[number]) == {alone[number]} for number in range(8))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("radiographs", [1, 3])
+def test_an_engine_says_in_a_forked_process_that_it_does_not_work_there(engine, radiographs):
+    code = f"""
+import os, signal, sys
+import numpy as np
+from brightness import SIZE, brightness_graph
+from kirik.errors import SettingsError
+from kirik.reading.engines import CPU, open_engine
+films = np.zeros(({radiographs}, 1, SIZE, SIZE), np.uint8)
+engine = open_engine({engine!r}, brightness_graph(), 2, [CPU])
+before = engine.run(["logits"], films)[0]
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    try:
+        engine.run(["logits"], films)
+    except SettingsError as error:
+        print(error, flush=True)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert (engine.run(["logits"], films)[0] == before).all()
+"""
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, env=there)
+    assert "does not work in a forked process; load the model in" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_engine_refuses_a_graph_that_is_none(engine, make_bundle):

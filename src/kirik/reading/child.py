@@ -54,6 +54,9 @@ def _confine(memory: int) -> None:
         import resource
     except ImportError:  # Windows
         return
+    _, most = resource.getrlimit(resource.RLIMIT_AS)  # which none but root may raise
+    if most != resource.RLIM_INFINITY:
+        memory = min(memory, most)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

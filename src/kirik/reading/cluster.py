@@ -163,7 +163,7 @@ class _Worker:
             try:
                 result = self._job.work(self._classifier, self._job.workers, json.loads(piece))
             except KirikError as error:
-                refusal = str(error)
+                refusal = f"{socket.gethostname()}: {error}"
             except Exception as error:  # what it says may hold a patient's data
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 refusal = (

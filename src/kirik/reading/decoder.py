@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from kirik.archives import Member
-from kirik.errors import RadiographError
+from kirik.errors import RadiographError, SettingsError
 from kirik.files import shown
 from kirik.radiograph import Limits
 from kirik.stores import Remote
@@ -41,13 +41,16 @@ _LIFE = 5000
 """Requests after which a child is replaced: a codec may leak a little with each."""
 _WARM = 50
 """Requests after which a child has loaded all that it needs."""
+_STARTS = 3
+"""Children in a row that may die before they are ready, as something else may have killed one."""
 
 
 @dataclass(frozen=True)
 class DecodingLimits:
     """What decoding a file may take.
 
-    seconds: for each of its frames. memory: bytes of a child's address space. sizes: see `Limits`.
+    seconds: for each of its frames. memory: bytes of a child's address space, or as many as the
+    system's own limit leaves it. sizes: see `Limits`.
     """
 
     seconds: float = 60.0
@@ -75,9 +78,10 @@ class Decoders:
 
     def start(self) -> None:
         """Begin one child, so that it is ready when the first file comes."""
-        child = _Child(self.limits, self._watch)
-        with self._lock:
-            self._idle.append(child)
+        with suppress(OSError):  # which the first file then meets again, and tells
+            child = _Child(self.limits, self._watch)
+            with self._lock:
+                self._idle.append(child)
 
     def growth(self) -> int:
         """Bytes of memory that the idle children hold more than after their first requests; 0 where
@@ -123,7 +127,8 @@ class Decoders:
         business on a network. A relative path is meant from the folder that this process works in
         now. Raises RadiographError if the file cannot be fetched, or is the child's end, with the
         reason crashed or too_slow. A child that dies without a word may have been killed for
-        others' reasons, so that a second one is asked, too.
+        others' reasons, so that a second one is asked, too. Raises SettingsError where none gets
+        ready to be asked: that is this machine's fault, not the file's.
         """
         member = isinstance(source, Member)
         request = request | {
@@ -165,11 +170,30 @@ class Decoders:
     @contextmanager
     def _child(self, fresh: bool) -> Iterator["_Child"]:
         # Who killed one child may have killed the idle ones, too, and not all show it yet.
-        child = (None if fresh else self._idle_child()) or _Child(self.limits, self._watch)
+        child = self._ready_child(None if fresh else self._idle_child())
         try:
             yield child
         finally:
             self._put_back(child)
+
+    def _ready_child(self, child: "_Child | None") -> "_Child":
+        """This one, or another in its place. Raises SettingsError where none gets ready."""
+        why = ""
+        for _ in range(_STARTS):
+            try:
+                child = child or _Child(self.limits, self._watch)
+                child.await_start()
+                return child
+            except OSError as error:
+                why = error.strerror or type(error).__name__
+            except (_Died, _TooSlow):
+                why = "they end, or hang, before they are ready"
+                child.end()
+                child = None
+        raise SettingsError(
+            f"no file can be decoded on this machine: the processes for it do not start ({why}); "
+            "raise the limits on memory and processes (see ulimit -a)"
+        )
 
     def _put_back(self, child: "_Child") -> None:
         # One that was left in the middle of an answer, or died, cannot be asked again.
@@ -277,7 +301,7 @@ class _Child:
         return self._between and self._asked < _LIFE and self._process.poll() is None
 
     def ask(self, request: dict, content: bytes | None = None) -> Iterator[tuple[dict, list]]:
-        self._await_start()
+        self.await_start()
         self._asked += 1
         self._between = False
         try:
@@ -298,7 +322,8 @@ class _Child:
     def growth(self) -> int:
         return max(0, _resident(self._process.pid) - self._held) if self._held else 0
 
-    def _await_start(self) -> None:
+    def await_start(self) -> None:
+        """Wait until it can be asked. Raises _Died or _TooSlow."""
         if self._ready:
             return
         header, _ = self._message(60)

@@ -184,6 +184,7 @@ class OpenVino(SideBySide):
             message = "the engine OpenVINO is not installed: pip install 'kirik[openvino]'"
             raise SettingsError(message) from error
         super().__init__(graph, threads, side)
+        self._process = os.getpid()
         self._core = openvino.Core()
         if bfloat16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise SettingsError("this processor has no bfloat16; use the engine openvino")
@@ -216,6 +217,17 @@ class OpenVino(SideBySide):
     @cached_property
     def _wide(self) -> "_Requests":
         return self._compiled(1)
+
+    def run(self, names: Sequence[str], radiographs: np.ndarray) -> list[np.ndarray]:
+        """Raises SettingsError in a process that was forked off the one that loaded the graph."""
+        # Its threads stay behind. A run there waits for them without end, and so, at times, does
+        # compiling anew.
+        if os.getpid() != self._process:
+            raise SettingsError(
+                "the engine openvino does not work in a forked process; load the model in each "
+                "process alone, start them by multiprocessing's spawn, or use onnxruntime"
+            )
+        return super().run(names, radiographs)
 
     def _run_one(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
         return self._ones.run(names, radiograph)

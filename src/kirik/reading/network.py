@@ -66,6 +66,8 @@ class Network:
         batch = inputs[self.manifest.preprocessing]
         try:
             results = self._engine.run(list(self._outputs), batch[:, None])
+        except SettingsError:
+            raise
         except Exception as error:  # engines' errors share no base of their own
             raise self._broken(" ".join(str(error).split())[:200]) from error
         found = dict(zip(self._outputs, results, strict=True))

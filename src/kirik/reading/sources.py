@@ -6,7 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
-from kirik.errors import KirikError, RadiographError
+from kirik.errors import RadiographError
 from kirik.files import IMAGE_SUFFIXES, OVERLAY_SUFFIX, find_files
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
@@ -96,7 +96,7 @@ def _archived(path: Path, decoders: Decoders) -> Iterator[Source]:
                 yield Member(str(path), name)
             for name in message.get("paths", ()):
                 yield Path(name)
-    except KirikError as error:
+    except RadiographError as error:
         yield failure_of(path, error)
 
 
