@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Iterator
 
 _COMMENT, _SCAN, _END, _JPEG_LS = 0xFE, 0xDA, 0xD9, 0xF7
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -65,31 +66,45 @@ def nameless_j2k(data: bytes) -> bytes:
     start = data.find(_SOC_SIZ)
     if start < 0:
         raise ValueError("no codestream")
-    content, place = bytearray(data[start:]), 2
-    tile_end = 0
-    while place + 2 <= len(content):
-        marker = struct.unpack_from(">H", content, place)[0]
+    content = bytearray(data[start:])
+    for marker, place, end in j2k_segments(content):
         if marker == _EOC:
-            return bytes(content[: place + 2])
-        if marker == _SOD:
-            if tile_end <= place:  # of the last tile alone, the length may be left open
-                end = content.find(b"\xff\xd9", place)
-                return bytes(content[: end + 2] if end > 0 else content)
-            place = tile_end
-            continue
-        length = struct.unpack_from(">H", content, place + 2)[0]
-        if length < 2:
-            raise ValueError("a segment of no length")
-        if marker == _SOT:
-            part = struct.unpack_from(">I", content, place + 6)[0]
-            tile_end = place + part if part else 0
+            return bytes(content[:end])
         if marker == _COM:
-            content[place + 6 : place + 2 + length] = bytes(max(0, length - 4))
-        place += 2 + length
+            content[place + 6 : end] = bytes(max(0, end - place - 6))
     return bytes(content)  # cut off; decoding says so
 
 
-_SOC_SIZ = b"\xff\x4f\xff\x51"
+def j2k_segments(stream: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment of a JPEG 2000 codestream, and of its end marker.
+
+    A tile-part's packets, from its SOD on, count as one segment; where its length is left open, as
+    that of the last one may be, they go to the end marker, or to the end of what is there. Raises
+    ValueError or struct.error where the parts cannot be told.
+    """
+    place, tile_end = 2, 0
+    while place + 2 <= len(stream):
+        marker = struct.unpack_from(">H", stream, place)[0]
+        if marker == _EOC:
+            end = place + 2
+        elif marker == _SOD:
+            found = stream.find(_END_MARKER, place) if tile_end <= place else tile_end
+            end = found if found >= 0 else len(stream)
+        else:
+            length = struct.unpack_from(">H", stream, place + 2)[0]
+            if length < 2:
+                raise ValueError("a segment of no length")
+            end = place + 2 + length
+        if marker == _SOT:
+            part = struct.unpack_from(">I", stream, place + 6)[0]
+            tile_end = place + part if part else 0
+        yield marker, place, end
+        if marker == _EOC:
+            return
+        place = end
+
+
+_SOC_SIZ, _END_MARKER = b"\xff\x4f\xff\x51", b"\xff\xd9"
 _SOT, _SOD, _EOC, _COM = 0xFF90, 0xFF93, 0xFFD9, 0xFF64
 
 

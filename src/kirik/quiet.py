@@ -1,7 +1,8 @@
-"""Keeps the talk of decoding libraries off the terminal and out of logs while kirik decodes.
+"""Keeps the talk of Pillow and pydicom off the terminal and out of logs while kirik decodes.
 
 What they say can hold a tag's value, and so a patient's name; what is wrong with a file reaches
-the user as kirik's own error.
+the user as kirik's own error. The libjpeg in GDCM writes to the process's standard error by itself
+("Corrupt JPEG data"), numbers at most; that belongs to all threads, and so is left as it is.
 """
 
 import logging

@@ -380,3 +380,19 @@ def test_a_large_radiograph_takes_little_more_than_its_grays(opened, padding):
     tracemalloc.stop()
     assert radiograph.levels.nbytes == 48_000_000
     assert peak < 60_000_000
+
+
+def test_windows_and_luts_without_number_are_not_all_tried(read, stored, monkeypatch):
+    stored[0, 0], stored[0, 1] = 0, 4095
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [2, 0, 12], [0, 0]
+    item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
+    many = {"WindowCenter": [4094] * 3000, "WindowWidth": [3] * 3000}
+    tried = []
+    from kirik.dicom import grays
+
+    sense = grays._makes_sense
+    monkeypatch.setattr(grays, "_makes_sense", lambda *args: tried.append(0) or sense(*args))
+    radiograph = read(dicom(stored, VOILUTSequence=[item] * 3000, **many))
+    assert np.array_equal(radiograph.pixels, read(dicom(stored)).pixels)
+    assert 0 < len(tried) <= 64

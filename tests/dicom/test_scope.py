@@ -198,3 +198,17 @@ def test_unknown_compression_is_named(refusal, stored, syntax, says):
     error = refusal(told_as(content, JPEGLSLossless, syntax))
     assert error.reason == "unsupported"
     assert says in str(error)
+
+
+@pytest.mark.parametrize("letters", ["utf-8", "iso8859-9", "cp1254"])
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [("GÖĞÜS", "chest"), ("AKCİĞER", "chest"), ("akciğer", "chest"), ("BAŞ", "skull")],
+)
+def test_body_parts_in_turkish_letters(refusal, stored, word, part, letters):
+    told = word.encode(letters)
+    told += b" " * (len(told) % 2)
+    content = content_of(dicom(stored, BodyPartExamined="Q" * len(told)))
+    error = refusal(content.replace(b"Q" * len(told), told))
+    assert error.reason == "wrong_body_part"
+    assert part in str(error)

@@ -288,3 +288,23 @@ def test_odd_number_of_bytes(read, rows):
     dataset = dicom(gray, bits=8, WindowCenter=128, WindowWidth=256)
     dataset.PixelData = gray.tobytes()  # odd; the writer pads it
     assert np.allclose(read(dataset).pixels, gray / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_RCT", "YBR_FULL"])
+def test_jpeg_2000_with_its_own_colour_transform_is_rgb(read, noisy, photometric):
+    rgb = np.stack([noisy >> 4, noisy >> 5, noisy >> 6], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG2000", no_jp2=True, mct=1)
+    dataset = encapsulated(rgb, JPEG2000Lossless, buffer.getvalue(), bits=8)
+    dataset.PhotometricInterpretation = photometric
+    assert np.array_equal(read(dataset).pixels, read(dicom(rgb, bits=8)).pixels)
+
+
+@pytest.mark.parametrize("told", [b"Monochrome1 ", b" MONOCHROME1", b"MONOCHROME1\0"])
+def test_photometric_interpretation_in_other_letters(read, noisy, told):
+    dataset = dicom(noisy, PhotometricInterpretation="MONOCHROME1")
+    content = content_of(dataset)
+    assert content.count(b"MONOCHROME1 ") == 1
+    radiograph = read(content.replace(b"MONOCHROME1 ", told))
+    assert np.array_equal(radiograph.pixels, read(content).pixels)
+    assert radiograph.mode == "MONOCHROME1"

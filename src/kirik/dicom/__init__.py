@@ -103,6 +103,7 @@ def _without(keyword: str, name: str) -> RadiographError:
 
 def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits) -> Radiograph:
     stored = stored_values(dataset, index, count, name, limits)
+    stored = without_unused_bits(stored, dataset)
     open_ = visible(dataset, dataset.Rows, dataset.Columns)
     if dataset.SamplesPerPixel == 3:
         whole = 2**dataset.BitsStored - 1
@@ -110,10 +111,10 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
         # As of gray: fewer bits than are told would be dark.
         pixels = graded(gray, whole) if dataset.BitsStored > 8 else gray / np.float32(whole)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
-        colors = apply_color_lut(without_unused_bits(stored, dataset), dataset)
+        colors = apply_color_lut(stored, dataset)
         pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)
     else:
-        pixels = shown(without_unused_bits(stored, dataset), open_, dataset)
+        pixels = shown(stored, open_, dataset)
     if open_ is not None:
         pixels[~open_] = 0
     spacing = _spacing(dataset)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from pydicom import Dataset
 
 from kirik.errors import RadiographError
+from kirik.nameless import j2k_segments
 from kirik.radiograph import Limits
 
 _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
@@ -14,13 +16,17 @@ _FRAME_HEADERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0x
 _TABLES, _SCAN = (0xC4, 0xDB, 0xDD), 0xDA
 _COMMENTS = (*range(0xE0, 0xF0), 0xFE)
 _MOST_SEGMENTS = 10_000
+_TILE_PART, _CODING = 0xFF90, 0xFF52
+_MOST_TILES, _MOST_J2K_SEGMENTS = 65_535, 2_000_000
+"""Tiles that a JPEG 2000 can number, and segments, of which a tile-part takes two at least."""
 _MOST_BITS = 16
 
 
 @dataclass(frozen=True)
 class Codestream:
     """process: the byte of a JPEG's frame header (C0 baseline, C1 extended, C2 progressive,
-    C3 lossless, F7 JPEG-LS), 0 for JPEG 2000. ids: of a JPEG's components."""
+    C3 lossless, F7 JPEG-LS), 0 for JPEG 2000. ids: of a JPEG's components. is_transformed: whether
+    a JPEG 2000 turns its components into others, and its decoder turns them back."""
 
     process: int
     rows: int
@@ -28,6 +34,7 @@ class Codestream:
     components: int
     precision: int
     ids: bytes = b""
+    is_transformed: bool = False
 
     @property
     def is_lossless(self) -> bool:
@@ -37,14 +44,16 @@ class Codestream:
 def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codestream | None:
     """A frame's own header, which must agree with the data set's; None for RLE, which has none.
 
-    Codecs allocate by the one and callers by the other, and what is missing they fill with gray.
+    Codecs allocate by the one and callers by the other, and what is missing they fill with gray;
+    each tile of a JPEG 2000 must therefore be there.
     Raises RadiographError, and ValueError or IndexError for a header that makes no sense.
     """
     if not frame.startswith((_JPEG, _JPEG_2000, _JP2_BOX)):
         return None
     if _END not in frame[-64:]:  # all of these streams end in the same marker
         raise stream_truncated(name)
-    stream = _jpeg(frame) if frame.startswith(_JPEG) else _jpeg_2000(frame)
+    is_jpeg = frame.startswith(_JPEG)
+    stream = _jpeg(frame) if is_jpeg else _jpeg_2000(bare_jpeg_2000(frame))
     limits.check(stream.rows, stream.columns, name)
     told = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
     if (stream.rows, stream.columns, stream.components) != told:
@@ -55,6 +64,8 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
         raise RadiographError(f"{message}; export it with at most 16", reason="unsupported")
     if stream.precision > dataset.BitsAllocated:
         raise ValueError("more bits in the stream than in its container")
+    if not is_jpeg and not _has_all_tiles(bare_jpeg_2000(frame)):
+        raise stream_truncated(name)
     return stream
 
 
@@ -78,6 +89,17 @@ def bare_jpeg(frame: bytes) -> bytes:
         if marker == _SCAN:
             return b"".join([*kept, frame[end:]])
     raise ValueError("no scan")
+
+
+def of_8_bits(frame: bytes) -> bytes:
+    """The same JPEG, whose header says that it has 8 bits."""
+    place = next(start for marker, start, _ in _segments(frame) if marker in _FRAME_HEADERS) + 4
+    return frame[:place] + b"\x08" + frame[place + 1 :]
+
+
+def predictor(frame: bytes) -> int:
+    """By which rule a lossless JPEG's first scan foretells a sample (ITU-T T.81, table H.1)."""
+    return next(frame[end - 3] for marker, _, end in _segments(frame) if marker == _SCAN)
 
 
 def _segments(frame: bytes) -> Iterator[tuple[int, int, int]]:
@@ -106,17 +128,50 @@ def _jpeg(frame: bytes) -> Codestream:
     raise ValueError("no frame header")
 
 
-def _jpeg_2000(frame: bytes) -> Codestream:
-    """Of a JPEG 2000 stream: its SIZ segment (ISO 15444-1 A.5.1)."""
-    start = frame.index(_JPEG_2000) + 8
-    width, height, left, top = (
-        int.from_bytes(frame[i : i + 4], "big") for i in range(start, start + 16, 4)
-    )
-    count = int.from_bytes(frame[start + 32 : start + 34], "big")
-    components = frame[start + 34 : start + 34 + 3 * count]
+def bare_jpeg_2000(frame: bytes) -> bytes:
+    """A JPEG 2000 codestream without the boxes of a JP2 file around it. Raises ValueError where
+    there is none."""
+    return frame[frame.index(_JPEG_2000) :]
+
+
+def _jpeg_2000(stream: bytes) -> Codestream:
+    """Of a JPEG 2000 stream: its SIZ segment (ISO 15444-1 A.5.1), and the transform of its COD."""
+    width, height, left, top = (int.from_bytes(stream[i : i + 4], "big") for i in range(8, 24, 4))
+    count = int.from_bytes(stream[40:42], "big")
+    components = stream[42 : 42 + 3 * count]
     if len(components) != 3 * count or set(components[1::3] + components[2::3]) != {1}:
         raise ValueError("components that are missing or of another size")
     if len(set(components[::3])) != 1:
         raise ValueError("components that differ")
     precision = (components[0] & 0x7F) + 1
-    return Codestream(0, height - top, width - left, count, precision)
+    header = islice(j2k_segments(stream), _MOST_SEGMENTS)
+    coding = next((start for marker, start, _ in header if marker == _CODING), None)
+    transformed = coding is not None and stream[coding + 8] == 1
+    return Codestream(0, height - top, width - left, count, precision, is_transformed=transformed)
+
+
+def _has_all_tiles(stream: bytes) -> bool:
+    """Whether each tile of a JPEG 2000 is there, with all the tile-parts that it tells of.
+
+    The decoder fills up those that are missing. That a tile-part itself ends too early it sees.
+    """
+    tiles, parts, told = _tiles(stream), {}, {}
+    segments = islice(j2k_segments(stream), _MOST_J2K_SEGMENTS)
+    for start in (start for marker, start, _ in segments if marker == _TILE_PART):
+        tile = int.from_bytes(stream[start + 4 : start + 6], "big")
+        number, count = stream[start + 10 : start + 12]
+        parts.setdefault(tile, set()).add(number)
+        told[tile] = max(told.get(tile, 1), count)  # 0 where it is not told
+    return all(len(parts.get(tile, ())) >= told.get(tile, 1) for tile in range(tiles))
+
+
+def _tiles(stream: bytes) -> int:
+    """How many tiles a JPEG 2000 has by its SIZ segment."""
+    numbers = (int.from_bytes(stream[start : start + 4], "big") for start in range(8, 40, 4))
+    width, height, _, _, across, down, left, top = numbers
+    if not across or not down or left > width or top > height:
+        raise ValueError("tiles of no size, or beside the picture")
+    tiles = -(-(width - left) // across) * -(-(height - top) // down)
+    if tiles > _MOST_TILES:
+        raise ValueError("more tiles than can be numbered")
+    return tiles

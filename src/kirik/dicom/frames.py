@@ -10,7 +10,15 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 
-from kirik.dicom.codestream import Codestream, bare_jpeg, checked, stream_truncated
+from kirik.dicom.codestream import (
+    Codestream,
+    bare_jpeg,
+    bare_jpeg_2000,
+    checked,
+    of_8_bits,
+    predictor,
+    stream_truncated,
+)
 from kirik.dicom.parsing import truncated
 from kirik.errors import RadiographError
 from kirik.jpeg import CutOff, Source, demand_whole
@@ -33,6 +41,12 @@ One and always the same: whichever is installed must not change a radiograph's p
 """
 _LOSSY = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55, 81, 91, 203))
 _MOST_FRAGMENTS = 100_000
+_END = b"\xff\xd9"
+_LEFT, _LAST_SAMPLES = 1, 16
+"""A lossless JPEG's predictor that most have, the sample on the left."""
+_OTHER_BITS = bytes(range(0xA5, 0xE5))
+"""Unlike the zeros that libjpeg puts where codes end too early, and so varied that no table of
+codes makes the same samples of them."""
 
 
 def refuse_compression(dataset: Dataset, name: str) -> None:
@@ -62,8 +76,10 @@ def stored_values(
     if (stream is None) != (codec == "pydicom"):
         raise ValueError("a stream of another kind than the transfer syntax says")
     if stream and not stream.process:
-        frame = frame[frame.index(b"\xff\x4f\xff\x51") :]  # without boxes around, if any
+        frame = bare_jpeg_2000(frame)
     syntax, options = dataset.file_meta.TransferSyntaxUID, _options(dataset)
+    if stream and stream.is_transformed:  # and so comes out as RGB, whatever the file tells
+        options["photometric_interpretation"] = "RGB"
     whole = encapsulate([frame], has_bot=False)
     return get_decoder(syntax).as_array(whole, index=0, decoding_plugin=codec, **options)[0]
 
@@ -76,15 +92,20 @@ def without_unused_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     signed = stored.dtype.kind == "i"
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     lossy = dataset.file_meta.TransferSyntaxUID in _LOSSY
-    high_bit = dataset.get("HighBit")
-    known = isinstance(high_bit, int) and bits - 1 <= high_bit < width
-    high_bit = high_bit if known and not _is_encapsulated(dataset) else bits - 1
+    high_bit = bits - 1 + lowest_bit(dataset)
     if (lossy or high_bit == bits - 1) and low <= stored.min() and stored.max() <= high:
         return stored  # as nearly all are, without a copy
     if lossy:  # there is nothing but an overshoot of the codec
         return np.clip(stored, low, high)
     # Shifting up and down again clears them, and spreads the sign where there is one.
     return (stored << (width - 1 - high_bit)) >> (width - bits)
+
+
+def lowest_bit(dataset: Dataset) -> int:
+    """How many unused bits lie below those stored, in a sample as it comes out of the file."""
+    high_bit, bits = dataset.get("HighBit"), dataset.BitsStored
+    known = isinstance(high_bit, int) and bits - 1 <= high_bit < dataset.BitsAllocated
+    return high_bit - (bits - 1) if known and not _is_encapsulated(dataset) else 0
 
 
 def _is_encapsulated(dataset: Dataset) -> bool:
@@ -154,7 +175,7 @@ def _decoded_jpeg(
         # There is no other (ITU-T T.81, table B.2), but GDCM's own writer tells the container's 16.
         stream = replace(stream, precision=12)
     if stream.is_lossless or stream.precision > 8:
-        values = _by_gdcm(frame, stream, dataset, name)
+        values = _whole_by_gdcm(bare_jpeg(frame), stream, dataset, name)
         if dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):
             values = convert_color_space(values, "YBR_FULL", "RGB")
     else:
@@ -189,6 +210,47 @@ def _by_pillow(frame: bytes, stream: Codestream, dataset: Dataset) -> np.ndarray
     return np.asarray(image.convert("RGB"))
 
 
+def _whole_by_gdcm(frame: bytes, stream: Codestream, dataset: Dataset, name: str) -> np.ndarray:
+    """What GDCM makes of a JPEG whose codes do not end too early: libjpeg goes on with zeros then,
+    and only warns. Raises RadiographError (truncated) where they do."""
+    if not stream.is_lossless and _ends_early(of_8_bits(frame)):
+        raise stream_truncated(name)
+    values = _by_gdcm(frame, stream, dataset, name)
+    if stream.is_lossless and _may_be_filled_up(values, frame, stream):
+        codes = frame[: frame.rindex(_END)].rstrip(b"\xff")  # which may fill up before a marker
+        try:
+            other = _by_gdcm(codes + _OTHER_BITS + _END, stream, dataset, name)
+        except ValueError:  # of bits that are no codes, which it has come to
+            other = None
+        if other is None or not np.array_equal(values, other):
+            raise stream_truncated(name)
+    return values
+
+
+def _may_be_filled_up(values: np.ndarray, frame: bytes, stream: Codestream) -> bool:
+    """Whether the last samples of a lossless JPEG can be what zeros for codes make: each is by the
+    same number more than what it is predicted to be. To look again takes as long as to decode."""
+    if values.ndim > 2 or predictor(frame) != _LEFT:
+        return True
+    steps = np.diff(values[-1, -_LAST_SAMPLES:].astype(np.int32)) % 2**stream.precision
+    return (steps == steps[:1]).all()
+
+
+def _ends_early(frame: bytes) -> bool:
+    """Whether the codes of a JPEG that says that it has 8 bits end too early. How many bits it has
+    is nothing to the codes."""
+    source = Source(frame)
+    image = JpegImageFile(source)
+    try:
+        demand_whole(image, source)
+        source.in_header = False
+        image.draft("L", (1, 1))  # at an eighth of its size, which is faster
+        image.load()
+    except CutOff:
+        return True
+    return False
+
+
 def _by_gdcm(frame: bytes, stream: Codestream, dataset: Dataset, name: str) -> np.ndarray:
     """Lossless JPEG, and JPEG of 12 bits; pydicom's plugin for it does not read the latter."""
     try:
@@ -197,7 +259,7 @@ def _by_gdcm(frame: bytes, stream: Codestream, dataset: Dataset, name: str) -> n
         message = f"{name}: JPEG Lossless or 12-bit JPEG needs GDCM; pip install python-gdcm"
         raise RadiographError(message, reason="unsupported") from None
     fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
-    fragment.SetByteStringValue(bare_jpeg(frame))
+    fragment.SetByteStringValue(frame + b"\0" * (len(frame) % 2))  # it takes no odd length
     fragments.AddFragment(fragment)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
     element.SetValue(fragments.__ref__())

@@ -6,6 +6,7 @@ over the pixels, which is exact and many times faster.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 from pydicom import Dataset
@@ -18,6 +19,9 @@ is one that leaves less than this share of the pixels between black and white.""
 
 _WIDE = 1 / 4
 """So is one to which all values that the bits stored could hold are less than this of the scale."""
+
+_MOST_OFFERED = 32
+"""Of LUTs, and of windows, so many are looked at: each costs as much as all of a small frame."""
 
 _BLOCK = 2**17
 """Pixels that are counted, or looked up, at a time: as indices they take eight bytes each."""
@@ -173,7 +177,7 @@ def _first(dataset: Dataset, keyword: str, otherwise: float) -> float:
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """The numbers that an element's text holds, NaN in the place of what is none.
+    """The first numbers that an element's text holds, NaN in the place of what is none.
 
     Not by pydicom, to which one bad value, or a decimal comma, spoils those beside it.
     """
@@ -181,19 +185,20 @@ def _numbers(dataset: Dataset, keyword: str) -> list[float]:
         return []
     value = dataset.get_item(keyword).value
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
-    return [_number(part) for part in text.split("\\")]
+    return [number(part) for part in text.split("\\", _MOST_OFFERED)[:_MOST_OFFERED]]
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """What a decimal string says, also with a decimal comma; NaN if it is no number."""
     try:
-        number = float(text.replace(",", ".").strip(" \0"))
+        value = float(text.replace(",", ".").strip(" \0"))
     except ValueError:
         return np.nan
-    return number if abs(number) < 1e15 else np.nan
+    return value if abs(value) < 1e15 else np.nan
 
 
 def _voi(dataset: Dataset) -> Iterator[Formula]:
-    """All that the file offers to make grays of modality values, its first choice first."""
+    """What the file offers to make grays of modality values, its first choice first."""
     yield from _luts(dataset)
     count = 2 ** int(dataset.BitsStored)
     lowest = -count // 2 if dataset.PixelRepresentation else 0
@@ -205,7 +210,7 @@ def _voi(dataset: Dataset) -> Iterator[Formula]:
 
 
 def _luts(dataset: Dataset) -> Iterator[Formula]:
-    for item in dataset.get("VOILUTSequence") or ():
+    for item in islice(dataset.get("VOILUTSequence") or (), _MOST_OFFERED):
         if "LUTData" in item and "LUTDescriptor" in item:
             yield lambda x, item=item: _by_lut(x, item, dataset)
 

@@ -6,17 +6,23 @@ To be called in the decoding child alone: the files come from anywhere.
 import hashlib
 import hmac
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import index
 
+import numpy as np
 from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import Tag
 from pydicom.uid import UID, RLELossless
 
+from kirik.dicom.frames import lowest_bit, without_unused_bits
+from kirik.dicom.grays import number
 from kirik.dicom.parsing import bounded_source, parsed
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k, nameless_jpeg, nameless_rle
@@ -29,6 +35,7 @@ _JPEGS = tuple(f"{_SYNTAX}{end}" for end in (50, 51, 53, 55, 57, 70, 80, 81))
 _JPEGS_2000 = tuple(f"{_SYNTAX}{end}" for end in (90, 91, 92, 93, 201, 202, 203))
 """Transfer syntaxes whose frames have room for notes: JPEG and JPEG-LS, and JPEG 2000."""
 _SIZE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
+_WHOLE_NUMBERS = ("US", "SS", "US or SS")
 _WITHIN_ITEMS = frozenset(
     Tag(keyword)
     for keyword in (
@@ -37,6 +44,13 @@ _WITHIN_ITEMS = frozenset(
     )
 )
 """What may stay within the sequences that a reading looks at."""
+_WORDS = {
+    "ShutterShape": r"(RECTANGULAR|CIRCULAR|POLYGONAL|BITMAP)",
+    "VOILUTFunction": r"(LINEAR|LINEAR_EXACT|SIGMOID)",
+    "PresentationIntentType": r"FOR (PRESENTATION|PROCESSING)",
+    "SpecificCharacterSet": r"(ISO[ _]?(2022[ _]?)?IR[ _-]?\d+|GB18030|GBK|)",
+}
+"""Elements of a few known words: what else is told there, a reading passes over."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +77,9 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     """
     try:
         dataset = parsed(data, name, limits)
+        _keep_numbers(dataset)
         found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
-        for element in dataset:
-            if element.VR == "SQ":
-                for item in element.value:
-                    _reduce(item)
+        _keep_what_is_known(dataset)
         for keyword in _UIDS:
             setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -79,6 +91,7 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
             _clear_frames(dataset, partial(nameless_rle, dataset.Rows * dataset.Columns))
         elif "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
             _cut_behind_pixels(dataset)
+            _clear_unused_bits(dataset)
         dataset.PatientName = dataset.PatientID = ""
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = "kirik: only what a reading needs"
@@ -90,10 +103,62 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
         raise _damaged(name) from None
 
 
+def _keep_numbers(dataset: Dataset) -> None:
+    """Let elements of numbers in letters hold nothing else; the place of what is none stays."""
+    for tag in list(dataset.keys()):
+        if dictionary_VR(tag) not in ("DS", "IS"):
+            continue
+        element = dataset.get_item(tag)
+        if not isinstance(element.value, bytes):
+            del dataset[tag]
+            continue
+        parts = element.value.decode("latin-1").split("\\")
+        kept = [part if np.isfinite(number(part)) else "" for part in parts]
+        if kept == parts:
+            continue
+        if tag == Tag("NumberOfFrames"):
+            raise ValueError("a number of frames that is none")
+        text = "\\".join(kept).encode("latin-1")
+        text += b" " * (len(text) % 2)
+        dataset[tag] = element._replace(value=text, length=len(text))
+
+
+def _keep_what_is_known(dataset: Dataset) -> None:
+    """Drop words that no reading knows, numbers that are none, and what else items hold."""
+    for element in list(dataset):
+        known = _WORDS.get(element.keyword)
+        values = element.value if element.VM > 1 else [element.value]
+        kept = [one for one in values if known and re.fullmatch(known, str(one).strip().upper())]
+        if known and len(kept) < len(values):
+            del dataset[element.tag]
+            if kept and element.keyword == "ShutterShape":  # each of which counts by itself
+                dataset.ShutterShape = kept
+        elif dictionary_VR(element.tag) in _WHOLE_NUMBERS:
+            if not all(isinstance(one, int) for one in values):
+                del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                _reduce(item)
+
+
 def _reduce(item: Dataset) -> None:
     for tag in list(item.keys()):
         if tag not in _WITHIN_ITEMS:
             del item[tag]
+    if "LUTData" not in item:
+        return
+    try:
+        entries, _, _ = (index(one) for one in item.LUTDescriptor)
+        entries = entries % 2**16 or 2**16
+    except (ValueError, TypeError, AttributeError):  # no reading uses it then
+        del item.LUTData
+        return
+    table = item.LUTData
+    if isinstance(table, bytes):  # of a byte or two for each entry
+        length = entries if len(table) < 2 * entries else 2 * entries
+        item.LUTData = table[:length] + b"\0" * (length % 2)
+    elif not isinstance(table, int):
+        item.LUTData = list(table)[:entries]
 
 
 def _cut_behind_pixels(dataset: Dataset) -> None:
@@ -104,6 +169,22 @@ def _cut_behind_pixels(dataset: Dataset) -> None:
     if length < whole <= there:
         raise ValueError("more pixels than the file says")
     dataset.PixelData = dataset.PixelData[: length + length % 2]
+
+
+def _clear_unused_bits(dataset: Dataset) -> None:
+    """Let uncompressed samples hold nothing but the bits stored, as a reading sees them: old files
+    have overlays in the others, with names in them."""
+    width = dataset.BitsAllocated
+    if width not in (8, 16, 32) or "BitsStored" not in dataset or not dataset.PixelData:
+        return
+    order = "<" if dataset.original_encoding[1] else ">"
+    kind = "i" if dataset.get("PixelRepresentation") == 1 else "u"
+    even = dataset.PixelData[: len(dataset.PixelData) // (width // 8) * (width // 8)]
+    samples = np.frombuffer(even, f"{order}{kind}{width // 8}").astype(f"={kind}{width // 8}")
+    kept = without_unused_bits(samples, dataset) << lowest_bit(dataset)
+    if not np.array_equal(kept, samples):
+        clear = kept.astype(f"{order}{kind}{width // 8}").tobytes()
+        dataset.PixelData = clear + dataset.PixelData[len(clear) :]
 
 
 def _clear_frames(dataset: Dataset, clear_of: Callable[[bytes], bytes]) -> None:

@@ -53,7 +53,8 @@ _PIECE = 16 * 2**20
 
 
 def parsed(data: bytes, name: str, limits: Limits) -> Dataset:
-    """The file's data set; its transfer syntax is the one it is written in, also where untold.
+    """The file's data set; its transfer syntax is the one it is written in, also where untold, and
+    its photometric interpretation in capitals.
 
     Raises RadiographError, and nearly anything else for damaged bytes.
     """
@@ -67,6 +68,9 @@ def parsed(data: bytes, name: str, limits: Limits) -> Dataset:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         written = ImplicitVRLittleEndian if implicit else explicit
         dataset.file_meta.TransferSyntaxUID = written
+    if isinstance(dataset.get("PhotometricInterpretation"), str):  # some write "Monochrome2"
+        told = dataset.PhotometricInterpretation.strip(" \0").upper()
+        dataset.PhotometricInterpretation = told
     return dataset
 
 

@@ -186,13 +186,27 @@ def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
     """Words and codes of the body part; what cannot be read says nothing."""
     words, codes = [], set()
     try:
-        words.append(_plain(dataset.get("BodyPartExamined") or ""))
+        words.append(_plain(_in_letters(dataset)))
         for item in dataset.get("AnatomicRegionSequence") or ():
             words.append(_plain(item.get("CodeMeaning") or ""))
             codes.add(str(item.get("CodeValue") or ""))
     except (ValueError, TypeError, AttributeError):
         pass
     return words, codes
+
+
+def _in_letters(dataset: Dataset) -> str:
+    """BodyPartExamined, whose letters are those of ASCII by the standard, and which pydicom takes
+    for Latin-1; Turkish writers write theirs."""
+    if "BodyPartExamined" not in dataset:
+        return ""
+    value = dataset.get_item("BodyPartExamined").value
+    if not isinstance(value, bytes):
+        return str(value or "")
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("cp1254", "replace")
 
 
 def _plain(text: object) -> str:
