@@ -33,8 +33,8 @@ def text_of(pdf: bytes, tmp_path) -> str:
         pytest.skip("needs pdftotext: apt-get install poppler-utils")
     path = tmp_path / "report.pdf"
     path.write_bytes(pdf)
-    said = subprocess.run(["pdftotext", path, "-"], capture_output=True, check=True).stdout
-    return " ".join(said.decode().split())
+    subprocess.run(["pdftotext", path], check=True)
+    return " ".join(path.with_suffix(".txt").read_text().split())
 
 
 def test_a_turkish_report_has_its_letters_its_comma_and_the_disclaimer(tmp_path):
@@ -52,6 +52,22 @@ def test_a_turkish_report_has_its_letters_its_comma_and_the_disclaimer(tmp_path)
     said = text_of(pdf, tmp_path)
     for words in ("Kırık olasılığı: 0,90", "Bileğin grafisi.jpg", review.comment, "tıbbi cihaz"):
         assert words in said
+
+
+def test_a_comment_keeps_its_lines(tmp_path):
+    review = SimpleNamespace(
+        agrees=True,
+        decision="fracture",
+        boxes=[],
+        comment="distal radius <br/>\r\n\nulna styloid",
+        by="dr.aydın",
+        at=datetime(2026, 11, 24, 10, 0, tzinfo=UTC),
+    )
+    pdf = report.report_pdf(reading_of(), FILM, None, "en", reviews=[review])
+    assert "distal radius <br/> ulna styloid" in text_of(pdf, tmp_path)
+    lines = (tmp_path / "report.txt").read_text().splitlines()
+    assert "distal radius <br/>" in [line.strip() for line in lines]
+    assert "ulna styloid" in [line.strip() for line in lines]
 
 
 @pytest.mark.parametrize("language", ["en", "tr"])

@@ -260,3 +260,46 @@ def test_a_rate_holds_for_all_processes_and_begins_anew_after_its_time(core):
     limits.hit(core, "upload:xr", 3, 60)
     later(core, Hit, until=timedelta(seconds=-1))
     limits.hit(core, "upload:ct", 3, 60)
+
+
+@pytest.mark.parametrize(
+    ("made", "kept", "typed"),
+    [
+        ("İbrahim", "ibrahim", ("ibrahim", "İBRAHİM", "IBRAHIM", "I\u0307brahim", "i\u0307brahim")),
+        ("IŞIL", "işil", ("ışıl", "IŞIL", "Işıl", "işil")),
+        ("çağrı", "çağrı", ("ÇAĞRI", "Çağrı", "çağri")),
+    ],
+)
+def test_a_name_is_the_same_with_any_i(core, made, kept, typed):
+    assert add(core, made).name == kept
+    for name in typed:
+        assert sign_in(core, name).name == kept
+        with core.database.reading() as session:
+            assert accounts.find(session, name).name == kept
+        with pytest.raises(Conflict):
+            add(core, name)
+        with core.database.writing() as session, pytest.raises(Conflict):
+            tokens.make(session, name, "reader", by="boss")
+    with pytest.raises(NotSignedIn):
+        sign_in(core, kept.replace("ş", "s").replace("ç", "c").replace("b", "d"))
+
+
+def test_every_i_of_a_name_shares_its_tries(core):
+    add(core, "ışıl")
+    for n, name in enumerate(("ışıl", "IŞIL", "işil", "ışil", "İŞİL")):
+        with pytest.raises(NotSignedIn):
+            sign_in(core, name, "wrong", f"10.0.2.{n}")
+    with pytest.raises(TooMany):
+        sign_in(core, "ışıl")
+
+
+def test_two_older_accounts_that_are_alike_go_on_to_work(core):
+    with core.database.writing() as session:
+        for n, name in enumerate(("ışıl", "işil")):
+            password = accounts.hashed(name, f"{GOOD} {n}")
+            session.add(Account(name=name, password=password, role="reader"))
+    assert sign_in(core, "ışıl", f"{GOOD} 0").name == "ışıl"
+    for name in ("işil", "IŞIL"):  # as before
+        assert sign_in(core, name, f"{GOOD} 1").name == "işil"
+    with pytest.raises(NotSignedIn):
+        sign_in(core, "ışil", f"{GOOD} 1")

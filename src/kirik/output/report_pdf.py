@@ -127,8 +127,9 @@ def _style(size: float = 9, colour=INK, font: str = PLAIN, **more) -> ParagraphS
 
 
 def _text(said: str, *style, **more) -> Paragraph:
-    """A paragraph of words that may hold anything: nothing in them is markup."""
-    return Paragraph(escape(said), _style(*style, **more))
+    """A paragraph of words that may hold anything: nothing in them is markup but their lines."""
+    lines = [escape(line) for line in said.splitlines()]
+    return Paragraph("<br/>".join(lines), _style(*style, **more))
 
 
 def _heading(said: str) -> Paragraph:

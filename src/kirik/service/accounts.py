@@ -1,4 +1,8 @@
-"""People's accounts: Argon2id passwords, roles, and a lock-out that is the same for every name."""
+"""People's accounts: Argon2id passwords, roles, and a lock-out that is the same for every name.
+
+A name is kept in small letters, and found whichever of I, İ, ı and i it is typed with: what is a
+capital's small letter depends on the language, and on a keyboard's caps lock.
+"""
 
 import re
 import unicodedata
@@ -7,7 +11,7 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from kirik.service import audit_trail
@@ -52,9 +56,7 @@ def add(
     """
     name = checked_name(name)
     _check_role(role)
-    if session.scalar(select(Account).where(Account.name == name)) or session.scalar(
-        select(Token).where(Token.name == name)
-    ):
+    if is_taken(session, name):
         raise Conflict(f"the name {name} is taken; choose another", "name_taken")
     account = Account(
         name=name,
@@ -76,7 +78,7 @@ def listed(session: Session) -> list[Account]:
 
 def find(session: Session, name: str) -> Account:
     """Raises NotFound where there is none of this name."""
-    account = session.scalar(select(Account).where(Account.name == _plain(name)))
+    account = _named(session, _plain(name))
     if account is None:
         raise NotFound("no account of this name; see kirik users list")
     return account
@@ -130,9 +132,11 @@ def check_password(core: Core, name: str, password: str, address: str) -> Accoun
     """
     name = _plain(name)[:MOST_LETTERS]
     hit(core, f"sign-in-from:{address}", _TRIES_OF_AN_ADDRESS, 60)
-    _refuse_locked(core, name)
     with core.database.reading() as session:
-        account = session.scalar(select(Account).where(Account.name == name))
+        account = _named(session, name)
+    # Counted by the account, or each way to write its name would give as many tries again.
+    name = account.name if account else _folded(name)
+    _refuse_locked(core, name)
     known = _verified(account.password if account else _no_ones(), password)
     if not (known and account and account.enabled):
         _count_failure(core, name, address, known=account is not None)
@@ -149,10 +153,18 @@ def check_password(core: Core, name: str, password: str, address: str) -> Accoun
 def checked_name(name: str) -> str:
     """A name as it is kept. Raises Invalid."""
     name = _plain(name)
-    if not _NAME.fullmatch(name) or name in _TAKEN:
+    if not _NAME.fullmatch(name) or _folded(name) in _TAKEN:
         what = f"a name has 1 to 80 letters, digits and . @ + - _, and is none of {_LISTED}"
         raise Invalid(what, "name_unusable")
     return name
+
+
+def is_taken(session: Session, name: str) -> bool:
+    """Whether an account or a token has this name, or one that is not told from it."""
+    return any(
+        session.scalar(select(func.count()).where(_alike(table.name, name)))
+        for table in (Account, Token)
+    )
 
 
 def hashed(name: str, password: str) -> str:
@@ -160,13 +172,31 @@ def hashed(name: str, password: str) -> str:
     if not LEAST_LETTERS <= len(password) <= MOST_LETTERS:
         what = f"a password has {LEAST_LETTERS} to {MOST_LETTERS} letters; take a sentence"
         raise Invalid(what, "password_length")
-    if len(set(password)) < 5 or password.casefold() == name:
+    if len(set(password)) < 5 or _folded(password) == _folded(name):
         raise Invalid("this password is too easy to guess; take a sentence", "password_easy")
     return _HASHER.hash(_normal(password))
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).strip().lower()
+    # Python's small İ is an i with a dot of its own above it.
+    return unicodedata.normalize("NFKC", name).strip().lower().replace("i\u0307", "i")
+
+
+def _folded(name: str) -> str:
+    return _plain(name).replace("ı", "i")
+
+
+def _alike(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    return func.replace(column, "ı", "i") == _folded(name)
+
+
+def _named(session: Session, name: str) -> Account | None:
+    """The account of a plain name. Older rooms may have two that are alike: then it is the one that
+    is written so, or none."""
+    alike = list(session.scalars(select(Account).where(_alike(Account.name, name))))
+    exact = [account for account in alike if account.name == name]
+    found = exact or alike
+    return found[0] if len(found) == 1 else None
 
 
 def _normal(password: str) -> str:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.concurrency import run_in_threadpool
 
@@ -87,7 +87,8 @@ class Hub:
     ) -> AsyncIterator[str]:
         """Events as text, from change number `since` on, until the listener goes.
 
-        check: called again and again; where it raises NotSignedIn, the stream ends.
+        check: who listens, asked again and again, however much there is to tell. Where it raises
+        NotSignedIn, or somebody's rights are others now, the stream ends.
         """
         listener = _Listener(principal)
         self._listeners.add(listener)  # before the first look, so that nothing falls between
@@ -97,15 +98,14 @@ class Hub:
             yield "retry: 3000\n\n"
             for message in await run_in_threadpool(self._first, principal, since):
                 yield message
+            checked = time.monotonic()
             while not listener.lost and not self._ended.is_set():
-                try:
-                    yield await asyncio.wait_for(listener.queue.get(), _SIGN_OF_LIFE)
-                except TimeoutError:
-                    try:
-                        await run_in_threadpool(check)
-                    except NotSignedIn:
+                message = await _next(listener.queue, checked + _SIGN_OF_LIFE - time.monotonic())
+                if time.monotonic() - checked >= _SIGN_OF_LIFE:
+                    if not await run_in_threadpool(_same, principal, check):
                         return
-                    yield ": still here\n\n"
+                    checked = time.monotonic()
+                yield ": still here\n\n" if message is None else message
         finally:
             self._listeners.discard(listener)
             self._metrics.listeners(len(self._listeners))
@@ -165,6 +165,22 @@ class Hub:
         return found
 
 
+async def _next(queue: asyncio.Queue, seconds: float) -> str | None:
+    """What is told next; None where nothing is within so many seconds."""
+    try:
+        return await asyncio.wait_for(queue.get(), max(seconds, 0))
+    except TimeoutError:
+        return None
+
+
+def _same(principal: Principal, check: Callable[[], Principal]) -> bool:
+    """Whether it is still this one who asks, and with these rights; the language may be another."""
+    try:
+        return replace(check(), language=None) == replace(principal, language=None)
+    except NotSignedIn:
+        return False
+
+
 def _told(session, principal: Principal, changes: list[tuple[int, str]]) -> list[str]:
     """Messages for changes, each study once, with the number of its last change."""
     numbers = {study: number for number, study in changes}
@@ -174,11 +190,14 @@ def _told(session, principal: Principal, changes: list[tuple[int, str]]) -> list
         leave_out = None if study.patient else {"patient"}
         told[study.id] = study.model_dump(mode="json", exclude=leave_out)
     seen = {row.id for row in rows}
+    # Of others' studies nothing is told but that they are gone: an id is random, and whose studies
+    # those were nobody knows any more.
+    there = worklist.existing(session, numbers) if principal.own else seen
     messages = []
     for study, number in sorted(numbers.items(), key=lambda item: item[1]):
         if study in seen:
             messages.append(_event("study", told[study], number))
-        elif not principal.own:
+        elif study not in there:
             messages.append(_event("gone", {"id": study}, number))
     return messages
 

@@ -3,8 +3,9 @@
     stream ─▶ draft on disk ─▶ its first bytes tell its kind ─▶ whose it is (in the decoding child)
            ─▶ one transaction: the draft gets its name, the row is there
 
-A zip's radiographs are taken in one by one, as studies of one exam. The same bytes again are the
-same study. What is refused is named in the answer, and costs the other files nothing.
+A zip's radiographs are taken in one by one; those that do not say themselves of which exam they
+are, as DICOM files do, are studies of one exam. The same bytes again are the same study. What is
+refused is named in the answer, and costs the other files nothing.
 """
 
 import hashlib
@@ -92,9 +93,9 @@ class _Ready:
 def take_in(core: Core, uploads: Iterable[Upload], by: str, *, exam: str | None = None) -> TakenIn:
     """Take files in; `by` stands in the audit trail.
 
-    exam: what makes them one exam, such as an order's number; else each file's own study or zip
-    does. Raises StorageFull or Unavailable where nothing at all could be kept because of it; where
-    some was, the rest is refused.
+    exam: what makes them one exam, such as an order's number; else each DICOM file's own study
+    does, and for a file without one the zip that it came in. Raises StorageFull or Unavailable
+    where nothing at all could be kept because of it; where some was, the rest is refused.
     """
     taken, intake = TakenIn(), _Intake(core, by, exam)
     waiting: list[_Ready] = []
@@ -143,7 +144,7 @@ class _Intake:
                 if kind_of(draft.head) == "ZIP":
                     yield from self._members(draft, name, taken)
                     continue
-                one = self._one(draft, name, self.exam)
+                one = self._one(draft, name)
             except RadiographError as error:
                 draft.drop()
                 taken.refused.append(_refused(name, error, draft))
@@ -167,7 +168,7 @@ class _Intake:
 
     def _members(self, archive: Draft, name: str, taken: TakenIn) -> Iterator[_Ready]:
         """A zip's radiographs, read under limits in the decoding child."""
-        left, exam = self.settings.most_zip_bytes, self.exam or f"zip:{archive.sha256}"
+        left, exam = self.settings.most_zip_bytes, f"zip:{archive.sha256}"
         try:
             names = self._names(archive, name)
             if not names:
@@ -210,13 +211,18 @@ class _Intake:
         _checked_kind(first[:HEAD_BYTES], name)
         return self.blobs.draft_of(chain([first], pieces), most, name)
 
-    def _one(self, draft: Draft, name: str, exam: str | None) -> _Ready:
-        """What a row needs of a file. Where it must not be known whose it is, another draft."""
+    def _one(self, draft: Draft, name: str, zipped: str | None = None) -> _Ready:
+        """What a row needs of a file. Where it must not be known whose it is, another draft.
+
+        zipped: makes one exam of the files of a zip that name no study.
+        """
         kind, sha256 = _checked_kind(draft.head, name), draft.sha256
         who: dict = {}
         if kind == "DICOM":
             who = self._identity(draft)
-        hashed = self._hashed(exam or (who.get("study_uid") and f"dicom:{who['study_uid']}"))
+        study = f"dicom:{who['study_uid']}" if who.get("study_uid") else None
+        # One exam may come in two zips, and a zip may hold two people's.
+        hashed = self._hashed(self.exam or study or zipped)
         if not self.settings.deidentify:
             people = {key: who.get(key) for key in ("patient_name", "patient_id")}
             return _Ready(draft, name, sha256, kind.lower(), hashed, **people)

@@ -105,9 +105,10 @@ class Study(Base):
     that are stored; another where they were de-identified. size: bytes stored.
     name: as it was called, for people; empty where de-identified. kind: jpeg, png, tiff or dicom.
     words, patient_words: the name and the patient as they are searched, see `kirik.service.words`.
-    exam: the same for the files of one exam (a DICOM study, a zip); a keyed hash that tells nothing
-    of it. decision, probability, region, warnings: of its most urgent frame; decision is None where
-    that one could not be read, or nothing was read yet.
+    exam: the same for the files of one exam (a DICOM study; of files that name none, a zip); a
+    keyed hash that tells nothing of it.
+    decision, probability, region, warnings: of its most urgent frame; decision is None where that
+    one could not be read, or nothing was read yet.
     urgency: see `URGENCY`. unlikeliness: minus the probability, so that the list is ascending.
     attempts: how often a worker took it up. lease: of the claim that reads it now.
     """

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 from kirik.service import audit_trail
 from kirik.service.access import Principal
-from kirik.service.accounts import checked_name
+from kirik.service.accounts import checked_name, is_taken
 from kirik.service.core import Core
 from kirik.service.engine import now_of
 from kirik.service.refusals import Conflict, Invalid, NotFound
 from kirik.service.sessions import key_of
-from kirik.service.tables import ROLES, Account, Token
+from kirik.service.tables import ROLES, Token
 
 PREFIX = "kirik_"
 """So that a token that got out is known for one by those who look for such."""
@@ -34,9 +34,7 @@ def make(
     name = checked_name(name)
     if role not in ROLES:
         raise Invalid(f"role {role!r}: give {', '.join(ROLES)}")
-    if session.scalar(select(Token).where(Token.name == name)) or session.scalar(
-        select(Account).where(Account.name == name)
-    ):
+    if is_taken(session, name):
         raise Conflict(f"the name {name} is taken; choose another", "name_taken")
     secret = PREFIX + secrets.token_urlsafe(32)
     token = Token(

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Row, Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -96,6 +96,11 @@ def by_ids(session: Session, principal: Principal, ids: Iterable[str]) -> list[R
     return [known[one] for one in ids if one in known]
 
 
+def existing(session: Session, ids: Iterable[str]) -> set[str]:
+    """Those of these studies that there are, whoever may see them."""
+    return set(session.scalars(select(Study.id).where(Study.id.in_(list(ids)))))
+
+
 def regions(session: Session, principal: Principal) -> list[str]:
     """The regions that there are."""
     asked = select(Study.region).where(Study.region.is_not(None), visible(principal)).distinct()
@@ -152,6 +157,12 @@ def _check(filters: Filters) -> None:
         raise Invalid(f"state {filters.state!r}: give {', '.join(STATES)}")
     if filters.reviewed and filters.reviewed not in _REVIEWED:
         raise Invalid(f"reviewed {filters.reviewed!r}: give {', '.join(_REVIEWED)}")
+    try:
+        if filters.since:
+            filters.since.astimezone(UTC)
+    except (OverflowError, ValueError) as error:  # UTC's first and last day are not the world's
+        what = f"since {filters.since}: give a moment between the years 2 and 9998"
+        raise Invalid(what) from error
 
 
 def _cursor(study: Row) -> str:

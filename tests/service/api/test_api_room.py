@@ -4,14 +4,17 @@ import hashlib
 import io
 import json
 import shutil
+import threading
 import time
 import zipfile
 from pathlib import Path
 
 import httpx
+import pydicom
 import pytest
 from PIL import Image
 from rooms import png, refused, send
+from sqlalchemy import update
 
 from kirik.bundle import SUMS, Bundle
 from kirik.dataset.index import Index
@@ -19,6 +22,7 @@ from kirik.dataset.sources import load_index
 from kirik.dataset.sources.coco import read_annotations
 from kirik.service import accounts
 from kirik.service.export import COCO, HISTORY, TABLE
+from kirik.service.tables import Token
 
 
 def zip_of(folder: Path, top: str = "") -> bytes:
@@ -309,3 +313,95 @@ def test_too_many_listeners_of_one_name_are_refused(room, monkeypatch):
         told = answer.iter_lines()
         assert next(told)
         refused(http.get("/events"), 429, "too_many")
+
+
+@pytest.fixture
+def busy(room):
+    """A room into which something is handed all the time."""
+    http, over = room.http(room.token("reader")), threading.Event()
+
+    def hand_in() -> None:
+        seed = 1000
+        while not over.wait(0.2):
+            seed += 1
+            send(http, png(0.5, seed=seed))
+
+    thread = threading.Thread(target=hand_in)
+    thread.start()
+    yield room
+    over.set()
+    thread.join()
+
+
+def ends(lines) -> bool:
+    """Whether a stream ends, however much there is to tell."""
+    until = time.monotonic() + 8
+    return all(time.monotonic() < until for _ in lines)
+
+
+def test_a_listener_in_a_busy_room_is_let_go_when_its_session_ends(busy, monkeypatch):
+    monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 1.0)
+    name, password = busy.account("ayse", "reader")
+    http = busy.http()
+    http.post("/session", json={"name": name, "password": password})
+    with http.stream("GET", "/events") as answer:
+        told = answer.iter_lines()
+        assert next(told).startswith("retry")
+        with busy.core.database.writing() as session:
+            accounts.change(session, name, enabled=False, by="test")
+        assert ends(told)
+
+
+def test_a_listener_is_let_go_when_its_rights_change(busy, monkeypatch):
+    monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 1.0)
+    http = busy.http(busy.token("reader", "seer", patients=True))
+    with http.stream("GET", "/events") as answer:
+        told = answer.iter_lines()
+        assert next(told).startswith("retry")
+        with busy.core.database.writing() as session:
+            session.execute(update(Token).where(Token.name == "seer").values(patients=False))
+        assert ends(told)
+
+
+def test_who_sees_only_its_own_hears_that_a_study_is_gone(room):
+    own = room.http(room.token("reader", own=True))
+    boss = room.http(room.token("administrator"))
+    with own.stream("GET", "/events") as answer:
+        told = events(answer)
+        assert next(told)[0] == "counts"
+        others = room.submit(png(0.9, seed=1), http=boss)
+        [mine] = room.submit(png(0.9, seed=2), http=own)
+        assert next(said["id"] for name, said in told if name == "study") == mine
+        assert boss.delete(f"/studies/{mine}").status_code == 204
+        gone = next(said for name, said in told if name == "gone")
+        assert gone == {"id": mine} != {"id": others[0]}
+
+
+def test_an_exam_is_the_studys_not_the_zips(room, dicom_file):
+    def film(study: str, number: int) -> bytes:
+        data = pydicom.dcmread(io.BytesIO(dicom_file))
+        data.StudyInstanceUID, data.SOPInstanceUID = study, f"1.2.3.{number}"
+        file = io.BytesIO()
+        data.save_as(file, enforce_file_format=True)
+        return file.getvalue()
+
+    def zipped(*contents: bytes) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for number, content in enumerate(contents):
+                archive.writestr(f"{number}", content)
+        return file.getvalue()
+
+    def exams(content: bytes) -> list[str]:
+        answer = send(room.http(), content)
+        assert answer.status_code == 202, answer.text
+        return [study["exam"] for study in answer.json()["studies"]]
+
+    [loose] = exams(film("1.2.3", 1))
+    mine, stranger, photo, other = exams(
+        zipped(film("1.2.3", 2), film("1.2.4", 3), png(seed=1), png(seed=2))
+    )
+    [later] = exams(zipped(film("1.2.3", 4)))
+    assert mine == loose == later
+    assert photo == other
+    assert len({mine, stranger, photo}) == 3

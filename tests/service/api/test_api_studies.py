@@ -263,3 +263,8 @@ def test_what_a_reviewer_may_is_asked_of_the_core_too(read):
     reader = access.Principal("r", "reader", patients=False, own=False, kind="person")
     with pytest.raises(NotAllowed), room.core.database.writing() as session:
         reviews.add(session, reader, ids["fracture"], 1, reviews.Opinion(agrees=True))
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-23:59"])
+def test_a_moment_that_utc_does_not_have_is_refused(http, since):
+    refused(http.get("/studies", params={"since": since}), 422, "invalid")

@@ -1,5 +1,6 @@
 import shutil
 
+import httpx
 import pytest
 
 PASSWORD = "doğru at pil zımba"
@@ -98,3 +99,23 @@ def test_tokens_model_trail_and_storage(fresh, bundle, tmp_path):
     page.locator("#trail tbody tr", has_text=words["action_storage.changed"]).wait_for()
     page.click("#trail-verify")
     page.locator("#intact", has_text=words["trail_intact"]).wait_for()
+
+
+def test_a_long_name_does_not_widen_the_accounts(fresh):
+    name = "uzun" * 20
+    own = {"X-Requested-With": "kirik"}
+    said = {"name": name, "password": PASSWORD, "role": "administrator"}
+    httpx.post(f"{fresh.address}/api/v1/users", json=said, headers=own).raise_for_status()
+    fresh.page.set_viewport_size({"width": 360, "height": 740})
+    fresh.go("/login")
+    sign_in(fresh, name, PASSWORD)
+    fresh.page.wait_for_url(fresh.address + "/")
+    fresh.go("/admin")
+    fresh.page.locator("#accounts tbody tr").wait_for()
+    wide = fresh.page.evaluate(
+        "[...document.querySelectorAll('#accounts .scroll, html')]"
+        ".filter((it) => it.scrollWidth > it.clientWidth).map((it) => it.outerHTML.slice(0, 60))"
+    )
+    assert not wide
+    box = fresh.page.locator("#accounts tbody button").bounding_box()
+    assert box["x"] + box["width"] <= 360

@@ -1,5 +1,6 @@
 import zipfile
 
+import httpx
 import pytest
 
 from .conftest import film
@@ -112,3 +113,66 @@ def test_keys_walk_through_the_rows(room, films):
     assert first
     room.page.keyboard.press("/")
     assert room.page.evaluate("document.activeElement.id") == "q"
+
+
+@pytest.fixture
+def told(films, tmp_path):
+    """A film whose name has letters that are searched without their marks."""
+    path = tmp_path / f"Örnek ışık {films['fracture'].name}"
+    path.write_bytes(films["fracture"].read_bytes() + b"!")
+    return path
+
+
+def review(room, study: dict) -> None:
+    said = {"agrees": True, "decision": study["decision"]}
+    where = f"{room.address}/api/v1/studies/{study['id']}/reviews"
+    answer = httpx.post(where, json=said, headers={"X-Requested-With": "kirik"})
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("words", ["isik ornek", "{sha256}"])
+def test_what_the_server_finds_stays_in_the_list(room, told, words):
+    room.hand_in(told)
+    [study] = room.wait_read(told.name)
+    q = words.format(sha256=study["sha256"][:12])
+    mine = room.page.locator(f"#list [data-id='{study['id']}']")
+    with room.page.expect_response("**/events"):
+        room.go(f"/?q={q}")
+    mine.wait_for()
+    room.page.wait_for_timeout(1500)  # the list is asked for again when the stream begins
+    assert mine.is_visible()
+    review(room, study)
+    mine.locator(".tag.agreed").wait_for()
+
+
+def test_what_the_search_finds_comes_in_while_it_is_shown(room, told):
+    room.go(f"/?q=ornek {told.stem[-20:]}")
+    room.page.locator("#nothing").wait_for()
+    room.hand_in(told)
+    row(room, told.name).wait_for()
+
+
+def test_an_older_study_that_changes_does_not_come_into_the_newest(room, told):
+    room.hand_in(told)
+    [study] = room.wait_read(told.name)
+    # As if it had been received three days ago.
+    room.page.add_init_script("{ const now = Date.now; Date.now = () => now() + 3 * 86_400_000; }")
+    with room.page.expect_response("**/events"):
+        room.go("/?since=1")
+    room.page.locator("#nothing").wait_for()
+    room.page.wait_for_timeout(500)
+    with room.page.expect_response("**/studies?*"):  # the server is asked whether it belongs
+        review(room, study)
+    room.page.wait_for_timeout(500)
+    assert room.page.locator("#list .row").count() == 0
+
+
+def test_a_known_file_is_called_in_the_tray_as_it_was_sent(room, films, tmp_path):
+    room.hand_in(films["fracture"])
+    again = tmp_path / f"again-{films['fracture'].stem}.copy.png"
+    again.write_bytes(films["fracture"].read_bytes())
+    room.go()
+    room.page.set_input_files("#files", again)
+    mine = room.page.locator("#tray li", has=room.page.locator(".tag"))
+    mine.locator("a", has_text=again.name).wait_for()
+    assert films["fracture"].name in mine.locator(".name .soft").inner_text()

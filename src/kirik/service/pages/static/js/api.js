@@ -25,11 +25,17 @@ export function own() {
   return { "X-Requested-With": "kirik", ...(cookie ? { "X-CSRF-Token": decodeURIComponent(cookie[1]) } : {}) };
 }
 
+const leaving = [];
+
 /** To the sign-in page, and back here afterwards. */
 export function signIn() {
-  if (location.pathname !== "/login")
-    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (location.pathname === "/login") return;
+  for (const putBy of leaving) putBy();
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
+
+/** putBy: called before the page is left because nobody is signed in any more. */
+export const beforeSignIn = (putBy) => leaving.push(putBy);
 
 async function ask(method, path, body, signal) {
   const options = { method, signal, headers: { Accept: "application/json", ...(method === "GET" ? {} : own()) } };

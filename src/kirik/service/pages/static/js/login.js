@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { $ } from "./dom.js";
+import { forgetOthers } from "./drafts.js";
 import { has, t } from "./words.js";
 
 const form = $("#sign-in");
@@ -12,7 +13,8 @@ form.addEventListener("submit", async (event) => {
   button.disabled = true;
   problem.textContent = "";
   try {
-    await post("/session", { name: form.elements.name.value.trim(), password: form.elements.password.value });
+    const said = { name: form.elements.name.value.trim(), password: form.elements.password.value };
+    forgetOthers((await post("/session", said)).name);
     location.assign(form.dataset.next);
   } catch (error) {
     problem.textContent = has(`login_${error.status}`)

@@ -2,6 +2,7 @@
 
 import { may, me, remove, signIn } from "./api.js";
 import { $, $$, say } from "./dom.js";
+import { forgetOthers } from "./drafts.js";
 import { t } from "./words.js";
 
 const button = $("#menu-button");
@@ -37,6 +38,7 @@ if (here.searchParams.has("language") || here.searchParams.has("theme")) {
 
 async function greet() {
   const person = await me();
+  forgetOthers(person.name);
   $("#who").textContent = person.local ? t("local_user") : person.name;
   $("#role").textContent = `${person.local ? t("local_user") : person.name} · ${t(`role_${person.role}`)}`;
   $("#sign-out").hidden = Boolean(person.local);

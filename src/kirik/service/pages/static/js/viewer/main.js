@@ -1,6 +1,6 @@
 // The viewer: one study, its radiograph, its reading, and a person's judgement of both.
 
-import { address, get, may, me, remove } from "../api.js";
+import { address, beforeSignIn, get, may, me, remove } from "../api.js";
 import { $, $$, open, say } from "../dom.js";
 import { listen } from "../live.js";
 import { called, isOpen } from "../reading.js";
@@ -336,6 +336,7 @@ $("#delete-now").addEventListener("click", async () => {
     say(error.message, "bad");
   }
 });
+beforeSignIn(() => review.putBy());
 addEventListener("beforeunload", (event) => review.dirty && event.preventDefault());
 
 await load();

@@ -2,6 +2,7 @@
 
 import { may, me, post } from "../api.js";
 import { $, $$, h, icon, say } from "../dom.js";
+import { putBy, takeUp } from "../drafts.js";
 import { date, number, person, t } from "../words.js";
 
 const OPPOSITE = { fracture: "no_fracture", no_fracture: "fracture" };
@@ -11,6 +12,7 @@ export class Review {
   constructor(place, boxes, saved) {
     Object.assign(this, { place, boxes, saved, form: $("form", place), begun: new Map() });
     this.problem = $(".problem", place);
+    this.form.addEventListener("input", () => (this.isPutBy = false));
     this.form.addEventListener("change", (event) => this.follow(event.target.name));
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -23,7 +25,9 @@ export class Review {
     Object.assign(this, { study, reading });
     $("#take", this.place).hidden = !reading?.findings?.length;
     this.history(study.reviews ?? []);
-    const allowed = may(await me(), "reviewer");
+    const person = await me();
+    const allowed = may(person, "reviewer");
+    if (allowed) this.takeUp(person.name);
     $("#not-allowed").hidden = allowed;
     this.form.hidden = !allowed || !reading?.decision;
     this.place.hidden = !study.reviews?.length && !reading?.decision;
@@ -36,9 +40,7 @@ export class Review {
   /** Put away what was begun of this frame: another is turned to. */
   leave() {
     if (!this.reading) return;
-    const { agrees, decision, comment } = this.form.elements;
-    const said = { agrees: agrees.value, decision: decision.value, comment: comment.value };
-    if (this.hasBegun) this.begun.set(this.reading.frame, { ...said, boxes: this.boxes.all });
+    if (this.hasBegun) this.begun.set(this.frame, this.said);
     this.form.reset();
     this.problem.textContent = "";
     this.reading = null;
@@ -46,11 +48,38 @@ export class Review {
 
   /** Go on with what was begun of this frame. */
   resume() {
-    const said = this.begun.get(this.reading?.frame);
+    const said = this.reading && this.begun.get(this.frame);
     if (!said) return;
-    this.begun.delete(this.reading.frame);
+    this.begun.delete(this.frame);
     for (const name of ["agrees", "decision", "comment"]) this.form.elements[name].value = said[name];
     this.boxes.set(said.boxes, true);
+  }
+
+  /** The session has ended: what is not kept is put by for whoever has begun it. */
+  putBy() {
+    if (!this.name || !this.dirty) return;
+    const begun = new Map(this.begun);
+    if (this.reading && this.hasBegun) begun.set(this.frame, this.said);
+    this.isPutBy = [...begun].every(([frame, said]) => putBy(this.name, this.study.id, frame, said));
+  }
+
+  /** Go on with what this person had begun when the session ended. */
+  takeUp(name) {
+    if (this.name) return;
+    this.name = name;
+    const begun = takeUp(name, this.study.id);
+    for (const [frame, said] of begun) this.begun.set(frame, said);
+    if (begun.length) say(t("review_back"));
+  }
+
+  get frame() {
+    return this.reading.frame ?? 1;
+  }
+
+  /** What the form holds. */
+  get said() {
+    const { agrees, decision, comment } = this.form.elements;
+    return { agrees: agrees.value, decision: decision.value, comment: comment.value, boxes: this.boxes.all };
   }
 
   /** To agree or not says, mostly, what the decision is, and the other way round. */
@@ -91,7 +120,7 @@ export class Review {
     this.saving = true;
     try {
       const review = await post(`/studies/${this.study.id}/reviews`, {
-        frame: this.reading.frame ?? 1,
+        frame: this.frame,
         agrees: agrees.value === "true",
         decision: decision.value,
         boxes: this.boxes.all.map(rounded),
@@ -160,9 +189,9 @@ export class Review {
     return this.boxes.touched || comment.value.trim() !== "" || agrees.value !== "";
   }
 
-  /** Whether something of any frame is not kept yet. */
+  /** Whether something of any frame is not kept yet, and not put by either. */
   get dirty() {
-    return this.hasBegun || this.begun.size > 0;
+    return !this.isPutBy && (this.hasBegun || this.begun.size > 0);
   }
 }
 

@@ -77,12 +77,16 @@ export class Filters {
     this.changed();
   }
 
-  /** Whether a study that came by an event belongs in what is asked for. */
+  /** Whether only the server can tell what belongs in what is asked for: it searches without accents,
+      in more than is shown, and its clock counts. */
+  get searched() {
+    return this.query.has("q") || this.query.has("since");
+  }
+
+  /** Whether a study that came by an event belongs in what is asked for, words and time aside. */
   lets(study) {
-    const { region, reviewed, q } = this.form.elements;
+    const { region, reviewed } = this.form.elements;
     const name = standing(study) === "reading" ? "waiting" : standing(study);
-    const words = q.value.trim().toLocaleLowerCase();
-    const text = [study.name, study.patient?.name, study.patient?.id, study.id].join(" ").toLocaleLowerCase();
     return (
       (!this.chip || name === this.chip) &&
       (!region.value || study.region === region.value) &&
@@ -91,8 +95,7 @@ export class Filters {
           ? !study.reviewed
           : reviewed.value === "yes"
             ? Boolean(study.reviewed)
-            : study.reviewed === reviewed.value)) &&
-      (!words || text.includes(words))
+            : study.reviewed === reviewed.value))
     );
   }
 

@@ -19,6 +19,8 @@ const ending = new IntersectionObserver(
 );
 let cursor = null;
 let asking = null;
+let again = null; // the timer of a question that is put off
+let told = 0; // events so far
 
 async function load(more = false) {
   asking?.abort();
@@ -46,17 +48,44 @@ async function load(more = false) {
   ending.observe($("#more"));
 }
 
-/** What may have changed unseen: the list's beginning, and what was handed in here. */
+/** What may have changed unseen: as much of the list as is loaded, as the server has it now, and what
+    was handed in here. */
 async function refresh() {
-  const query = filters.query;
-  query.set("limit", 4 * LIMIT);
-  const found = await get(`/studies?${query}`);
-  for (const study of found.studies) changed(study);
-  for (const id of uploads.open) changed(await get(`/studies/${id}`));
-  const there = new Set(found.studies.map((study) => study.id));
-  if (!found.next) for (const id of rows.order) if (!there.has(id)) gone({ id });
-  show(filters.counts(found.counts));
+  const [before, asked] = [told, asking];
+  const { studies, next, counts } = await asLoaded();
+  for (const id of uploads.open) uploads.show(await get(`/studies/${id}`));
+  // Another list was asked for meanwhile, or more of this one.
+  if (asked !== asking || $("#list").ariaBusy) return soon();
+  studies.forEach((study) => uploads.show(study));
+  rows.take(studies);
+  cursor = next;
+  rows.complete = !cursor;
+  show(filters.counts(counts));
+  if (told !== before) soon(); // what was told meanwhile may be newer than the answer
 }
+
+async function asLoaded() {
+  const query = filters.query;
+  query.set("limit", Math.min(4 * LIMIT, Math.max(LIMIT, rows.studies.size)));
+  const found = await get(`/studies?${query}`);
+  while (found.next && found.studies.length < rows.studies.size) {
+    query.set("cursor", found.next);
+    const more = await get(`/studies?${query}`);
+    found.studies.push(...more.studies);
+    found.next = more.next;
+  }
+  return found;
+}
+
+/** Ask for the list once more, a little later, for all that happens until then together. */
+function soon() {
+  again ??= setTimeout(() => {
+    again = null;
+    refresh().catch(failed);
+  }, 2000);
+}
+
+const failed = (error) => error.status === 401 || say(error.message, "bad");
 
 function say_found(found) {
   $("#found").textContent = t(found.next ? "found_more" : "found", { count: number(found.studies.length) });
@@ -80,12 +109,16 @@ function remember() {
 }
 
 function changed(study) {
+  told += 1;
   uploads.show(study);
-  rows.update(study, filters.lets(study));
+  const lets = filters.lets(study);
+  if (lets && filters.searched && !rows.studies.has(study.id)) return soon();
+  rows.update(study, lets);
   show();
 }
 
 function gone(study) {
+  told += 1;
   rows.update(study, false);
   show();
 }
@@ -97,7 +130,7 @@ function counted(counts) {
     counting = null;
     const query = filters.query;
     query.set("limit", 1);
-    filters.counts((await get(`/studies?${query}`)).counts);
+    await get(`/studies?${query}`).then((found) => filters.counts(found.counts), failed);
   }, 2000);
 }
 
@@ -149,5 +182,5 @@ listen({
   study: changed,
   gone,
   counts: counted,
-  joined: () => refresh().catch((error) => error.status === 401 || say(error.message, "bad")),
+  joined: () => refresh().catch(failed),
 });

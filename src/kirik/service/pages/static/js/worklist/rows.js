@@ -142,6 +142,15 @@ export class Rows {
     if (old) this.settle();
   }
 
+  /** Have these studies and no others, as the server lists them. */
+  take(studies) {
+    const there = new Set(studies.map((study) => study.id));
+    for (const id of this.order) if (!there.has(id)) this.update({ id }, false);
+    this.complete = true; // each of them belongs
+    for (const study of studies)
+      if (JSON.stringify(study) !== JSON.stringify(this.studies.get(study.id))) this.update(study, true);
+  }
+
   row(id) {
     return this.list.querySelector(`[data-id="${CSS.escape(id)}"]`);
   }

@@ -109,14 +109,17 @@ export class Uploads {
       job.row.after(row);
       return row;
     });
-    studies.forEach((study, place) => this.follow(study, rows[place], known));
+    const sent = studies.length === 1 ? job.file.name : null; // else a zip, and they have names of their own
+    studies.forEach((study, place) => this.follow(study, rows[place], known, sent ?? called(study)));
     for (const one of refused) this.refuse(one, studies.length ? null : job.row);
     if (!studies.length && !refused.length) this.fail(job, t("upload_empty"));
     this.onStudies(studies);
   }
 
-  follow(study, row, known) {
-    row.firstChild.replaceChildren(h("a", { href: `/studies/${study.id}` }, called(study)));
+  /** sent: what the file was called here; the study may be called as somebody else sent it first. */
+  follow(study, row, known, sent) {
+    row.firstChild.replaceChildren(h("a", { href: `/studies/${study.id}` }, sent));
+    if (called(study) !== sent) row.firstChild.append(" ", h("span", { class: "soft small" }, called(study)));
     this.rows.set(study.id, [...(this.rows.get(study.id) ?? []), row]);
     if (known) row.firstChild.append(" ", h("span", { class: "tag" }, t("upload_known")));
     this.show(study);
