@@ -21,7 +21,7 @@ from pathlib import Path
 import cyclopts
 import numpy as np
 
-from kirik.cluster import EACH, digest_of, read_partition
+from kirik.cluster import EACH, read_partition
 from kirik.files import find_files
 from kirik.output.folder import Folder
 from kirik.partitions import find_all, part_name, write_plan
@@ -62,7 +62,7 @@ def main(radiographs: Path, *, model: Path, count: int = 400, docs: Path = DOCS)
 
 def planned(files: list[str], classifier: Classifier, place: str, each: int):
     folder = Folder(place)
-    names = {"model": classifier.name, "digest": digest_of(classifier), "inputs": tuple(files)}
+    names = {"model": classifier.name, "digest": classifier.bundle.digest, "inputs": tuple(files)}
     run = write_plan(folder, find_all(files, classifier.decoders), **names, each=each)
     pieces = [{"number": n, "span": run.span(n)} for n in range(len(run.ends))]
     return folder, run, pieces

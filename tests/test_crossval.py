@@ -144,6 +144,10 @@ def test_a_folder_that_was_begun_otherwise_is_refused_before_anything_runs(made,
     assert "begun with learning_rate 0.003, not 0.01" in capsys.readouterr().err
     assert kirik(*words, "--seed", 1) == 2
     assert "begun with seed 0, not 1" in capsys.readouterr().err
+    assert kirik(*but(words, "--out", out / "fold1")) == 2
+    assert "is the folder of a training" in capsys.readouterr().err
+    assert kirik(*words, "--validation", 0.2) == 2
+    assert "--validation: cross-validation holds nothing back" in capsys.readouterr().err
     other = tmp_path / "other.csv"
     assert kirik("data", "split", data, "--out", other, "--folds", 3, "--seed", 5) == 0
     capsys.readouterr()
@@ -271,6 +275,8 @@ def test_a_study_puts_models_side_by_side(made, tmp_path, capsys):
     assert "| no masks | fold1 of" in table
     assert "weights" not in (folder / "ablations/masks/1-with/settings.toml").read_text()
     assert kirik("study", folder, "--ablation", "masks=x") == 2
+    assert kirik("study", folder, "--ablation", f"masks/y={out}") == 2
+    assert not (folder / "ablations" / "masks" / "y").exists()
     assert kirik("study", folder, "--ablation", f"masks/x={tmp_path}") == 2
     assert kirik("study", folder, "--add", tmp_path) == 2
     assert "run kirik crossval" in capsys.readouterr().err
@@ -525,6 +531,15 @@ def test_what_was_not_cross_validated_on_the_split_is_not_averaged(made, tmp_pat
     shutil.copytree(out, tmp_path / "copy")
     assert kirik(*ask, tmp_path / "copy", "--split", other) == 2
     assert "average models of one split" in capsys.readouterr().err
+    begun = [*ask[:-1], out / "fold1", tmp_path / "copy", "--split", split]
+    assert kirik(*begun) == 2
+    assert "is the folder of a training" in capsys.readouterr().err
+    no_folds = tmp_path / "no_folds.csv"
+    lines = split.read_text().splitlines(keepends=True)
+    no_folds.write_text("".join(lines[:1] + [line for line in lines if ",test," in line]))
+    assert kirik(*ask, tmp_path / "copy", "--split", no_folds) == 2
+    assert "has no folds" in capsys.readouterr().err
+    assert not (tmp_path / "pooled").exists()
 
 
 def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, capsys):

@@ -30,6 +30,7 @@ from kirik.crossval import (
     facts_of,
     read_fold,
     reading_rate,
+    refuse_run,
     report_out_of_fold,
 )
 from kirik.dataset.index import Index
@@ -119,6 +120,8 @@ def average_cross_validated(
 def _check(runs: Sequence[Path], split: Split, index: Index) -> None:
     if len({run.resolve() for run in runs}) < max(2, len(runs)):
         raise SettingsError("an average needs two different cross-validated models or more")
+    if not split.folds:
+        raise SettingsError(f"split {split.name} has no folds; name that of the models")
     for run in runs:
         for fold in split.folds:
             record = run / f"fold{fold}" / "run.json"
@@ -140,6 +143,7 @@ def _begin(directory: Path, runs: Sequence[Path], split: Split) -> None:
     """Note what the folder's average is made of, or refuse to go on with another's."""
     from kirik.training.run import replace_file
 
+    refuse_run(directory)
     own = sorted(
         [run.resolve().name, [load_bundle(run / f"fold{fold}").digest for fold in split.folds]]
         for run in runs

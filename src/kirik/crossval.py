@@ -173,10 +173,19 @@ def _began_with(first: Bundle, run: str | None) -> dict[str, str | None]:
 def _check_begun(settings: TrainingSettings, directory: Path, split: Split, index: Index) -> None:
     """Before anything runs: that what is there already was made as the rest will be. Else networks
     could be measured on radiographs that they trained on."""
+    refuse_run(directory)
     for name, fold in [*((f"fold{fold}", fold) for fold in split.folds), ("all", None)]:
         run = directory / name
         if (run / "bundle").is_dir() or (run / "run.json").is_file():
             check_labels(run, _check_run(run, settings, split, fold), index, split, fold)
+
+
+def refuse_run(directory: Path) -> None:
+    """Raise SettingsError for the folder of a single training, whose model would be replaced."""
+    if (directory / "run.json").is_file():
+        raise SettingsError(
+            f"{directory}: is the folder of a training; name another one with --out"
+        )
 
 
 def check_labels(run: Path, begun: dict, index: Index, split: Split, fold: int | None) -> None:

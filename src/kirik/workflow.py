@@ -44,7 +44,7 @@ from kirik.evaluation.history import read_history
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.plots import accuracy_figure, loss_figure
 from kirik.evaluation.predictions import Predictions, read_predictions
-from kirik.evaluation.report import bias_warnings, write_report
+from kirik.evaluation.report import bias_warnings, few_groups, write_report
 from kirik.operating_points import OperatingPoints, choose_operating_points
 from kirik.output.overlay import draw_marked
 from kirik.radiograph import read_radiograph
@@ -308,7 +308,8 @@ def report_on(
         facts=facts,
         language=language,
     )
-    for warning in bias_warnings(facts, metrics["n"], language)[:1]:
+    warnings = bias_warnings(facts, metrics["n"], language)[:1]
+    for warning in warnings + few_groups(metrics, language):
         console.say(f"{out}: {warning}")
     return metrics, failures
 
@@ -373,20 +374,24 @@ def read_all(
     A file of several frames fails: a record is of one radiograph.
     """
     readings, failures = [], {}
-    results = classifier.read_many([record.path for record in records])
+    named: dict[str, list[Record]] = {}  # a table may name one file in several rows
+    for record in records:
+        named.setdefault(str(record.path), []).append(record)
+    results = classifier.read_many(named)
     of_files = groupby(results, key=lambda result: result.path)
-    for record, (_, frames) in zip(records, of_files, strict=True):
+    for own, (_, frames) in zip(named.values(), of_files, strict=True):
         result, *others = frames
-        if others:
-            failures[record.id] = (
-                f"{record.id}: {1 + len(others)} frames or pages, where one radiograph is "
-                "expected; give each as a file of its own"
-            )
-        elif isinstance(result, Failure):
-            failures[record.id] = result.error.replace(str(record.path), record.id)
-        else:
-            readings.append((record, result))
-        progress(len(readings) + len(failures), len(records))
+        for record in own:
+            if others:
+                failures[record.id] = (
+                    f"{record.id}: {1 + len(others)} frames or pages, where one radiograph is "
+                    "expected; give each as a file of its own"
+                )
+            elif isinstance(result, Failure):
+                failures[record.id] = result.error.replace(str(record.path), record.id)
+            else:
+                readings.append((record, result))
+            progress(len(readings) + len(failures), len(records))
     if not readings:
         raise DataSetError(
             f"none of the {len(records)} radiographs can be read; "

@@ -560,6 +560,17 @@ class TestTable:
         assert index.by_id["files/a.png"].boxes == ((1, 2, 3, 4), (5, 6, 7, 8))
         assert index.defects == ()
 
+    def test_a_box_in_two_rows_is_one_fracture(self, listed):
+        again = "files/a.png,f,1,2,3,4\n"
+        index = load_index(
+            listed(
+                f"path,label,x,y,width,height\n{again}files/a.png,f,5,6,7,8\n{again}"
+                "files/b.png,normal,,,,\n"
+            )
+        )
+        assert index.by_id["files/a.png"].boxes == ((1, 2, 3, 4), (5, 6, 7, 8))
+        assert [defect.kind for defect in index.defects] == ["duplicate_row"]
+
     def test_rows_that_cannot_be_records_are_defects(self, listed):
         path = listed(
             "path,label\nfiles/a.png,f\nfiles/a.png,f\nfiles/b.png,normal\nfiles/c.png,f\n"

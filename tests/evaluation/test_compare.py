@@ -51,6 +51,24 @@ def test_a_run_compared_with_itself_does_not_differ():
     assert all(figure == {"value": 0, "low": 0, "high": 0} for figure in figures.values())
 
 
+def test_the_interval_of_a_difference_of_calibration_errors_has_not_their_bias():
+    """In a replicate chance adds to the error of a good calibration more than to a bad one's."""
+    good, bad = make_predictions(), make_predictions()
+    drawn = np.random.default_rng(5).random(300)
+    truth = np.where(good.fractured, np.sqrt(drawn), 1 - np.sqrt(drawn))
+    object.__setattr__(good, "probabilities", np.stack([1 - truth, truth], axis=1))
+    object.__setattr__(bad, "probabilities", np.stack([truth / 4 + 0.7, 0.3 - truth / 4], axis=1))
+    figure = compare([run("a", good), run("b", bad)], bootstrap=500).differences[0].figures["ece"]
+    middle = (figure["low"] + figure["high"]) / 2
+    assert middle == pytest.approx(figure["value"], abs=(figure["high"] - figure["low"]) / 8)
+
+
+def test_a_difference_of_calibration_errors_may_be_below_nothing():
+    good, bad = make_predictions(strength=3), make_predictions(strength=0, seed=7)
+    figure = compare([run("b", bad), run("a", good)], bootstrap=100).differences[0].figures["ece"]
+    assert figure["low"] < min(figure["value"], 0)
+
+
 def test_each_run_keeps_its_own_threshold():
     part = make_predictions()
     found = compare([run("a", part, 0.5), run("b", part, 0.2)], bootstrap=0).differences[0]

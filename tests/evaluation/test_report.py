@@ -145,6 +145,14 @@ def test_a_part_that_the_model_knows_is_said_to_be_no_test(tmp_path, bias, there
     assert elsewhere == (bias == "selected" and there is False)
 
 
+@pytest.mark.parametrize("language", ["en", "tr"])
+@pytest.mark.parametrize(("groups", "warned"), [(2, True), (9, True), (40, False)])
+def test_intervals_of_a_few_groups_are_said_to_be_too_narrow(tmp_path, groups, warned, language):
+    part = make_predictions(groups=groups)
+    said = REPORT[language]["few_groups"].format(groups=len(set(part.groups)))
+    assert (said in page_of(tmp_path, part, language=language)) == warned
+
+
 @pytest.mark.parametrize("negative", [0, None])
 def test_several_classes_have_a_report(tmp_path, negative):
     part = make_types(negative=negative)

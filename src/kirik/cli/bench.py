@@ -117,6 +117,12 @@ def crossval(
     from kirik.dataset.split import load_split
     from kirik.training.run import resolve
 
+    # One in a settings file is another run's, whose other settings are asked for.
+    if "validation" in settings.model_fields_set and settings.validation:
+        raise SettingsError(
+            "--validation: cross-validation holds nothing back, as the folds left out choose; "
+            "leave it away"
+        )
     metrics, bundle = cross_validate(
         directory,
         resolve(_merged(settings, settings_file)),
@@ -321,8 +327,8 @@ def ensemble(
 def study(
     folder: Path,
     *,
-    add: Annotated[list[Path], Parameter(negative="")] = [],  # noqa: B006 (cyclopts copies it)
-    ablation: Annotated[list[str], Parameter(negative="")] = [],  # noqa: B006
+    add: Annotated[list[Path], Parameter(negative="", consume_multiple=True)] = [],  # noqa: B006 (cyclopts copies it)
+    ablation: Annotated[list[str], Parameter(negative="", consume_multiple=True)] = [],  # noqa: B006
     out: Path | None = None,
     bootstrap: Count = 2000,
     seed: Seed = 0,

@@ -23,6 +23,8 @@ import numpy as np
 from scipy.stats import beta
 
 LEVEL = 0.95
+FEW_GROUPS = 10
+"""With fewer there is too little to draw from: intervals are too narrow."""
 BLOCK = 200
 """Replicates computed at once: 200 × 3,000 radiographs × 8 bytes stay within the caches' reach."""
 
@@ -66,7 +68,7 @@ def bootstrap(
     width: a proportion's is then Clopper and Pearson's, with as many trials as groups hold a row
     that it counts (conservative: a group's radiographs count as one), another's is left out.
     Without it, as for differences, intervals of zero width stay.
-    biased: measures, never below 0, whose replicates are moved by their bias.
+    biased: measures whose replicates are moved by their bias; only differences may fall below 0.
     """
     whole = values(np.ones((1, len(labels))))
     blocks, skipped = [], 0
@@ -79,7 +81,8 @@ def bootstrap(
     for name, value in whole.items():
         drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
         if name in biased and np.isfinite(drawn).any():
-            drawn = np.maximum(drawn - np.nanmean(drawn) + value[0], 0)
+            drawn = drawn - np.nanmean(drawn) + value[0]
+            drawn = drawn if counted is None else np.maximum(drawn, 0)
         estimates[name] = estimate(value[0], drawn, len(drawn) + skipped)
         if counted is not None and _has_no_width(estimates[name]):
             rows = counted.get(name)

@@ -14,7 +14,7 @@ from kirik.errors import DataSetError
 from kirik.evaluation.bootstrap import Estimate, bootstrap
 from kirik.evaluation.metrics import Metrics
 from kirik.evaluation.predictions import Predictions
-from kirik.evaluation.questions import ClassQuestion, FractureQuestion
+from kirik.evaluation.questions import BIASED, ClassQuestion, FractureQuestion
 
 Run = tuple[str, Predictions, Metrics]
 FRACTURE_FIGURES = (
@@ -144,7 +144,14 @@ def _difference(
         before, after = first.values(weights), second.values(weights)
         return {name: after[name] - before[name] for name in measures}
 
-    drawn = bootstrap(differences, first.labels, base.groups, replicates=replicates, seed=seed)
+    drawn = bootstrap(
+        differences,
+        first.labels,
+        base.groups,
+        replicates=replicates,
+        seed=seed,
+        biased=BIASED.intersection(measures),
+    )
     return Difference(found.name, found.reference, found.common, figures=drawn.estimates)
 
 

@@ -13,7 +13,7 @@ from kirik.evaluation.predictions import Predictions
 from kirik.evaluation.ranking import Ranking, ratio
 from kirik.operating_points import CrossFitted, OperatingPoints
 
-_BIASED = frozenset({"ece"})
+BIASED = frozenset({"ece"})
 """Measures that chance alone makes larger, also where probabilities mean what they say."""
 
 
@@ -31,7 +31,7 @@ def answered(
         replicates=replicates,
         seed=seed,
         counted=question.counted(),
-        biased=_BIASED,
+        biased=BIASED,
     )
 
 
@@ -123,7 +123,7 @@ class FractureQuestion:
             "specificity": specificity,
             "ppv": ratio(tp, tp + fp),
             "npv": ratio(tn, tn + fn),
-            "f1": ratio(2 * tp, 2 * tp + fp + fn),
+            "f1": ratio(2 * tp, np.where(tp + fn > 0, 2 * tp + fp + fn, 0)),
             "mcc": ratio(tp * tn - fp * fn, spread),
         }
 

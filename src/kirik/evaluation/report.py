@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kirik.evaluation import plots
+from kirik.evaluation.bootstrap import FEW_GROUPS
 from kirik.evaluation.calibration import CalibrationBins
 from kirik.evaluation.curves import pr_line, roc_line
 from kirik.evaluation.examples import KINDS, Example
@@ -87,6 +88,14 @@ def bias_warnings(facts: Mapping[str, Any], n: int, language: str) -> list[str]:
     return warnings + ([text["selected"]] if facts.get("selected_on_this_part") else [])
 
 
+def few_groups(metrics: Metrics, language: str) -> list[str]:
+    """What must be said of intervals that a handful of groups cannot bear."""
+    groups = metrics["groups"]
+    if not metrics["bootstrap"]["replicates"] or not 1 < groups < FEW_GROUPS:
+        return []
+    return [REPORT[language]["few_groups"].format(groups=whole(groups, language))]
+
+
 class _Page:
     """Turns figures into what the template shows, in one language."""
 
@@ -147,6 +156,7 @@ class _Page:
     def _warnings(self) -> list[str]:
         warnings = bias_warnings(self.facts, self.metrics["n"], self.language)
         alone = sum(count > 0 for count in self.metrics["classes"].values()) == 1
+        warnings += few_groups(self.metrics, self.language)
         return warnings + ([self.text["one_class"]] if alone else [])
 
     def _figure(self, name: str, figure: dict | None) -> dict[str, str]:

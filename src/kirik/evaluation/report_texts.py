@@ -4,7 +4,7 @@ REPORT = {
     "en": {
         "title": "Evaluation",
         "of": "Evaluation of {model}",
-        "part": "{n} radiographs from {groups} groups",
+        "part": "radiographs: {n}, groups: {groups}",
         "fractured": "{count} fractured ({share})",
         "intervals": "Under each figure stands its 95% interval: whole groups (one exam,"
         " duplicates) drawn again with replacement, {replicates} times; where every draw gives the"
@@ -32,6 +32,8 @@ REPORT = {
         " figures are likely too good, and only a part that chose nothing is a test.",
         "one_class": "This part has radiographs of one class only: figures that need both do not"
         " exist.",
+        "few_groups": "Too few groups ({groups}) for trustworthy intervals: those shown are too"
+        " narrow.",
         "device": "A research tool, not a medical device: it must not be used alone to rule a"
         " fracture in or out.",
         "at_threshold": "at threshold {threshold}",
@@ -107,8 +109,8 @@ REPORT = {
             "data_set": "Data set",
             "split": "Split",
             "part": "Part",
-            "seed": "Seed",
-            "versions": "Versions",
+            "seed": "Seed of the training",
+            "versions": "Versions at the training",
             "date": "Date",
             "weights": "Starting weights",
             "balance": "Balancing",
@@ -117,7 +119,7 @@ REPORT = {
             "temperature": "Calibration temperature",
             "commit": "Commit",
             "bootstrap_seed": "Seed of the intervals",
-            "data_sha256": "SHA-256 of the data",
+            "data_sha256": "SHA-256 of the training data",
             "unreadable": "Not readable, left out",
             "seen_in_training": "Of these, trained on (by their ids)",
             "seen_at_least": "Of these, trained on at least (by their ids)",
@@ -176,6 +178,8 @@ REPORT = {
         " bir bölüm test sayılır.",
         "one_class": "Bu bölümde tek bir sınıftan radyografi var: iki sınıfı da gerektiren"
         " değerler hesaplanamaz.",
+        "few_groups": "Güvenilir aralıklar için grup sayısı çok az ({groups}): gösterilen aralıklar"
+        " fazla dar.",
         "device": "Araştırma aracıdır, tıbbi cihaz değildir: kırık tanısı koymak ya da kırığı"
         " dışlamak için tek başına kullanılmamalıdır.",
         "at_threshold": "eşik {threshold}",
@@ -198,7 +202,7 @@ REPORT = {
         " var. Noktalı çizginin üstünde kırık, söylenenden daha sıktır.",
         "reliability_classes": "Seçilen sınıfın olasılığının güvenilirliği, eşit sayılı dilimler",
         "histogram": "Etikete göre olasılıklar",
-        "three_way": "Üç yollu karar",
+        "three_way": "Üçlü karar",
         "three_way_points": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada kararı bir"
         " insan vermelidir. Noktalar başka radyografilerde, doğrulama bölümünde seçilmiştir.",
         "three_way_points_plain": "{low} altında: kırık yok. {high} ve üstünde: kırık. Arada"
@@ -251,8 +255,8 @@ REPORT = {
             "data_set": "Veri kümesi",
             "split": "Bölme",
             "part": "Bölüm",
-            "seed": "Tohum",
-            "versions": "Sürümler",
+            "seed": "Eğitimin tohumu",
+            "versions": "Eğitimdeki sürümler",
             "date": "Tarih",
             "weights": "Başlangıç ağırlıkları",
             "balance": "Dengeleme",
@@ -261,7 +265,7 @@ REPORT = {
             "temperature": "Kalibrasyon sıcaklığı",
             "commit": "Sürüm kaydı",
             "bootstrap_seed": "Aralıkların tohumu",
-            "data_sha256": "Verinin SHA-256 özeti",
+            "data_sha256": "Eğitim verisinin SHA-256 özeti",
             "unreadable": "Okunamadı, dışarıda bırakıldı",
             "seen_in_training": "Bunlardan eğitimde görülen (kimliklerine göre)",
             "seen_at_least": "Bunlardan eğitimde görülen, en az (kimliklerine göre)",

@@ -104,11 +104,13 @@ def add_ablation(
     """Copy what a study needs of a run on one fold, as a row of a topic's table.
 
     without: settings of the run that are left out. Rows stand in the order of their names, whose
-    leading digits are not shown. Raises DataSetError if the run has no report.
+    leading digits are not shown. Raises DataSetError if the run has no report, or is not of a fold.
     """
     if not all((run / "report" / file).is_file() for file in FILES):
         raise DataSetError(f"{run}: no report in it; a run on a fold has one")
-    _read_metrics(run, run / "report")
+    part = (_read_metrics(run, run / "report").get("facts") or {}).get("part")
+    if not (run / SETTINGS).is_file() or part == "dev":
+        raise DataSetError(f"{run}: was not trained without one fold and measured on it")
     place = folder / ABLATIONS / topic / name
     place.mkdir(parents=True, exist_ok=True)
     for file in FILES:

@@ -133,7 +133,7 @@ def train_network(
     facts |= {"labels_sha256": labels_hash(records, index.classes)}
     facts |= {"built_as_timms": timms, "trained_on": len(part)}
     if overview:
-        part = _patches(part, index, overview, settings, machine)
+        part = _patches(part, index, overview, settings, machine, cache.ids)
     train, validation = part, None
     if settings.validation:
         train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
@@ -199,10 +199,23 @@ def _overview(
 
 
 def _patches(
-    part: Part, index: Index, overview: Bundle, settings: TrainingSettings, machine: Machine
+    part: Part,
+    index: Index,
+    overview: Bundle,
+    settings: TrainingSettings,
+    machine: Machine,
+    ids: tuple[str, ...],
 ) -> PatchPart:
-    """The patches that the network learns from, around fractures and where the overview looks."""
+    """The patches that the network learns from, around fractures and where the overview looks.
+
+    ids: of the cache that the part's rows are of.
+    """
     cache = _shared_cache(index.records, overview.manifest.preprocessing, machine, None)
+    if cache.ids != ids:  # a file that could be read at one of two times
+        raise DataSetError(
+            f"{index.root}: {len(ids)} radiographs could be read before, {len(cache.ids)} now; "
+            "empty the cache of decoded radiographs (KIRIK_CACHE), and train again"
+        )
     maps = evidence_maps(overview, cache, part, WIDE * settings.size // STRIDE)
     patches = patch_part(part, maps, settings.size, index.negative, settings.seed)
     if len(np.unique(patches.labels)) < 2:

@@ -113,7 +113,7 @@ class TrainingSettings(BaseModel):
     workers: int = Field(default=0, ge=0, le=64)
     """Processes that prepare batches; 0 prepares them in the training process."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of everything random."""
 
     @classmethod

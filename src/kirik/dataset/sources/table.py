@@ -217,8 +217,10 @@ def _merged(
             ambiguous.add(record.id)
             detail = f"line {row.line} says {name}, an earlier one {label}; left out"
             defects.append(Defect("label_disagreement", (record.id,), detail))
-        elif first == replace(record, boxes=first.boxes) and record.boxes != first.boxes:
-            found[record.id] = (replace(first, boxes=first.boxes + record.boxes), name)
+        elif first == replace(record, boxes=first.boxes) and (
+            more := tuple(box for box in record.boxes if box not in first.boxes)
+        ):
+            found[record.id] = (replace(first, boxes=first.boxes + more), name)
         else:
             detail = f"line {row.line} names it again; the first row counts"
             defects.append(Defect("duplicate_row", (record.id,), detail))
