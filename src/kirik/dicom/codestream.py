@@ -52,8 +52,8 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
         return None
     if _END not in frame[-64:]:  # all of these streams end in the same marker
         raise stream_truncated(name)
-    is_jpeg = frame.startswith(_JPEG)
-    stream = _jpeg(frame) if is_jpeg else _jpeg_2000(bare_jpeg_2000(frame))
+    bare = None if frame.startswith(_JPEG) else bare_jpeg_2000(frame)
+    stream = _jpeg(frame) if bare is None else _jpeg_2000(bare)
     limits.check(stream.rows, stream.columns, name)
     told = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
     if (stream.rows, stream.columns, stream.components) != told:
@@ -64,7 +64,7 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
         raise RadiographError(f"{message}; export it with at most 16", reason="unsupported")
     if stream.precision > dataset.BitsAllocated:
         raise ValueError("more bits in the stream than in its container")
-    if not is_jpeg and not _has_all_tiles(bare_jpeg_2000(frame)):
+    if bare is not None and not _has_all_tiles(bare):
         raise stream_truncated(name)
     return stream
 

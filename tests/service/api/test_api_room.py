@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -291,14 +292,26 @@ def test_a_listener_hears_of_nothing_that_it_may_not_see(room):
         assert said["id"] in mine
 
 
-def test_a_listener_is_let_go_when_its_session_ends(room, monkeypatch):
-    monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 0.2)
-    name, password = room.account("ayse", "reader")
-    http = room.http()
-    http.post("/session", json={"name": name, "password": password})
+@contextmanager
+def listening(http):
+    """The lines of a stream of events that has begun."""
     with http.stream("GET", "/events") as answer:
         told = answer.iter_lines()
         assert next(told).startswith("retry")
+        yield told
+
+
+def signed_in(room, name: str, password: str):
+    http = room.http()
+    http.post("/session", json={"name": name, "password": password})
+    return http
+
+
+def test_a_listener_is_let_go_when_its_session_ends(room, monkeypatch):
+    monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 0.2)
+    name, password = room.account("ayse", "reader")
+    http = signed_in(room, name, password)
+    with listening(http) as told:
         with room.core.database.writing() as session:
             accounts.add(session, "boss", password, "administrator")
             accounts.change(session, name, enabled=False, by="test")
@@ -342,11 +355,7 @@ def ends(lines) -> bool:
 def test_a_listener_in_a_busy_room_is_let_go_when_its_session_ends(busy, monkeypatch):
     monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 1.0)
     name, password = busy.account("ayse", "reader")
-    http = busy.http()
-    http.post("/session", json={"name": name, "password": password})
-    with http.stream("GET", "/events") as answer:
-        told = answer.iter_lines()
-        assert next(told).startswith("retry")
+    with listening(signed_in(busy, name, password)) as told:
         with busy.core.database.writing() as session:
             accounts.change(session, name, enabled=False, by="test")
         assert ends(told)
@@ -354,10 +363,7 @@ def test_a_listener_in_a_busy_room_is_let_go_when_its_session_ends(busy, monkeyp
 
 def test_a_listener_is_let_go_when_its_rights_change(busy, monkeypatch):
     monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 1.0)
-    http = busy.http(busy.token("reader", "seer", patients=True))
-    with http.stream("GET", "/events") as answer:
-        told = answer.iter_lines()
-        assert next(told).startswith("retry")
+    with listening(busy.http(busy.token("reader", "seer", patients=True))) as told:
         with busy.core.database.writing() as session:
             session.execute(update(Token).where(Token.name == "seer").values(patients=False))
         assert ends(told)
