@@ -4,7 +4,7 @@ REPORT = {
     "en": {
         "title": "Evaluation",
         "of": "Evaluation of {model}",
-        "part": "radiographs: {n}, groups: {groups}",
+        "part": "{n} radiographs from {groups} groups",
         "fractured": "{count} fractured ({share})",
         "intervals": "Under each figure stands its 95% interval: whole groups (one exam,"
         " duplicates) drawn again with replacement, {replicates} times; where every draw gives the"
