@@ -1,5 +1,6 @@
 """The cache of decoded radiographs, and the hash by which data are known again."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kirik.dataset.cache import data_hash, open_cache
+from kirik.dataset.cache import RETRY_AFTER, data_hash, open_cache
 from kirik.dataset.index import Record
+from kirik.errors import DataSetError
 from kirik.preprocessing import Preprocessing
 
 CLASSES = ("normal", "fractured")
@@ -52,6 +54,64 @@ def test_another_box_outline_label_or_file_has_another_hash(records, tmp_path):
         hashed(*others, replace(last, path=others[0].path)),
     }
     assert len(found) == 5
+
+
+def let_a_while_pass(cache_directory):
+    """For all caches in a folder."""
+    for file in cache_directory.glob("*/cache.json"):
+        changed = file.stat().st_mtime - RETRY_AFTER
+        os.utime(file, (changed, changed))
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Names of files whose reading the disk refuses, to be filled and emptied."""
+    names, opened = set(), os.open
+
+    def open_(path, *words, **options):
+        if os.path.basename(os.fspath(path)) in names:  # noqa: PTH119
+            raise OSError(5, "Input/output error")
+        return opened(path, *words, **options)
+
+    monkeypatch.setattr(os, "open", open_)
+    return names
+
+
+def test_what_could_not_be_read_once_is_read_later_in_its_own_row(records, failing, tmp_path):
+    def opened():
+        return open_cache(records, Preprocessing(size=64), directory=tmp_path / "cache")
+
+    failing.update({"1.png", "2.png"})
+    before = opened()
+    assert before.ids == ("0.png", None, None, "3.png")
+    failing.remove("1.png")
+    assert opened().ids == before.ids  # another process of the same training
+    let_a_while_pass(tmp_path / "cache")
+    after = opened()
+    assert after.ids == ("0.png", "1.png", None, "3.png")
+    assert list(after.failures) == ["2.png"]
+    assert "Input/output error" in after.failures["2.png"]
+    kept = before.rows(["3.png", "0.png", "1.png"])
+    assert kept.tolist() == [3, 0]
+    assert (after.images[kept] == before.images[kept]).all()
+    assert after.masks[1].any()
+    assert opened().ids == after.ids  # no try for the other one until a while has passed
+    failing.clear()
+    let_a_while_pass(tmp_path / "cache")
+    fresh = open_cache(records, Preprocessing(size=64), directory=tmp_path / "fresh")
+    healed = opened()
+    assert (healed.ids, healed.hashes, healed.failures) == (fresh.ids, fresh.hashes, {})
+    for name in ("images", "masks", "outlines"):
+        np.testing.assert_array_equal(getattr(healed, name), getattr(fresh, name))
+
+
+def test_where_none_could_be_read_the_next_try_is_at_once(records, failing, tmp_path):
+    failing.update(record.id for record in records)
+    with pytest.raises(DataSetError, match=r"none of the 4 .* first: .*Input/output error"):
+        open_cache(records, Preprocessing(size=64), directory=tmp_path / "cache")
+    failing.clear()
+    cache = open_cache(records, Preprocessing(size=64), directory=tmp_path / "cache")
+    assert cache.ids == ("0.png", "1.png", "2.png", "3.png")
 
 
 def test_an_outline_wholly_outside_its_radiograph_is_none(records, tmp_path):

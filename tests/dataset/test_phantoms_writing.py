@@ -16,6 +16,7 @@ from kirik.dataset.duplicates import find_duplicates
 from kirik.dataset.inspect import inspect_files
 from kirik.dataset.phantoms import FRACTURE_TYPES, write_phantoms
 from kirik.dataset.sources import load_index
+from kirik.dataset.split import load_split
 from kirik.errors import DataSetError
 
 HEADER = (
@@ -52,7 +53,8 @@ def region_of(row):
 def test_table_has_fracatlas_columns_and_a_row_for_each_file(atlas):
     directory, rows, _ = atlas
     assert (directory / "dataset.csv").read_text().splitlines()[0] == HEADER
-    assert [row["image_id"] for row in rows] == [f"IMG{i:07d}.jpg" for i in range(60)]
+    assert [row["image_id"] for row in rows] == [f"phantom{i:07d}.jpg" for i in range(60)]
+    assert load_index(directory).by_id.keys().isdisjoint(load_split("fracatlas-v1").assignments)
     for row in rows:
         folder = "Fractured" if row["fractured"] == "1" else "Non_fractured"
         assert (directory / "images" / folder / row["image_id"]).is_file()

@@ -1,11 +1,20 @@
 """A small copy of a data set shows the same, in the same places."""
 
+import os
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from dicom.helpers import content_of, dicom
 from kirik.cli import run
+from kirik.dataset.cache import open_cache
+from kirik.dataset.inspect import inspect_files
+from kirik.dataset.shrink import shrink
 from kirik.dataset.sources import load_index
+from kirik.preprocessing import Preprocessing
 from kirik.radiograph import read_radiograph
 
 
@@ -55,6 +64,43 @@ def test_copies_are_small_upright_and_their_boxes_fit(data, tmp_path, capsys):
             (x, y, width, height), abs=0.1
         )
         assert record.region == ("hand",)
+
+
+def test_a_small_box_stays_one_and_classes_keep_their_names(tmp_path):
+    """A tenth of a pixel of the original, in classes that a table alone would call otherwise."""
+    for name in ("yes", "no"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((500, 400), np.uint8)).save(tmp_path / "data" / name / "1.png")
+    index = load_index(tmp_path / "data")
+    boxed = replace(index.by_id["yes/1.png"], boxes=((100.01, 20.0, 0.1, 0.1),))
+    shrink(replace(index, records=(index.by_id["no/1.png"], boxed)), tmp_path / "small", 20)
+    copy = load_index(tmp_path / "small")
+    assert (copy.classes, copy.negative) == (("no", "yes"), 0)
+    assert copy.by_id["yes/1.png"].boxes[0] == pytest.approx((4.0004, 0.8, 0.004, 0.004))
+
+
+def test_each_file_is_read_once(data, tmp_path, monkeypatch):
+    read, opened = Counter(), os.open
+
+    def open_(path, *words, **options):
+        read[os.fspath(path)] += 1
+        return opened(path, *words, **options)
+
+    film = tmp_path / "film.dcm"
+    film.write_bytes(content_of(dicom(np.zeros((30, 40), np.uint16))))
+    index = load_index(data)
+    index = replace(index, records=(replace(index.records[0], path=film), *index.records[1:]))
+    monkeypatch.setattr(os, "open", open_)
+    for number, look in enumerate(
+        (
+            lambda: shrink(index, tmp_path / "small", 20),
+            lambda: open_cache(index.records, Preprocessing(size=64), directory=tmp_path),
+            lambda: inspect_files(index, workers=0),
+        ),
+        start=1,
+    ):
+        look()
+        assert read[str(film)] == number
 
 
 def test_what_is_smaller_keeps_its_size_and_what_is_there_is_kept(data, tmp_path, capsys):

@@ -6,9 +6,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from dicom.helpers import content_of, dicom
+from kirik.dataset.audit import audit
 from kirik.dataset.index import Index
 from kirik.dataset.sources import load_index, write_index
 from kirik.errors import DataSetError
@@ -170,6 +173,45 @@ class TestFracAtlas:
         assert ids_of(index, "box_outside_image") == {"IMG0000001.jpg"}
         assert len(index.by_id["IMG0000001.jpg"].boxes) == 2
 
+    def test_a_box_without_an_outline_is_its_own_where_another_has_one(self, fracatlas):
+        path = fracatlas / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+        document = json.loads(path.read_text())
+        for annotation, own in zip(document["annotations"], (True, False, False), strict=True):
+            annotation["segmentation"] = annotation["segmentation"] if own else []
+        path.write_text(json.dumps(document))
+        index = load_index(fracatlas)
+        box = (20, 20, 24, 20, 24, 24, 20, 24)
+        assert index.by_id["IMG0000001.jpg"].polygons == ((1, 2, 6, 2, 1, 8), box)
+        assert index.by_id["IMG0000003.dcm"].polygons == ()  # its box says as much
+
+    def test_boxes_wholly_outside_their_image_are_told_and_left_out(self, fracatlas):
+        """Whatever size the annotations say that it has."""
+        within, beyond = [1, 2, 5, 6], [40, 20, 4, 4]
+        coco(fracatlas, {"IMG0000001.jpg": [within, beyond], "IMG0000003.dcm": [beyond]}, (90, 90))
+        index = load_index(fracatlas)
+        assert [index.by_id[f"IMG000000{n}"].boxes for n in ("1.jpg", "3.dcm")] == [
+            (tuple(within),),
+            (),
+        ]
+        assert [len(record.polygons) for record in index.records] == [0, 1, 0, 0]
+        assert ids_of(index, "box_beyond_image") == {"IMG0000001.jpg", "IMG0000003.dcm"}
+        assert {d.detail for d in index.defects} == {"[40, 20, 4, 4] / 40×30"}
+        coco(fracatlas, {"IMG0000001.jpg": [within], "IMG0000003.dcm": [[39, 29, 4, 4]]}, (9, 9))
+        assert all(len(r.boxes) == r.label for r in load_index(fracatlas).records)
+
+    def test_a_number_too_large_is_no_place(self, fracatlas):
+        path = fracatlas / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+        document = json.loads(path.read_text())
+        document["annotations"][2] |= {"bbox": [10**400, 1, 2, 2], "segmentation": []}
+        path.write_text(json.dumps(document))
+        assert ids_of(load_index(fracatlas), "bad_annotation") == {"IMG0000003.dcm"}
+
+    def test_a_file_whose_name_no_table_keeps_is_left_out_and_told(self, fracatlas):
+        image(fracatlas / "images" / "Fractured" / " blank.png")
+        index = load_index(fracatlas)
+        assert kinds(index) == {"odd_name": 1}
+        assert index.counts() == {"not_fractured": 2, "fractured": 2}
+
     def test_annotations_of_nothing_are_named(self, fracatlas):
         path = fracatlas / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
         document = json.loads(path.read_text())
@@ -216,6 +258,20 @@ class TestFracAtlas:
             ('{"images": []}', "not a COCO file"),
             ('{"images": [{"id": 1}], "annotations": []}', "not a COCO file"),
             ('{"images": [], "annotations": [3]}', "not a COCO file"),
+            *(
+                (
+                    f'{{"images": [{{"file_name": "a.png"{said}}}], "annotations": []}}',
+                    r"COCO_fracture_masks\.json: image a\.png: its `id` is no number and no text",
+                )
+                for said in (', "id": [1]', ', "id": {}', ', "id": null', "")
+            ),
+            *(
+                (
+                    f'{{"images": [], "annotations": [{{"id": 7, "image_id": {said}}}]}}',
+                    r"COCO_fracture_masks\.json: annotation 7: its `image_id` is no number",
+                )
+                for said in ("[1]", '{"a": 1}')
+            ),
         ],
     )
     def test_masks_that_are_not_coco_are_refused(self, fracatlas, text, match):
@@ -332,6 +388,7 @@ class TestFolders:
             (("VAR", "YOK"), "yok"),
             (("kırık", "yok"), "yok"),
             (("EVET", "HAYIR"), "hayir"),
+            (("0.0", "1.0"), "0.0"),
             (("hand", "no"), None),
             (("var", "yok", "belirsiz"), None),
         ],
@@ -394,6 +451,19 @@ class TestFolders:
         index = load_index(tmp_path)
         assert len(index.records) == 2
         assert kinds(index) == {"odd_name": 1}
+
+    def test_blanks_at_the_end_of_a_class_are_no_part_of_it_those_before_it_are_refused(
+        self, tmp_path
+    ):
+        """Tables keep no blank at the beginning of an id."""
+        for name in ("normal /1.png", "normal/2.png", "fractured /3.png"):
+            image(tmp_path / name)
+        index = load_index(tmp_path)
+        assert index.counts() == {"normal": 2, "fractured": 1}
+        write_index(index, tmp_path / "saved.csv")
+        assert load_index(tmp_path / "saved.csv").records == index.records
+        image(tmp_path / " normal" / "1.png")
+        refused(tmp_path, "/ normal': the folder's name begins with a blank; rename it")
 
     def test_one_class_is_refused(self, tmp_path):
         image(tmp_path / "fractured" / "1.png")
@@ -536,6 +606,22 @@ class TestTable:
         path = listed(f"{head}files/a.png,f,10,10,0,5\nfiles/b.png,normal,,,,\n")
         refused(path, "line 2: boxes holds '10 10 0 5'.*width and a height above 0")
 
+    def test_boxes_wholly_outside_a_dicom_file_are_left_out(self, listed, tmp_path):
+        content = content_of(dicom(np.zeros((30, 40), np.uint16)))
+        (tmp_path / "files" / "film.dcm").write_bytes(content)
+        (tmp_path / "files" / "cut.png").write_bytes(b"no header")
+        index = load_index(
+            listed(
+                "path,label,boxes\nfiles/film.dcm,f,35 2 50 4; 1 30 9 9; -9 1 9 9\n"
+                "files/cut.png,f,900 900 1 1\nfiles/b.png,normal,\n"
+            )
+        )
+        assert index.by_id["files/film.dcm"].boxes == ((35, 2, 50, 4),)
+        assert index.by_id["files/cut.png"].boxes == ((900, 900, 1, 1),)
+        assert kinds(index) == {"box_beyond_image": 2}
+        told = {one.kind: one.ids for one in audit(index, workers=0).findings}
+        assert told["box_beyond_image"] == ("files/film.dcm",)
+
     def test_what_pandas_and_turks_write_is_read(self, listed):
         path = listed(
             "path,label,hardware,multiscan,boxes,polygons\n"
@@ -629,6 +715,16 @@ class TestWritten:
         again = load_index(fracatlas / "saved.csv")
         assert again.records == index.records
         assert (again.classes, again.negative) == (index.classes, index.negative)
+
+    @pytest.mark.parametrize("names", [("no", "yes"), ("hayır", "evet"), ("0", "1")])
+    def test_classes_that_say_yes_and_no_keep_their_names(self, tmp_path, names):
+        for name in names:
+            image(tmp_path / name / "1.png")
+        index = load_index(tmp_path)
+        write_index(index, tmp_path / "saved.csv")
+        again = load_index(tmp_path / "saved.csv")
+        assert (again.classes, again.negative) == (index.classes, 0)
+        assert again.records == index.records
 
     def test_a_table_comes_back_from_another_folder(self, listed, tmp_path_factory):
         path = listed(

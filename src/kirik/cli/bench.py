@@ -155,7 +155,7 @@ def _merged(settings: TrainingSettings, file: Path | None) -> TrainingSettings:
     import tomllib
 
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(f"{file}: no such file") from error
     except IsADirectoryError as error:

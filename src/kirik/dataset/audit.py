@@ -16,7 +16,7 @@ from typing import Literal
 from kirik.dataset.confounders import Confounder, find_confounders
 from kirik.dataset.duplicates import Duplicates, find_duplicates
 from kirik.dataset.groups import named
-from kirik.dataset.index import Index, Record, overlaps
+from kirik.dataset.index import Index, Record, overlaps, placed
 from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.sources.bonds import bound_by_tags
 from kirik.output.files import replacing
@@ -276,11 +276,9 @@ def _of_boxes(index: Index, facts: Sequence[FileFacts]) -> Found:
             yield "boxes_on_negative", Item((record.id,), str(len(record.boxes)))
         for box in record.boxes if file.rows else ():
             if _outside(box, file.columns, file.rows):
-                corners = ", ".join(f"{number:g}" for number in box)
-                detail = f"[{corners}] / {file.columns}×{file.rows}"
                 within = min(box[2:]) <= 0 or overlaps(box, file.columns, file.rows)
                 kind = "box_outside_image" if within else "box_beyond_image"
-                yield kind, Item((record.id,), detail)
+                yield kind, Item((record.id,), placed(box, file.columns, file.rows))
 
 
 def _outside(box: tuple[float, float, float, float], columns: int, rows: int) -> bool:

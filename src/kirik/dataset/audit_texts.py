@@ -43,8 +43,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Nothing of the box lies on the file as it is stored: it marks no fracture of it. Its "
             "numbers are of another image, in another order (x y width height is expected) or of "
             "another scale.",
-            "Correct or remove the boxes. Training takes such a radiograph as one whose fracture "
-            "is not marked.",
+            "Correct or remove the boxes. Training and measuring leave them out: a radiograph "
+            "without another box is one whose fracture is not marked.",
         ),
         "same_name_in_both_classes": (
             "The same file name in several classes",
@@ -69,7 +69,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "odd_name": (
             "File names that cannot be represented",
-            "The names are not valid UTF-8; the files were left out.",
+            "The names are not valid UTF-8, or begin or end with a blank, which no table keeps; "
+            "the files were left out.",
             "Rename the files.",
         ),
         "confounder": (
@@ -234,8 +235,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Kutunun hiçbir yeri, dosyanın saklandığı haldeki görüntüye düşmüyor: orada bir kırığı "
             "göstermez. Sayıları başka bir görüntüye, başka bir sıraya (beklenen: x y genişlik "
             "yükseklik) veya başka bir ölçeğe aittir.",
-            "Kutuları düzeltin veya kaldırın. Eğitim böyle bir radyografiyi, kırığı "
-            "işaretlenmemiş sayar.",
+            "Kutuları düzeltin veya kaldırın. Eğitim de ölçüm de onları saymaz: başka kutusu "
+            "olmayan radyografi, kırığı işaretlenmemiş sayılır.",
         ),
         "same_name_in_both_classes": (
             "Birden çok sınıfta aynı dosya adı",
@@ -260,7 +261,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "odd_name": (
             "Yazılamayan dosya adları",
-            "Adları geçerli UTF-8 değil; dosyalar dışarıda bırakıldı.",
+            "Adları geçerli UTF-8 değil veya başında ya da sonunda tabloların tutmadığı bir boşluk "
+            "var; dosyalar dışarıda bırakıldı.",
             "Dosyaları yeniden adlandırın.",
         ),
         "confounder": (

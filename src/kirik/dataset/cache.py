@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,14 +22,20 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from kirik.dataset.index import Record, overlaps
+from kirik.dataset.inspect import decode_radiograph
 from kirik.errors import DataSetError, RadiographError
+from kirik.files import read_file
 from kirik.preprocessing import Preprocessing
-from kirik.radiograph import Radiograph, read_radiograph, to_upright
+from kirik.radiograph import DEFAULT_LIMITS, Radiograph, to_upright
 
-FORMAT = 5
+FORMAT = 6
 MASK_STRIDE = 4
 OUTLINES, CORNERS = 8, 24
 """At most so many fractures of a radiograph, and points of each outline, are kept."""
+RETRY_AFTER = 300.0
+"""Seconds after which what could not be read is tried again. Not at once: the processes of a
+training open one cache one after another, and must all see the same."""
+_ARRAYS = ("images", "masks", "outlines")
 Progress = Callable[[int, int], None]
 
 
@@ -36,20 +43,20 @@ Progress = Callable[[int, int], None]
 class Cache:
     """Decoded radiographs of a data set.
 
-    ids: the radiographs that could be read, in the order of the arrays' first axis.
+    ids: of each row of the arrays, in the records' order; None where it could not be read.
     images: uint8 [n, size, size], the networks' input.
     masks: uint8 [n, size / 4, size / 4], 255 where a fracture is marked.
     outlines: float32 [n, 8, 24, 2], the corners (x, y) of each marked fracture, in input pixels;
         NaN for what there is not.
-    hashes: SHA-256 of each file's bytes.
+    hashes: SHA-256 of each row's file's bytes; None where it could not be read.
     failures: id → why it could not be read.
     """
 
-    ids: tuple[str, ...]
+    ids: tuple[str | None, ...]
     images: np.ndarray
     masks: np.ndarray
     outlines: np.ndarray
-    hashes: tuple[str, ...]
+    hashes: tuple[str | None, ...]
     failures: dict[str, str]
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
@@ -75,6 +82,8 @@ def open_cache(
 ) -> Cache:
     """The decoded records: from the cache if these very files are there, else decoded and kept.
 
+    Those that could not be read (a disk may fail, or memory be short) are tried again in a later
+    call, `RETRY_AFTER` seconds on; each has its row from the beginning, so that others keep theirs.
     Raises DataSetError if no record can be read or the disk has no room for the cache.
     """
     directory = directory or default_cache_directory()
@@ -83,17 +92,26 @@ def open_cache(
         with _alone(target):
             if not (target / "cache.json").is_file():
                 _build(records, preprocessing, target, workers, progress)
-    facts = json.loads((target / "cache.json").read_text(encoding="utf-8"))
-    if not facts["ids"]:
-        reason = next(iter(facts["failures"].values()), "no records")
-        raise DataSetError(f"none of the {len(records)} radiographs can be read; first: {reason}")
-    return Cache(
-        tuple(facts["ids"]),
-        np.load(target / "images.npy", mmap_mode="r"),
-        np.load(target / "masks.npy", mmap_mode="r"),
-        np.load(target / "outlines.npy", mmap_mode="r"),
-        tuple(facts["hashes"]),
-        facts["failures"],
+    elif _is_due(target):
+        with _alone(target), suppress(OSError):  # one that cannot be written to is used as it is
+            if _is_due(target):
+                _fill(target, _facts(target), records, preprocessing, workers, progress)
+    facts = _facts(target)
+    arrays = (np.load(target / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    return Cache(tuple(facts["ids"]), *arrays, tuple(facts["hashes"]), facts["failures"])
+
+
+def _facts(target: Path) -> dict:
+    return json.loads((target / "cache.json").read_text(encoding="utf-8"))
+
+
+def _is_due(target: Path) -> bool:
+    """Whether what could not be read is to be tried again: its last try was a while ago."""
+    tried = (target / "cache.json").stat().st_mtime
+    return (
+        time.time() - tried >= RETRY_AFTER
+        and bool(_facts(target)["failures"])
+        and os.access(target, os.W_OK)
     )
 
 
@@ -129,7 +147,13 @@ def _build(records, preprocessing, target: Path, workers: int | None, progress) 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
-        _decode_all(records, preprocessing, work, workers, progress)
+        facts = _lay_out(work, len(records), preprocessing.size)
+        _fill(work, facts, records, preprocessing, workers, progress)
+        if not any(facts["ids"]):  # not kept: what is wrong is likely to be mended, and soon
+            reason = next(iter(facts["failures"].values()), "no records")
+            raise DataSetError(
+                f"none of the {len(records)} radiographs can be read; first: {reason}"
+            )
         try:
             work.rename(target)
         except OSError:
@@ -145,30 +169,43 @@ def _build(records, preprocessing, target: Path, workers: int | None, progress) 
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _decode_all(records, preprocessing, work: Path, workers: int | None, progress) -> None:
-    count, size = len(records), preprocessing.size
-    images = _allocate(work / "images.npy", (count, size, size))
-    masks = _allocate(work / "masks.npy", (count, size // MASK_STRIDE, size // MASK_STRIDE))
-    outlines = np.full((count, OUTLINES, CORNERS, 2), np.nan, np.float32)
-    ids, hashes, failures = [], [], {}
+def _lay_out(work: Path, count: int, size: int) -> dict:
+    """Make arrays with a row for each record, and the facts of a cache in which none is read."""
+    _allocate(work / "images.npy", (count, size, size))
+    _allocate(work / "masks.npy", (count, size // MASK_STRIDE, size // MASK_STRIDE))
+    np.save(work / "outlines.npy", np.full((count, OUTLINES, CORNERS, 2), np.nan, np.float32))
+    return {"ids": [None] * count, "hashes": [None] * count, "failures": {}}
+
+
+def _fill(folder: Path, facts: dict, records, preprocessing, workers: int | None, progress) -> None:
+    """Decode the records that a cache lacks, each into its row, and write down what became of it.
+
+    The rest is left alone, and the facts are written last: who uses the cache meanwhile sees it as
+    it was.
+    """
+    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in _ARRAYS]
+    rows = [row for row, image_id in enumerate(facts["ids"]) if image_id is None]
     # Threads are enough: Pillow and numpy let go of the interpreter while they decode.
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        decoded = _ahead(pool, partial(_decode, preprocessing=preprocessing), records)
-        for done, (record, result) in enumerate(zip(records, decoded, strict=True), start=1):
+        lacking = (records[row] for row in rows)
+        decoded = _ahead(pool, partial(_decode, preprocessing=preprocessing), lacking)
+        for done, (row, result) in enumerate(zip(rows, decoded, strict=True), start=1):
+            image_id = records[row].id
             if isinstance(result, str):
-                failures[record.id] = result
+                facts["failures"][image_id] = result
             else:
-                row = len(ids)
-                images[row], masks[row], outlines[row], digest = result
-                ids.append(record.id)
-                hashes.append(digest)
+                *pictures, facts["hashes"][row] = result
+                for array, picture in zip(arrays, pictures, strict=True):
+                    array[row] = picture
+                facts["ids"][row] = image_id
+                facts["failures"].pop(image_id, None)
             if progress:
-                progress(done, count)
-    images.flush()
-    masks.flush()
-    np.save(work / "outlines.npy", outlines)
-    facts = {"ids": ids, "hashes": hashes, "failures": failures}
-    (work / "cache.json").write_text(json.dumps(facts), encoding="utf-8")
+                progress(done, len(rows))
+    for array in arrays:
+        array.flush()
+    written = folder / f".cache.json.{os.getpid()}"
+    written.write_text(json.dumps(facts), encoding="utf-8")
+    written.replace(folder / "cache.json")
 
 
 def _ahead(pool: ThreadPoolExecutor, function, items: Iterable, depth: int = 64) -> Iterator:
@@ -182,8 +219,8 @@ def _ahead(pool: ThreadPoolExecutor, function, items: Iterable, depth: int = 64)
         yield begun.popleft().result()
 
 
-def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A new uint8 memory map whose room on disk is taken now.
+def _allocate(path: Path, shape: tuple[int, ...]) -> None:
+    """Write a new uint8 array of zeros, whose room on disk is taken now.
 
     Writing to a sparse map on a full disk would kill the process with SIGBUS.
     """
@@ -195,20 +232,18 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
             file.seek(array.offset)
             for _ in range(shape[0]):
                 file.write(bytes(shape[1] * shape[2]))
-    return array
 
 
 def _decode(record: Record, preprocessing: Preprocessing):
     """(image, mask, outlines, SHA-256) of a record, or the reason why it cannot be read."""
     try:
-        radiograph = read_radiograph(record.path)
-        digest = hashlib.sha256(record.path.read_bytes()).hexdigest()
+        content = read_file(record.path, DEFAULT_LIMITS.file_bytes)
+        radiograph = decode_radiograph(content, record.path)
     except RadiographError as error:
         return str(error)
-    except OSError as error:
-        return f"{record.path}: {error.strerror}"
     outlines = fracture_outlines(record, radiograph, preprocessing)
     mask = fracture_mask(outlines, preprocessing)
+    digest = hashlib.sha256(content).hexdigest()
     return preprocessing.apply(radiograph), mask, _padded(outlines), digest
 
 

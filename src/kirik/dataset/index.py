@@ -22,9 +22,11 @@ NEGATIVE_NAMES = frozenset(
 """Class names, as `bare` has them, that mean "no fracture": a fracture's probability is 1 − such a
 class's own."""
 POSITIVE_NAMES = frozenset({"fractured", "fracture", "broken", "positive", "kirik", "pozitif"})
+YES_OF_NO = {"no": "yes", "yok": "var", "hayir": "evet", "false": "true", "0": "1", "0.0": "1.0"}
+"""The words for no, casefolded and without marks on their letters, and the yes of each."""
 ANSWERS = {
-    **{"no": ("yes", *POSITIVE_NAMES), "yok": ("var", *POSITIVE_NAMES)},
-    **{"hayir": ("evet", *POSITIVE_NAMES), "false": ("true",), "0": ("1",)},
+    **{no: (yes,) for no, yes in YES_OF_NO.items()},
+    **{no: (YES_OF_NO[no], *POSITIVE_NAMES) for no in ("no", "yok")},
     "none": tuple(POSITIVE_NAMES),
 }
 """Names that mean "no fracture" beside one of these alone."""
@@ -99,6 +101,11 @@ def overlaps(box: tuple[float, float, float, float], columns: float, rows: float
     """Whether a box (x, y, width, height) holds anything of an image of that size, in pixels."""
     x, y, width, height = box
     return x < columns and y < rows and x + width > 0 and y + height > 0
+
+
+def placed(box: tuple[float, float, float, float], columns: int, rows: int) -> str:
+    """A box and the size of its image, as a defect's detail."""
+    return f"[{', '.join(f'{number:g}' for number in box)}] / {columns}×{rows}"
 
 
 def bare(name: str) -> str:

@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 
 from kirik.dataset.index import Index, Record
-from kirik.dataset.inspect import whose
+from kirik.dataset.inspect import decode_radiograph, whose
 from kirik.dataset.sources.bonds import bound_by_tags
 from kirik.dataset.sources.table import write_index
 from kirik.errors import DataSetError, RadiographError
 from kirik.files import read_file
 from kirik.orientation import to_upright, to_upright_box
-from kirik.radiograph import DEFAULT_LIMITS, read_radiograph
+from kirik.radiograph import DEFAULT_LIMITS
 
 QUALITY = 90
 
@@ -90,9 +90,8 @@ def _copy(
 ) -> tuple[Record, tuple[str, ...]] | str:
     """The copy, and whose it is; or why there is none."""
     try:
-        radiograph = read_radiograph(record.path)
-        dicom = radiograph.format == "DICOM"
-        owners = whose(read_file(record.path, DEFAULT_LIMITS.file_bytes)) if dicom else ()
+        content = read_file(record.path, DEFAULT_LIMITS.file_bytes)
+        radiograph = decode_radiograph(content, record.path)
     except RadiographError as error:
         return str(error)
     rows, columns = radiograph.pixels.shape
@@ -104,11 +103,14 @@ def _copy(
     Image.fromarray(levels).save(path, "JPEG", quality=quality)
     turned = radiograph.orientation, radiograph.stored_size
     boxes = tuple(
-        tuple((to_upright_box(np.array(box), *turned) * scale).round(2).tolist())
-        for box in record.boxes
+        _shortened(to_upright_box(np.array(box), *turned) * scale) for box in record.boxes
     )
     polygons = tuple(
-        tuple((to_upright(np.reshape(p, (-1, 2)), *turned) * scale).round(2).ravel().tolist())
-        for p in record.polygons
+        _shortened(to_upright(np.reshape(p, (-1, 2)), *turned) * scale) for p in record.polygons
     )
-    return replace(record, path=path, boxes=boxes, polygons=polygons), owners
+    return replace(record, path=path, boxes=boxes, polygons=polygons), whose(content)
+
+
+def _shortened(numbers: np.ndarray) -> tuple[float, ...]:
+    """Numbers to seven digits, not to some decimals: no box, however small, becomes nothing."""
+    return tuple(float(f"{number:.7g}") for number in numbers.ravel())

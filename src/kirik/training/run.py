@@ -204,7 +204,7 @@ def _patches(
     overview: Bundle,
     settings: TrainingSettings,
     machine: Machine,
-    ids: tuple[str, ...],
+    ids: tuple[str | None, ...],
 ) -> PatchPart:
     """The patches that the network learns from, around fractures and where the overview looks.
 
@@ -212,9 +212,10 @@ def _patches(
     """
     cache = _shared_cache(index.records, overview.manifest.preprocessing, machine, None)
     if cache.ids != ids:  # a file that could be read at one of two times
+        before, now = (sum(one is not None for one in read) for read in (ids, cache.ids))
         raise DataSetError(
-            f"{index.root}: {len(ids)} radiographs could be read before, {len(cache.ids)} now; "
-            "empty the cache of decoded radiographs (KIRIK_CACHE), and train again"
+            f"{index.root}: {before} radiographs could be read before, {now} now; what could not "
+            "is tried again in a few minutes: train again then"
         )
     maps = evidence_maps(overview, cache, part, WIDE * settings.size // STRIDE)
     patches = patch_part(part, maps, settings.size, index.negative, settings.seed)

@@ -70,7 +70,7 @@ def write_phantoms(
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for done, (own, (plan, view, phantom)) in enumerate(files):
-        name = f"IMG{done:07d}{SUFFIXES[own]}"
+        name = f"phantom{done:07d}{SUFFIXES[own]}"  # FracAtlas's own are IMG…
         path = directory / places(phantom) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         save_phantom(phantom, path, own, exam=plan.seed, view=view)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kirik.dataset.index import Index
+from kirik.dataset.sources.beyond import without_beyond
 from kirik.dataset.sources.files import entries, is_image, tables
 from kirik.dataset.sources.folders import class_folders, classes_within, load_folders
 from kirik.dataset.sources.fracatlas import is_fracatlas, load_fracatlas
@@ -15,7 +16,8 @@ EXPECTED = "expected FracAtlas (images/ and dataset.csv), a folder per class, or
 
 
 def load_index(path: Path | str, *, negative: str | None = None) -> Index:
-    """Index of a data set, whose kind is seen from what lies there. No image is decoded.
+    """Index of a data set, whose kind is seen from what lies there. No image is decoded; boxes that
+    lie wholly outside their image are told as defects, and left out.
 
     path: a FracAtlas folder, a folder with a folder per class, a CSV, or a folder with one CSV.
     negative: the class that means "no fracture", where its name does not say so.
@@ -24,7 +26,7 @@ def load_index(path: Path | str, *, negative: str | None = None) -> Index:
     """
     path = Path(path)
     try:
-        return _load(path, negative)
+        return without_beyond(_load(path, negative))
     except OSError as problem:
         raise DataSetError(
             f"{path}: cannot be looked through ({problem.strerror}); check its permissions"

@@ -21,10 +21,20 @@ Numbers = tuple[float, ...]
 
 @dataclass
 class Shapes:
-    """Annotations of one image, in its stored pixels: boxes (x, y, width, height), outlines."""
+    """Annotations of one image, in its stored pixels: boxes (x, y, width, height), and each one's
+    own outlines, of which there may be none."""
 
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
-    polygons: list[Numbers] = field(default_factory=list)
+    outlines: list[list[Numbers]] = field(default_factory=list)
+
+    @property
+    def polygons(self) -> list[Numbers]:
+        """The outlines of all fractures, a box where a fracture has no other; none where none has:
+        boxes say as much."""
+        if not any(self.outlines):
+            return []
+        pairs = zip(self.boxes, self.outlines, strict=True)
+        return [polygon for box, own in pairs for polygon in own or [_corners(box)]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,20 @@ def _load(path: Path) -> dict:
     named = all(_is(image, dict) and _is(image.get("file_name"), str) for image in images)
     if not named or not all(_is(annotation, dict) for annotation in annotations):
         raise DataSetError(f"{path}: not a COCO file; each image needs `id` and `file_name`")
+    for image in images:
+        _refuse_odd_id(path, "id", image, f"image {image['file_name']}")
+    for annotation in annotations:
+        if annotation.get("image_id") is not None:
+            _refuse_odd_id(path, "image_id", annotation, f"annotation {annotation.get('id')}")
     return document
+
+
+def _refuse_odd_id(path: Path, key: str, said: dict, what: str) -> None:
+    if not isinstance(said.get(key), int | float | str):
+        raise DataSetError(
+            f"{path}: {what}: its `{key}` is no number and no text; correct it, or fetch the file "
+            "again"
+        )
 
 
 def _is(value: object, kind: type) -> bool:
@@ -91,7 +114,7 @@ def _add(shapes: Shapes, annotation: dict, image: dict) -> list[Defect]:
         detail = f"annotation {annotation.get('id')} has neither a box nor an outline with an area"
         return [Defect("bad_annotation", (name,), detail)]
     shapes.boxes.append(box)
-    shapes.polygons += polygons
+    shapes.outlines.append(polygons)
     width, height = image.get("width"), image.get("height")
     if not (isinstance(width, int | float) and isinstance(height, int | float)):
         return []
@@ -115,11 +138,19 @@ def _polygons(segmentation: object) -> list[Numbers]:
     return [polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0]
 
 
+def _corners(box: tuple[float, float, float, float]) -> Numbers:
+    x, y, width, height = box
+    return (x, y, x + width, y, x + width, y + height, x, y + height)
+
+
 def _numbers(values: object) -> Numbers:
-    if not isinstance(values, list):
+    if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
         return ()
-    good = all(isinstance(v, int | float) and math.isfinite(v) for v in values)
-    return tuple(float(v) for v in values) if good else ()
+    try:
+        numbers = tuple(map(float, values))
+    except OverflowError:  # a whole number of hundreds of digits
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
 
 
 def _around(polygons: list[Numbers]) -> Numbers:

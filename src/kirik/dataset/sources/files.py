@@ -2,18 +2,15 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kirik.dataset.index import Defect, negative_class, underscored
+from kirik.dataset.index import YES_OF_NO, Defect, negative_class, underscored
 from kirik.dataset.tables import nearest
 from kirik.errors import DataSetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom"})
-_ANSWERS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "evet", "var"), True),
-    **dict.fromkeys(("0", "0.0", "false", "no", "hayir", "yok"), False),
-}
+_ANSWERS = {**dict.fromkeys(YES_OF_NO, False), **dict.fromkeys(YES_OF_NO.values(), True)}
 _NO_LABELS = frozenset({"nan", "na", "n/a", "<na>", "null", "?", "-"})
 
 
@@ -73,16 +70,25 @@ def tables(folder: Path) -> list[Path]:
     return [path for path in found if path.suffix.casefold() == ".csv"]
 
 
-def without_odd_names(files: list[Path], root: Path) -> tuple[list[Path], list[Defect]]:
-    """Files whose names are text, and a defect for each one whose name is not valid Unicode."""
+def without_odd_names(
+    files: list[Path], root: Path, id_of: Callable[[Path], str]
+) -> tuple[list[Path], list[Defect]]:
+    """Files whose ids are text that a table can hold, and a defect for each other one: its name is
+    not valid Unicode, or its id begins or ends with a blank, which tables do not keep."""
     good, defects = [], []
     for path in files:
+        problem, image_id = "", id_of(path)
         try:
             str(path).encode()
-            good.append(path)
+            if image_id != image_id.strip():
+                problem = "its name, or a folder's, begins or ends with a blank"
         except UnicodeEncodeError:
+            problem = "name is not UTF-8"
+        if problem:
             shown = ascii(path.relative_to(root).as_posix())
-            defects.append(Defect("odd_name", (shown,), "name is not UTF-8; left out: rename it"))
+            defects.append(Defect("odd_name", (shown,), f"{problem}; left out: rename it"))
+        else:
+            good.append(path)
     return good, defects
 
 

@@ -51,27 +51,41 @@ def load_folders(root: Path, negative: str | None) -> Index:
     """Index of a folder per class; ids are posix paths under `root`. Raises DataSetError."""
     labelled: list[tuple[Path, str, str | None]] = []
     defects: list[Defect] = []
+
+    def id_of(path: Path) -> str:
+        return path.relative_to(root).as_posix()
+
     for folder in subfolders(root):
-        files, odd = without_odd_names(list(image_files(folder)), root)
+        files = list(image_files(folder))
+        if files:
+            _refuse_odd_class(folder)
+        files, odd = without_odd_names(files, root, id_of)
         defects += odd
         exams = exam_folders([path.relative_to(folder) for path in files])
         name = plain_name(folder.name)
         labelled += [(path, name, exam) for path, exam in zip(files, exams, strict=True)]
-        if files and says_no_label(folder.name):
-            raise DataSetError(
-                f"{folder}: a class of this name says nothing; rename the folder or move it away"
-            )
         if not files:
             defects.append(Defect("empty_folder", (folder.name,), "no radiograph in it"))
     spelled = one_spelling({name for _, name, _ in labelled})
     classes, chosen = arrange_classes(set(spelled.values()), negative, root)
     records = [
-        Record(path.relative_to(root).as_posix(), path, classes.index(spelled[name]), group=exam)
+        Record(id_of(path), path, classes.index(spelled[name]), group=exam)
         for path, name, exam in labelled
     ]
     defects += _not_read(root)
     ordered = tuple(sorted(records, key=lambda record: record.id))
     return Index(root, "folders", classes, chosen, ordered, tuple(defects))
+
+
+def _refuse_odd_class(folder: Path) -> None:
+    if says_no_label(folder.name):
+        raise DataSetError(
+            f"{folder}: a class of this name says nothing; rename the folder or move it away"
+        )
+    if folder.name != folder.name.lstrip():  # ids begin with it, and tables keep no blank there
+        raise DataSetError(
+            f"{str(folder)!r}: the folder's name begins with a blank; rename it without"
+        )
 
 
 def _not_read(root: Path) -> list[Defect]:

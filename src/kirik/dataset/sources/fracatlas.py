@@ -89,7 +89,7 @@ def _class_folders(images: Path) -> dict[Path, str]:
 def _labelled_files(root: Path, defects: list[Defect]) -> dict[str, tuple[Path, str]]:
     folders = _class_folders(root / "images")
     found = defaultdict(list)
-    files, odd = without_odd_names(list(image_files(root / "images")), root)
+    files, odd = without_odd_names(list(image_files(root / "images")), root, lambda path: path.name)
     defects += odd
     for path in files:
         name = next((n for folder, n in folders.items() if folder in path.parents), None)

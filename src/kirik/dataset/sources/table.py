@@ -4,7 +4,8 @@ Columns: `path` and `label`; optional are `image_id` (else the path as written i
 `patient`, `study` and `exam` (all that are there bind, see `kirik.dataset.sources.bonds`; but for
 the first they are kept as facts, too), `region` and `view` (several joined by `;`), `hardware`,
 `multiscan`, `boxes` as `x y w h; x y w h` or one box a row as `x`, `y`, `width`, `height`, and
-`polygons` as `x0 y0 x1 y1 …; …`. Columns of one's own begin with `x_` and are kept as facts.
+`polygons` as `x0 y0 x1 y1 …; …`. In place of `label`, `class_name` holds names that stay as they
+are, also where all say yes or no. Columns of one's own begin with `x_` and are kept as facts.
 Paths are relative to the CSV's folder; absolute ones and ones outside that folder are allowed,
 since the table is the user's and archives lie elsewhere.
 """
@@ -33,7 +34,7 @@ from kirik.errors import DataSetError
 ALIASES = {
     "image_id": ("image_id",),
     "path": ("path", "file", "filename", "file_name"),
-    "label": ("label", "class", "fractured"),
+    "label": ("label", "class", "fractured", "class_name"),
     "region": ("region", "body_part"),
     "view": ("view", "projection"),
     "hardware": ("hardware",),
@@ -44,7 +45,7 @@ ALIASES = {
 IDS = ("group", "patient", "patient_id", "study", "study_id", "exam", "exam_id")
 BOX = ("x", "y", "width", "height")
 KNOWN = (*(name for names in ALIASES.values() for name in names), *IDS, *BOX)
-WRITTEN = ("image_id", "path", "label", "group", "region", "view", "hardware", "multiscan")
+WRITTEN = ("group", "region", "view", "hardware", "multiscan")
 
 
 def is_table(path: Path) -> bool:
@@ -75,7 +76,7 @@ def load_table(path: Path, negative: str | None) -> Index:
     names = {name for _, name in found.values()}
     spelled = one_spelling(names)
     answers = {name: yes_or_no(name) for name in names}
-    if None not in answers.values():
+    if None not in answers.values() and columns["label"] != "class_name":
         spelled = {n: "fractured" if yes else "not_fractured" for n, yes in answers.items()}
     classes, chosen = arrange_classes({spelled[name] for name in names}, negative, path)
     records = (replace(r, label=classes.index(spelled[name])) for r, name in found.values())
@@ -236,7 +237,10 @@ def write_index(index: Index, path: Path | str) -> None:
     path = Path(path)
     facts = sorted({name for record in index.records for name in record.facts})
     drawn = {name for name in ("boxes", "polygons") for r in index.records if getattr(r, name)}
-    columns = [*WRITTEN, *sorted(drawn), *(f"x_{name}" for name in facts)]
+    answers = None not in map(yes_or_no, index.classes)
+    label = "class_name" if answers else "label"  # of classes that would be called otherwise
+    head = ["image_id", "path", label, *WRITTEN]
+    columns = [*head, *sorted(drawn), *(f"x_{name}" for name in facts)]
     rows = (
         [
             *_cells(record, index, path.parent),

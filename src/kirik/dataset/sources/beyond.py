@@ -1,0 +1,92 @@
+"""Boxes and outlines that show nothing of their radiograph are told, and left out.
+
+A box wholly outside its file marks no fracture that a reading could find: whoever measures one
+must not count it.
+"""
+
+import io
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kirik.dataset.index import Defect, Index, Record, overlaps, placed
+from kirik.files import head_of, kind_of
+from kirik.quiet import quiet_decoding
+
+_BEGINNING = 2**16
+"""Bytes of a DICOM file among which its size is sought: a header is seldom larger."""
+_ROWS, _COLUMNS = 0x00280010, 0x00280011
+
+
+def without_beyond(index: Index) -> Index:
+    """The index without boxes and outlines that lie wholly outside their files as stored, and a
+    defect for each; a radiograph that has no other is one whose fracture is not marked.
+
+    Only headers are read, and only of radiographs with boxes or outlines. Where a header does not
+    say the size, all stay.
+    """
+    marked = [record for record in index.records if record.boxes or record.polygons]
+    defects: list[Defect] = []
+    kept: dict[str, Record] = {}
+    with ThreadPoolExecutor() as pool:
+        sizes = pool.map(stored_size, (record.path for record in marked))
+        for record, size in zip(marked, sizes, strict=True):
+            beyond = list(_beyond(record, *size)) if size else []
+            if beyond:
+                defects += beyond
+                kept[record.id] = _without_beyond(record, *size)
+    if not kept:
+        return index
+    records = tuple(kept.get(record.id, record) for record in index.records)
+    return replace(index, records=records, defects=(*index.defects, *dict.fromkeys(defects)))
+
+
+def _beyond(record: Record, rows: int, columns: int) -> Iterable[Defect]:
+    for box in (*record.boxes, *map(_around, record.polygons)):
+        if not overlaps(box, columns, rows):
+            yield Defect("box_beyond_image", (record.id,), placed(box, columns, rows))
+
+
+def _without_beyond(record: Record, rows: int, columns: int) -> Record:
+    return replace(
+        record,
+        boxes=tuple(box for box in record.boxes if overlaps(box, columns, rows)),
+        polygons=tuple(p for p in record.polygons if overlaps(_around(p), columns, rows)),
+    )
+
+
+def _around(polygon: tuple[float, ...]) -> tuple[float, float, float, float]:
+    corners = np.reshape(polygon, (-1, 2))
+    return (*corners.min(axis=0).tolist(), *np.ptp(corners, axis=0).tolist())
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """(rows, columns) of a radiograph's file as stored, by its header alone; None where that does
+    not say it, or the file has several pages. Never raises."""
+    try:
+        with quiet_decoding():
+            if kind_of(head_of(path)) == "DICOM":
+                return _dicom_size(path)
+            with Image.open(path, formats=("JPEG", "PNG", "TIFF")) as image:
+                return (image.height, image.width) if getattr(image, "n_frames", 1) == 1 else None
+    except Exception:  # whatever a damaged header makes a parser raise; decoding will say it
+        return None
+
+
+def _dicom_size(path: Path) -> tuple[int, int]:
+    from pydicom.filereader import read_partial  # takes as long to import as all else here
+    from pydicom.tag import Tag
+
+    with path.open("rb") as file:
+        beginning = io.BytesIO(file.read(_BEGINNING))
+    said = read_partial(
+        beginning,
+        stop_when=lambda tag, *_: tag > _COLUMNS,
+        force=True,
+        specific_tags=[Tag(_ROWS), Tag(_COLUMNS)],
+    )
+    return int(said.Rows), int(said.Columns)
