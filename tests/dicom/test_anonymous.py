@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from dicom.helpers import SECRET, content_of, dicom
 from kirik.anonymous import without_identity
+from kirik.errors import RadiographError
 from kirik.radiograph import Limits
 
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 3000}
@@ -102,3 +103,76 @@ def test_decimal_commas_stay(cleared, stored):
     dataset = dicom(stored, **WINDOW)
     in_letters(dataset, "WindowCenter", "DS", "2048,5")
     assert b"2048,5" in cleared(dataset)
+
+
+BODY_PARTS = [
+    ("HAND", "HAND"),
+    ("LEFT WRIST", "LEFT WRIST"),
+    ("Hand", "Hand"),
+    ("L-SPINE", "L-SPINE"),
+    ("UPRURTRACT", "UPRURTRACT"),
+    ("SAĞ EL BİLEĞİ", "SAG EL BILEGI"),
+    ("HAND YILMAZ^AYSE", "HAND"),
+    ("HANDE YILMAZ", "EXTREMITY"),  # taken for a hand, and a woman's name
+    ("CARPENTER JOHN", "EXTREMITY"),
+    ("CHESTERTON", "CHEST"),
+    ("SKULL 12345678901", "SKULL"),
+    ("BEL AYSE", None),  # which alone would be the spine
+    ("YILMAZ AYSE", None),
+    ("DENTON", "TEETH"),
+    ("CORONARYSTENT AYSE", "VESSELS"),
+    ("", None),
+]
+
+
+def outcome(opened, content: bytes) -> object:
+    """The grays that are shown, or why there are none."""
+    try:
+        return next(opened(content)).levels.tolist()
+    except RadiographError as error:
+        return error.reason, str(error)
+
+
+@pytest.mark.filterwarnings("ignore:(Invalid value|The value length)")
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize(("told", "kept"), BODY_PARTS)
+def test_a_body_part_is_told_in_words_that_are_nobodys_name(opened, stored, within, told, kept):
+    item = Dataset()
+    item.CodeMeaning = told
+    where = {"AnatomicRegionSequence": Sequence([item])} if within else {}
+    dataset = dicom(stored, SpecificCharacterSet="ISO_IR 192", **where, **WINDOW)
+    if not within:
+        in_letters(dataset, "BodyPartExamined", "CS", told)
+    content = content_of(dataset)
+    clear = without_identity(content, "a", Limits(), b"k" * 32)
+    left = dcmread(io.BytesIO(clear))
+    said = left.AnatomicRegionSequence[0].CodeMeaning if within else left.get("BodyPartExamined")
+    assert (said or None) == kept
+    assert outcome(opened, clear) == outcome(opened, content)
+
+
+@pytest.mark.parametrize(
+    ("code", "scheme", "kept"),
+    [
+        ("85562004", "SCT", ("85562004", "SCT")),
+        ("T-D8700", "SRT", ("T-D8700", "SRT")),
+        ("816094009", "SCT", ("816094009", "SCT")),
+        ("12345678901", "SCT", (None, "SCT")),
+        ("YILMAZ", "99YILMAZ", (None, None)),
+    ],
+)
+def test_a_code_that_nobody_knows_goes(opened, stored, code, scheme, kept):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = code, scheme
+    content = content_of(dicom(stored, AnatomicRegionSequence=Sequence([item]), **WINDOW))
+    clear = without_identity(content, "a", Limits(), b"k" * 32)
+    [left] = dcmread(io.BytesIO(clear)).AnatomicRegionSequence
+    assert (left.get("CodeValue"), left.get("CodingSchemeDesignator")) == kept
+    assert outcome(opened, clear) == outcome(opened, content)
+
+
+def test_a_modality_that_is_somebodys_name_goes_and_is_refused_as_before(opened, stored):
+    content = content_of(dicom(stored, Modality="YILMAZ"))
+    clear = without_identity(content, "a", Limits(), b"k" * 32)
+    assert b"YILMAZ" not in clear
+    assert outcome(opened, clear) == outcome(opened, content)

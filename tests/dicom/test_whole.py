@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import HTJ2KLossless, JPEG2000Lossless
+from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLossless
 
 from dicom.helpers import by_dcmtk, by_gdcm, content_of, dicom, encapsulated
 
@@ -110,9 +110,96 @@ def test_codes_that_end_early_before_an_end_marker(read, refusal, tmp_path, film
             assert refusal(cut(content, share)).reason == "truncated", share
 
 
-def test_progressive_jpeg_of_12_bits_whose_first_scan_ends_early(refusal, tmp_path, film):
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.7, 0.9, 0.99])
+def test_progressive_jpeg_of_12_bits_of_which_a_scan_ends_early(refusal, tmp_path, film, share):
     content = by_dcmtk(dicom(film), tmp_path, "dcmcjpeg", "+ep", "+q", "95")
-    assert refusal(cut(content, 0.2)).reason == "truncated"
+    assert refusal(cut(content, share)).reason == "truncated"
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def codes(rows: np.ndarray, short: int) -> bytes:
+    """Some rows' codes, as a lossless JPEG has them: each sample foretold by the one on its left.
+    short: how many sizes have a code of 4 bits; the others have 5."""
+    told = np.empty_like(rows, np.int32)
+    told[:, 1:], told[1:, 0], told[0, 0] = rows[:, :-1], rows[:-1, 0], 2048
+    bits = ""
+    for step in (rows - told).ravel().tolist():
+        size = abs(step).bit_length()
+        bits += f"{size:04b}" if size < short else f"{size + short:05b}"
+        bits += f"{step if step >= 0 else step + 2**size - 1:0{size}b}" if size else ""
+    bits += "1" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+
+
+def lossless(film: np.ndarray, each: int, short: int, cut: int | None) -> Dataset:
+    """A CR of 12 bits as JPEG Lossless, of whose pieces one is cut in half: of a scan for each
+    colour, or, with `each`, of so many rows between restart markers."""
+    planes = film.reshape(*film.shape[:2], -1)
+    rows, columns, count = planes.shape
+    kinds = b"".join(bytes((i, 0x11, 0)) for i in range(count))
+    stream = b"\xff\xd8" + segment(0xC3, struct.pack(">BHHB", 12, rows, columns, count) + kinds)
+    stream += segment(0xC4, bytes((0, 0, 0, 0, short, 17 - short, *[0] * 11, *range(17))))
+    stream += segment(0xDD, struct.pack(">H", each * columns)) if each else b""
+    pieces = 0
+    for i in range(count):
+        stream += segment(0xDA, bytes((1, i, 0, 1, 0, 0)))
+        for top in range(0, rows, each or rows):
+            stream += bytes((0xFF, 0xCF + top // each)) if top else b""
+            piece = codes(planes[top : top + (each or rows), :, i], short)
+            stream += piece[: len(piece) // 2].rstrip(b"\xff") if pieces == cut else piece
+            pieces += 1
+    return encapsulated(film, JPEGLossless, stream + END)
+
+
+@pytest.mark.parametrize("short", [14, 15])  # with 15 there is a code of nothing but ones
+@pytest.mark.parametrize(("kind", "each"), [("gray", 0), ("gray", 10), ("colours", 0)])
+def test_jpeg_lossless_of_which_any_piece_ends_early(read, refusal, film, kind, each, short):
+    pytest.importorskip("gdcm")
+    film = film[:30, :40]
+    if kind == "colours":
+        film = np.stack([film[:9, :9] // n for n in (1, 2, 3)], axis=2)
+    plain = read(dicom(film)).pixels
+    assert np.array_equal(read(lossless(film, each, short, None)).pixels, plain)
+    last = 2 if each or kind == "colours" else 0
+    for piece in range(last + 1):
+        reason = refusal(lossless(film, each, short, piece)).reason
+        assert reason == "truncated" or (reason == "damaged" and piece < last)
+
+
+@pytest.mark.parametrize("more", [b"\xff", b"\xff\xff", b"\0\0\0", b"\xaa" * 20])
+def test_jpeg_lossless_with_something_between_codes_and_end_marker(read, tmp_path, film, more):
+    content = by_dcmtk(dicom(film), tmp_path, "dcmcjpeg", "+e1")
+    dataset = dcmread(io.BytesIO(content))
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([stream[: stream.rindex(END)] + more + END])
+    assert np.array_equal(read(dataset).pixels, read(content).pixels)
+
+
+def test_jpeg_lossless_without_its_last_byte_is_as_libjpeg_fills_it_up(read, refusal, film):
+    """Some writers forget the byte that the codes do not fill; these lack some codes besides."""
+    film = film[60:90, :40]  # black at its end, so that a byte has two samples
+    stream = next(generate_frames(lossless(film, 0, 14, None).PixelData, number_of_frames=1))
+    whole = stream[: stream.rindex(END)]
+    for missing in (1, 2, 3):
+        dataset = encapsulated(film, JPEGLossless, whole[:-missing] + END)
+        if missing == 1:
+            assert np.array_equal(read(dataset).pixels, read(dicom(film)).pixels)
+        else:
+            assert refusal(dataset).reason == "truncated"
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_whole_jpeg_lossless_is_decoded_once(read, tmp_path, film, monkeypatch, flat):
+    gdcm = pytest.importorskip("gdcm")
+    film[:] = 700 if flat else film
+    content, images = by_dcmtk(dicom(film), tmp_path, "dcmcjpeg", "+e1"), []
+    image = gdcm.Image
+    monkeypatch.setattr(gdcm, "Image", lambda: images.append(image()) or images[-1])
+    assert np.array_equal(read(content).pixels, read(dicom(film)).pixels)
+    assert len(images) == 1
 
 
 @pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEGExtendedProcess2_4"])

@@ -97,9 +97,12 @@ def of_8_bits(frame: bytes) -> bytes:
     return frame[:place] + b"\x08" + frame[place + 1 :]
 
 
-def predictor(frame: bytes) -> int:
-    """By which rule a lossless JPEG's first scan foretells a sample (ITU-T T.81, table H.1)."""
-    return next(frame[end - 3] for marker, _, end in _segments(frame) if marker == _SCAN)
+def lengthened(frame: bytes, more: bytes) -> bytes:
+    """The same JPEG with other bytes behind its last codes. Raises ValueError where its end marker
+    is missing."""
+    codes = next(end for marker, _, end in _segments(frame) if marker == _SCAN)
+    end = frame.index(_END, codes)  # the codes of a scan never hold these two bytes
+    return frame[:end].rstrip(b"\xff") + more + _END  # a marker may be filled up before
 
 
 def _segments(frame: bytes) -> Iterator[tuple[int, int, int]]:

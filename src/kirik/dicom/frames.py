@@ -1,6 +1,9 @@
 """The stored values of one frame: cut out of the pixel data, and decompressed."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
@@ -15,8 +18,8 @@ from kirik.dicom.codestream import (
     bare_jpeg,
     bare_jpeg_2000,
     checked,
+    lengthened,
     of_8_bits,
-    predictor,
     stream_truncated,
 )
 from kirik.dicom.parsing import truncated
@@ -41,9 +44,9 @@ One and always the same: whichever is installed must not change a radiograph's p
 """
 _LOSSY = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55, 81, 91, 203))
 _MOST_FRAGMENTS = 100_000
-_END = b"\xff\xd9"
-_LEFT, _LAST_SAMPLES = 1, 16
-"""A lossless JPEG's predictor that most have, the sample on the left."""
+_PROGRESSIVE = 0xC2
+_WARNED_OF = b"\xff\x01\0"
+"""A marker that means nothing, and a byte that belongs nowhere, of which libjpeg warns once."""
 _OTHER_BITS = bytes(range(0xA5, 0xE5))
 """Unlike the zeros that libjpeg puts where codes end too early, and so varied that no table of
 codes makes the same samples of them."""
@@ -169,7 +172,7 @@ def _decoded_jpeg(
     frame: bytes, stream: Codestream | None, dataset: Dataset, name: str
 ) -> np.ndarray:
     """By the process that the stream names for itself: some files tell another syntax."""
-    if stream is None or stream.process not in (0xC0, 0xC1, 0xC2, 0xC3):
+    if stream is None or stream.process not in (0xC0, 0xC1, _PROGRESSIVE, 0xC3):
         raise ValueError("no JPEG, or of a process that nothing decodes")
     if not stream.is_lossless and stream.precision > 8:
         # There is no other (ITU-T T.81, table B.2), but GDCM's own writer tells the container's 16.
@@ -213,27 +216,28 @@ def _by_pillow(frame: bytes, stream: Codestream, dataset: Dataset) -> np.ndarray
 def _whole_by_gdcm(frame: bytes, stream: Codestream, dataset: Dataset, name: str) -> np.ndarray:
     """What GDCM makes of a JPEG whose codes do not end too early: libjpeg goes on with zeros then,
     and only warns. Raises RadiographError (truncated) where they do."""
+    decode = partial(_by_gdcm, stream=stream, dataset=dataset, name=name)
     if not stream.is_lossless and _ends_early(of_8_bits(frame)):
         raise stream_truncated(name)
-    values = _by_gdcm(frame, stream, dataset, name)
-    if stream.is_lossless and _may_be_filled_up(values, frame, stream):
-        codes = frame[: frame.rindex(_END)].rstrip(b"\xff")  # which may fill up before a marker
-        try:
-            other = _by_gdcm(codes + _OTHER_BITS + _END, stream, dataset, name)
-        except ValueError:  # of bits that are no codes, which it has come to
-            other = None
-        if other is None or not np.array_equal(values, other):
-            raise stream_truncated(name)
+    if not stream.is_lossless and stream.process != _PROGRESSIVE:
+        return decode(frame)
+    # GDCM bears with one warning, and this is one: with another, no scan lacks any of its codes.
+    with suppress(ValueError):
+        return decode(lengthened(frame, _WARNED_OF))
+    values = decode(frame)
+    if not _is_all_of(values, frame, decode):
+        raise stream_truncated(name)
     return values
 
 
-def _may_be_filled_up(values: np.ndarray, frame: bytes, stream: Codestream) -> bool:
-    """Whether the last samples of a lossless JPEG can be what zeros for codes make: each is by the
-    same number more than what it is predicted to be. To look again takes as long as to decode."""
-    if values.ndim > 2 or predictor(frame) != _LEFT:
-        return True
-    steps = np.diff(values[-1, -_LAST_SAMPLES:].astype(np.int32)) % 2**stream.precision
-    return (steps == steps[:1]).all()
+def _is_all_of(values: np.ndarray, frame: bytes, decode: Callable[[bytes], np.ndarray]) -> bool:
+    """Whether a JPEG's values stay as they are with other bits behind its codes, which a warning of
+    something else, such as of bytes between codes and end marker, does not hinder."""
+    try:
+        # After those that fill up the last byte, which some writers forget.
+        return np.array_equal(values, decode(lengthened(frame, b"\0" + _OTHER_BITS)))
+    except ValueError:  # of bits that are no codes, which it has come to
+        return False
 
 
 def _ends_early(frame: bytes) -> bool:

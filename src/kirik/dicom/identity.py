@@ -24,6 +24,7 @@ from pydicom.uid import UID, RLELossless
 from kirik.dicom.frames import lowest_bit, without_unused_bits
 from kirik.dicom.grays import number
 from kirik.dicom.parsing import bounded_source, parsed
+from kirik.dicom.scope import body_part_examined, keep_known_codes, without_names
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k, nameless_jpeg, nameless_rle
 from kirik.radiograph import Limits
@@ -48,9 +49,11 @@ _WORDS = {
     "ShutterShape": r"(RECTANGULAR|CIRCULAR|POLYGONAL|BITMAP)",
     "VOILUTFunction": r"(LINEAR|LINEAR_EXACT|SIGMOID)",
     "PresentationIntentType": r"FOR (PRESENTATION|PROCESSING)",
-    "SpecificCharacterSet": r"(ISO[ _]?(2022[ _]?)?IR[ _-]?\d+|GB18030|GBK|)",
+    "SpecificCharacterSet": r"(ISO[ _]?(2022[ _]?)?IR[ _-]?\d{1,3}|GB18030|GBK|)",
+    "ModalityLUTType": r"(OD|HU|US|MGML|Z_EFF|ED|EDW|HU_MOD|PCT)",
 }
 """Elements of a few known words: what else is told there, a reading passes over."""
+_MODALITIES = r"(CR|DX|RG|OT|SC|CT|MR|US|MG|XA|RF|NM|PT|PX|IO|SR|PR|KO|SEG|DOC|ECG|)"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     try:
         dataset = parsed(data, name, limits)
         _keep_numbers(dataset)
+        _keep_known_parts(dataset)
         found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
         _keep_what_is_known(dataset)
         for keyword in _UIDS:
@@ -123,6 +127,18 @@ def _keep_numbers(dataset: Dataset) -> None:
         dataset[tag] = element._replace(value=text, length=len(text))
 
 
+def _keep_known_parts(dataset: Dataset) -> None:
+    """Let the body part and the modality be told in known words alone."""
+    told = body_part_examined(dataset)
+    kept = without_names(told)
+    if kept != told.strip():
+        del dataset.BodyPartExamined
+        if kept:
+            dataset.BodyPartExamined = kept
+    if not re.fullmatch(_MODALITIES, str(dataset.get("Modality") or "").strip().upper()):
+        dataset.Modality = "OTHER"  # which is refused as well
+
+
 def _keep_what_is_known(dataset: Dataset) -> None:
     """Drop words that no reading knows, numbers that are none, and what else items hold."""
     for element in list(dataset):
@@ -145,6 +161,9 @@ def _reduce(item: Dataset) -> None:
     for tag in list(item.keys()):
         if tag not in _WITHIN_ITEMS:
             del item[tag]
+    keep_known_codes(item)
+    if not re.fullmatch(_WORDS["ModalityLUTType"], str(item.get("ModalityLUTType"))):
+        item.pop("ModalityLUTType", None)
     if "LUTData" not in item:
         return
     try:

@@ -5,6 +5,7 @@ import unicodedata
 
 from pydicom import Dataset
 
+from kirik.dicom import known_words
 from kirik.dicom.parsing import truncated
 from kirik.errors import RadiographError
 
@@ -80,7 +81,7 @@ _BODY_PARTS = {
         r"SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b"
     ),
     "the eye": r"EYE|CORNEA|SCLERA|GOZ\b",
-    "the vessels": r"AORTA|CAROTID|CORONARY|CIRCLE ?OF ?WILLIS",
+    "the vessels": r"AORTA|CAROTID|CORONARY|CIRCLE ?OF ?WILLIS|VESSELS?\b",
     "the jaw": r"JAW|(SUB)?MANDIB|MAXILL|TEMPOROMANDIB|TMJ\b|MOUTH|TONGUE|PAROTID|CENE\b",
     "the teeth": r"TEETH|TOOTH|DENT",
     "the neck": r"NECK|LARYN|PHARYN|TRACHEA|THYROID|BOYUN",
@@ -98,6 +99,7 @@ limbs, too."""
 _ALONE = {"BEL": "the spine", "SIRT": "the chest", "BAS": "the skull", "DIS": "the teeth"}
 """Turkish words that mean these only where nothing else is said: DIS is distal, BAS low, too."""
 
+_LIMB = "the extremity"
 _LIMBS = (
     r"SHOULDER|CLAVIC|SCAPUL|ACROMIO|STERNOCLAV|HUMER|(UPPER )?ARMS?\b|FOREARM|ELBOW|RADI(US|AL)\b|"
     r"ULNA|WRIST|HAND|FINGER|THUMB|CARP|METAC|HIPS?\b|PELVI|FEM|THIGH|KNEE|PATELL|LEGS?\b|TIBI|"
@@ -165,28 +167,59 @@ def refuse_body_part(dataset: Dataset, name: str) -> None:
         )
 
 
+def without_names(text: object) -> str:
+    """What a text tells of a body part, without the words that may be somebody's name, and taken by
+    a reading as before."""
+    plain = _plain(text)
+    kept = " ".join(word for word in plain.split() if word in known_words.WORDS)
+    if kept == plain and str(text).isascii():
+        return str(text).strip()
+    said = _said(plain)
+    if _said(kept) == said:
+        return kept
+    return (said or "").removeprefix("the ").upper()
+
+
+def keep_known_codes(item: Dataset) -> None:
+    """Let the code of a body part, an item of a sequence, hold nothing but what is known."""
+    known = known_words.CODES.union(*(listed.split() for listed in _CODES.values()))
+    for keyword, listed in (
+        ("CodeValue", known),
+        ("CodingSchemeDesignator", known_words.SCHEMES),
+    ):
+        if str(item.get(keyword)) not in listed:
+            item.pop(keyword, None)
+    if "CodeMeaning" in item:
+        item.CodeMeaning = without_names(item.CodeMeaning)
+
+
 def _body_part(dataset: Dataset) -> str | None:
     words, codes = _told(dataset)
+    said = [_said(text) for text in words]
     # "HEAD OF FEMUR", "CHEST SHOULDER": one limb among the words is reason enough to look.
-    if any(re.search(rf"\b({_LIMBS})", text) for text in words):
+    if _LIMB in said:
         return None
-    for text in words:
-        if text in _ALONE:
-            return _ALONE[text]
-    for part, pattern in _BODY_PARTS.items():
-        if any(re.search(rf"\b({pattern})", text) for text in words):
-            return part
-    for part, listed in _CODES.items():
-        if codes & set(listed.split()):
-            return part
-    return None
+    if any(said):
+        return next(part for part in said if part)
+    return next((part for part, listed in _CODES.items() if codes & set(listed.split())), None)
+
+
+def _said(text: str) -> str | None:
+    """Which body part a text in capitals tells, `_LIMB` for any that kirik reads; None if it tells
+    none."""
+    if re.search(rf"\b({_LIMBS})", text):
+        return _LIMB
+    if text in _ALONE:
+        return _ALONE[text]
+    found = (part for part, told in _BODY_PARTS.items() if re.search(rf"\b({told})", text))
+    return next(found, None)
 
 
 def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
     """Words and codes of the body part; what cannot be read says nothing."""
     words, codes = [], set()
     try:
-        words.append(_plain(_in_letters(dataset)))
+        words.append(_plain(body_part_examined(dataset)))
         for item in dataset.get("AnatomicRegionSequence") or ():
             words.append(_plain(item.get("CodeMeaning") or ""))
             codes.add(str(item.get("CodeValue") or ""))
@@ -195,9 +228,9 @@ def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
     return words, codes
 
 
-def _in_letters(dataset: Dataset) -> str:
-    """BodyPartExamined, whose letters are those of ASCII by the standard, and which pydicom takes
-    for Latin-1; Turkish writers write theirs."""
+def body_part_examined(dataset: Dataset) -> str:
+    """The element of that name, "" where it is not there: its letters are those of ASCII by the
+    standard, and pydicom takes them for Latin-1; Turkish writers write theirs."""
     if "BodyPartExamined" not in dataset:
         return ""
     value = dataset.get_item("BodyPartExamined").value
