@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from kirik.cli import run
 from kirik.errors import OutputError, SettingsError
@@ -380,6 +381,32 @@ def test_a_finished_file_that_is_not_as_kirik_writes_it_is_not_gone_on_with(
             predict([films], model, resume=True, **places(tmp_path, out.name))
         assert out.read_bytes() == content
         assert not draft_of(out).exists()
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("lost", [1, 3])
+def test_any_picture_of_a_frame_that_is_missing_is_drawn_again(
+    save_radiograph, make_bundle, tmp_path, name, lost
+):
+    """The second of three frames cannot be read, which is told once."""
+    film = Image.open(save_radiograph("film.png", 0.5))
+    pages, pictures = tmp_path / "films" / "pages.tif", tmp_path / "pictures"
+    pages.parent.mkdir(exist_ok=True)
+    film.save(pages, save_all=True, append_images=[Image.new("L", (1, 1)), film])
+    sources, model = [pages, save_radiograph("alone.png", 0.5)], load_model(make_bundle().path)
+    first = predict(sources, model, overlay=pictures, **places(tmp_path, name))
+    drawn = sorted(path.name for path in pictures.iterdir())
+    assert (first.failed, drawn) == (
+        1,
+        ["alone.overlay.png", "pages-1.overlay.png", "pages-3.overlay.png"],
+    )
+    (pictures / f"pages-{lost}.overlay.png").unlink()
+    kept = (pictures / "alone.overlay.png").stat().st_ino
+    again = predict(sources, model, overlay=pictures, resume=True, **places(tmp_path, name))
+    assert sorted(path.name for path in pictures.iterdir()) == drawn
+    assert (pictures / "alone.overlay.png").stat().st_ino == kept
+    assert (again.undrawn, again.before, again.failed) == ([], 4, 1)
+    assert len(rows(tmp_path / name)) == 4
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

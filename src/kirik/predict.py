@@ -12,7 +12,7 @@ from kirik.errors import KirikError, OutputError, RadiographError, SettingsError
 from kirik.files import head_of, kind_of
 from kirik.output.done import Done
 from kirik.output.files import in_each_others_way, refuse_urls
-from kirik.output.overlay import has_picture, overlay_names, overlay_writer
+from kirik.output.overlay import has_pictures, overlay_names, overlay_writer
 from kirik.output.records import (
     Write,
     begin_anew,
@@ -126,7 +126,8 @@ def predict(
                 if undrawn := output.write(result):
                     summary.undrawn.append(undrawn)
             if _has_all(before, result.path):  # read again for its picture
-                if isinstance(result, Failure):
+                unread = before[0].unread(result.path, result.frame)
+                if isinstance(result, Failure) and not unread:
                     summary.undrawn.append(result)
                 continue
             summary.add(result)
@@ -187,10 +188,11 @@ def _has_all(before: list[Done], path: str) -> bool:
 def _lacks(
     folder: Path | str, names: dict[str, str] | None, before: list[Done], source: Source
 ) -> bool:
-    """Whether a stopped run left records of a file, but no picture: its disk was full."""
+    """Whether a stopped run left records of a file, but not all of its pictures: its disk was
+    full."""
     path = _name(source)
-    failed = isinstance(source, Failure) or any(done.unread(path) for done in before)
-    return not failed and not has_picture(folder, names, path)
+    frames = () if isinstance(source, Failure) else before[0].frames_read(path)
+    return bool(frames) and not has_pictures(folder, names, path, frames)
 
 
 def _name(source: Source) -> str:

@@ -54,15 +54,31 @@ def test_a_turkish_report_has_its_letters_its_comma_and_the_disclaimer(tmp_path)
         assert words in said
 
 
-def test_a_comment_keeps_its_lines(tmp_path):
-    review = SimpleNamespace(
-        agrees=True,
-        decision="fracture",
-        boxes=[],
-        comment="distal radius <br/>\r\n\nulna styloid",
-        by="dr.aydın",
-        at=datetime(2026, 11, 24, 10, 0, tzinfo=UTC),
+def commented(comment: str, by: str = "dr.aydın") -> SimpleNamespace:
+    """A review that agrees."""
+    said = {"comment": comment, "by": by, "at": datetime(2026, 11, 24, 10, 0, tzinfo=UTC)}
+    return SimpleNamespace(agrees=True, decision="fracture", boxes=[], **said)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Agreed 👍🏽, see ulna", "Agreed [thumbs up sign], see ulna"),
+        ("🦴 broken", "[bone] broken"),
+        ("骨折 here", "[U+9AA8][U+6298] here"),
+        ("odd \x07 \ud83d \u0378 end", "odd [U+0007] [U+D83D] [U+0378] end"),
+        ("kırık → ✓ ≥ 2 mm", "kırık → ✓ ≥ 2 mm"),  # which the font has
+    ],
+)
+def test_what_the_font_cannot_draw_is_named(tmp_path, said, shown):
+    pdf = report.report_pdf(
+        reading_of(), FILM, name=f"film {said}", reviews=[commented(said, f"dr {said}")]
     )
+    assert text_of(pdf, tmp_path).count(shown) == 3
+
+
+def test_a_comment_keeps_its_lines(tmp_path):
+    review = commented("distal radius <br/>\r\n\nulna styloid")
     pdf = report.report_pdf(reading_of(), FILM, None, "en", reviews=[review])
     assert "distal radius <br/> ulna styloid" in text_of(pdf, tmp_path)
     lines = (tmp_path / "report.txt").read_text().splitlines()

@@ -7,7 +7,7 @@ import csv
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import BinaryIO
@@ -21,7 +21,7 @@ class Done:
 
     keep: bytes up to the end of the last of them. rows: how many there are. files: of how many
     files. decisions: how many of each. failed: files or frames that could not be read; `unread`
-    knows the files. models: that read them. columns: of a table; None where it has none yet.
+    knows which. models: that read them. columns: of a table; None where it has none yet.
     digest: of the model's content; None where it is not known. finished: whether the run came to
     its end, so that there is no draft. seen: of which state all this is, see `files.seen_of`.
     """
@@ -36,26 +36,34 @@ class Done:
     digest: str | None = None
     finished: bool = False
     seen: tuple | None = None
-    _unread: set[int] = field(default_factory=set, repr=False)
+    _unread: set[tuple[int, int]] = field(default_factory=set, repr=False)
+    _frames: dict[int, list[int]] = field(default_factory=dict, repr=False)
     _hashes: array = field(default_factory=lambda: array("Q"), repr=False)
     _sorted: np.ndarray | None = field(default=None, repr=False)
 
     def add(self, path: str, row: dict) -> None:
         """Count a record that is kept."""
         self.rows += 1
-        one = _hash(path)
+        one, frame = _hash(path), int(row.get("frame") or 0)
         self.files += not self._hashes or one != self._hashes[-1]
         self._hashes.append(one)
+        frames = self._frames.setdefault(one, []) if frame else []
         if row.get("error"):
             self.failed += 1
-            self._unread.add(one)
+            self._unread.add((one, frame))
         else:
+            frames.append(frame)
             self.decisions[row["decision"]] += 1
             self.models.add(row["model"])
 
-    def unread(self, path: str) -> bool:
-        """Whether a file, or one of its frames, could not be read."""
-        return _hash(path) in self._unread
+    def unread(self, path: str, frame: int | None) -> bool:
+        """Whether a file, or this one of its frames, could not be read."""
+        return (_hash(path), frame or 0) in self._unread
+
+    def frames_read(self, path: str) -> Sequence[int | None]:
+        """Which frames of a file that has records could be read; None for the only one."""
+        of_one = () if self.unread(path, None) else (None,)
+        return self._frames.get(_hash(path), of_one)
 
     def __contains__(self, source: object) -> bool:
         """Whether the records of a path are there. Hashes of 64 bits, as there may be millions."""

@@ -110,11 +110,16 @@ def overlay_writer(
     yield write
 
 
-def has_picture(folder: Path | str, names: Mapping[str, str] | None, path: str) -> bool:
-    """Whether a file's picture, or its first frame's, is in a folder. names: see
-    `overlay_writer`."""
+def has_pictures(
+    folder: Path | str,
+    names: Mapping[str, str] | None,
+    path: str,
+    frames: Iterable[int | None],
+) -> bool:
+    """Whether the pictures of a file's frames are in a folder; frame None is the only one. names:
+    see `overlay_writer`."""
     name = names[path] if names is not None else _told_apart(path)
-    return any((Path(folder) / _numbered(name, path, frame)).exists() for frame in (None, 1))
+    return all((Path(folder) / _numbered(name, path, frame)).exists() for frame in frames)
 
 
 def _numbered(name: str, path: str, frame: int | None) -> str:

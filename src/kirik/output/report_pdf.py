@@ -6,6 +6,7 @@ patient's is in it that is not in the radiograph's own pixels.
 """
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -61,6 +62,8 @@ _COLOURS = {
 _ZONES = {"no_fracture": "#8fbfa9", "uncertain": "#e8dc8a", "fracture": "#dd8f6c"}
 _WIDTH, _MARGIN = A4[0] - 36 * mm, 18 * mm
 _TALLEST = 80 * mm
+_TONES = "".join(map(chr, range(0x1F3FB, 0x1F400)))
+"""The colours of an emoji's skin, which say nothing by themselves."""
 
 
 class Review(Protocol):
@@ -128,8 +131,26 @@ def _style(size: float = 9, colour=INK, font: str = PLAIN, **more) -> ParagraphS
 
 def _text(said: str, *style, **more) -> Paragraph:
     """A paragraph of words that may hold anything: nothing in them is markup but their lines."""
-    lines = [escape(line) for line in said.splitlines()]
-    return Paragraph("<br/>".join(lines), _style(*style, **more))
+    kind = _style(*style, **more)
+    lines = [escape(_in_glyphs(line, kind.fontName)) for line in said.splitlines()]
+    return Paragraph("<br/>".join(lines), kind)
+
+
+def _in_glyphs(said: str, font: str) -> str:
+    """Words with what a font cannot draw named instead, as by [thumbs up sign]: it would be an
+    empty box. So is what lies beyond 16 bits, whose text ReportLab writes wrongly."""
+    glyphs = pdfmetrics.getFont(font).face.charToGlyph
+    return "".join(
+        c if c.isspace() or (c <= "\uffff" and ord(c) in glyphs) else _named(c) for c in said
+    )
+
+
+def _named(character: str) -> str:
+    if character in _TONES:
+        return ""
+    symbol = unicodedata.category(character).startswith("S")
+    name = unicodedata.name(character, "") if symbol else ""
+    return f"[{name.lower() or f'U+{ord(character):04X}'}]"
 
 
 def _heading(said: str) -> Paragraph:
