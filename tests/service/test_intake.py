@@ -112,6 +112,22 @@ def test_a_zip_that_was_taken_in_gives_its_room_back(core):
     assert not [one for one in held if one.is_relative_to(core.settings.data)]
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_of_two_files_of_one_name_in_a_zip_the_last_is_taken_in_and_the_other_named(core):
+    """As `kirik predict` reads them."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, level in (("a.png", 0.2), ("b.png", 0.4), ("a.png", 0.6)):
+            archive.writestr(name, png(level))
+    taken = intake.take_in(core, [upload("both.zip", content.getvalue())], "ct")
+    assert [one.name for one in taken.accepted] == ["a.png", "b.png"]
+    kept = [core.blobs.path(one.blob).read_bytes() for one in studies(core)]
+    assert sorted(kept) == sorted([png(0.4), png(0.6)])
+    [refused] = taken.refused
+    assert (refused.name, refused.reason) == ("both.zip", "unsupported")
+    assert refused.error.startswith("both.zip/a.png: another file of the same name comes later")
+
+
 def test_a_bomb_in_a_zip_is_refused_without_its_neighbours(sqlite_core):
     core = with_limits(sqlite_core, most_file_bytes=2**20)
     bomb = b"\x89PNG\r\n\x1a\n" + bytes(50 * 2**20)

@@ -1,6 +1,5 @@
 """Each study is read once: leases, workers that die, databases that go away."""
 
-import gc
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -24,10 +24,10 @@ from sqlalchemy import func, select, update
 from dicom.helpers import content_of, dicom
 from kirik.errors import RadiographError
 from kirik.reading.classifier import Classifier, load_model
-from kirik.reading.prepare import Prepared
 from kirik.service import audit_trail, intake, work
 from kirik.service import worker as worker_module
 from kirik.service.engine import now_of
+from kirik.service.films import Films
 from kirik.service.refusals import Unavailable
 from kirik.service.results import Result, as_reading
 from kirik.service.tables import Entry, Reading, Study
@@ -91,16 +91,22 @@ def test_of_files_of_many_frames_few_wait_and_all_are_read(core, monkeypatch):
     many = film_of(np.linspace(0.2, 0.9, 150))
     some = [film_of(np.linspace(0.3, 0.8 + n / 1000, 16)) for n in range(40)]
     ids = hand_in(core, png(0.9), many, png(0.5), *some)
-    judge, held = Classifier.judge, []
+    judge, frames, made, held = Classifier.judge, Classifier.frames, [], []
+
+    def noted(self, source):
+        for one in frames(self, source):
+            made.append(ref(one))
+            yield one
 
     def counted(self, prepared):
-        held.append(sum(isinstance(one, Prepared) for one in gc.get_objects()))
+        held.append(sum(one() is not None for one in list(made)))
         return judge(self, prepared)
 
     with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "frames", noted)
         patch.setattr(Classifier, "judge", counted)
         assert read_all(core) == len(ids)
-    assert max(held) < 200  # of 792
+    assert 0 < max(held) < 200  # of 792
     for study_id in (ids[1], ids[-1]):
         with core.database.reading() as session:
             rows = session.execute(
@@ -197,6 +203,24 @@ def test_a_file_whose_folder_is_away_is_read_later(core):
     run_out(core, study_id)
     read_all(core)
     assert study(core, study_id).decision == "fracture"
+
+
+def test_where_no_file_can_be_decoded_studies_wait_until_one_can(sqlite_core, monkeypatch, caplog):
+    core = sqlite_core
+    ids = hand_in(core, *(png(0.8, tag) for tag in range(40)))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        read_all(core)
+        with pytest.raises(Unavailable, match="no file can be decoded"):
+            Films(core).film(study(core, ids[0]), 1)
+        # Not as if the file were at fault, so that it is handed in again.
+        with pytest.raises(Unavailable, match="no file can be decoded"):
+            hand_in(core, content_of(dicom(np.zeros((64, 64), np.uint16))))
+    assert {(study(core, one).state, study(core, one).attempts) for one in ids} == {("waiting", 0)}
+    assert caplog.text.count("no file can be decoded on this machine") == 1
+    run_out(core, *ids)
+    read_all(core)
+    assert {study(core, one).decision for one in ids} == {"fracture"}
 
 
 def test_reading_again_by_the_same_model_makes_no_second_reading(core):
@@ -374,6 +398,7 @@ def test_the_numbers_of_changes_come_in_the_order_of_commits(core):
                 last = seen[-1] if seen else 0
                 fresh = [number for number, _ in changes_after(session, last)]
             seen.extend(fresh)
+            time.sleep(0.001)  # or it leaves the others little time to change anything
 
     watcher = threading.Thread(target=look)
     watcher.start()

@@ -1,12 +1,16 @@
 """What is open while the reading room runs: settings, database, files, decoders."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from kirik.errors import SettingsError
 from kirik.radiograph import Limits
 from kirik.reading.decoder import Decoders, DecodingLimits
 from kirik.service.blobs import Blobs
 from kirik.service.engine import Database
 from kirik.service.migrations import upgrade
+from kirik.service.refusals import Unavailable
 from kirik.service.settings import ServiceSettings
 
 
@@ -23,6 +27,15 @@ class Core:
         """End the decoders and close the database."""
         self.decoders.close()
         self.database.close()
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Raise Unavailable where it is this machine's fault that a file cannot be decoded."""
+    try:
+        yield
+    except SettingsError as error:
+        raise Unavailable(str(error)) from error
 
 
 def open_core(settings: ServiceSettings) -> Core:

@@ -2,8 +2,10 @@
 
     radiographs.csv    path, label, region, group, boxes, … of each frame that was judged
     annotations.json   the boxes as COCO
-    images/            the radiographs: JPEG and PNG as they are, all else as PNG, without names
+    images/            the radiographs: JPEG and PNG without what is written beside their pixels,
+                       all else as PNG
     history/reviews.csv  every review ever made
+    history/labels.csv   whose review made each label, and of which reading
 
 The newest review of each frame counts; whoever was unsure made no label. A row's group is its
 exam, so that one exam's radiographs stay on one side of a split.
@@ -15,6 +17,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from PIL import Image
@@ -25,25 +28,26 @@ from kirik.orientation import turn_stored
 from kirik.radiograph import Radiograph
 from kirik.service.access import Principal, visible
 from kirik.service.core import Core
-from kirik.service.films import Films
+from kirik.service.films import Films, nameless
+from kirik.service.refusals import Invalid, Unavailable
 from kirik.service.reviews import judged
 from kirik.service.tables import Reading, Review, Study
 
-TABLE, COCO, HISTORY = "radiographs.csv", "annotations.json", "history/reviews.csv"
+TABLE, COCO = "radiographs.csv", "annotations.json"
+HISTORY, ORIGINS = "history/reviews.csv", "history/labels.csv"
 LABELS = {"fracture": "fractured", "no_fracture": "not_fractured"}
 
 _FULL = 2**14
 """Pixels on the longer side: as many as there are."""
 _AS_THEY_ARE = {"jpeg": "jpg", "png": "png"}
-_PIECE = 2**20
 _REVIEW = (
     *("review", "study", "frame", "model", "reading", "probability", "agrees", "decision"),
     *("boxes", "comment", "by", "at"),
 )
-_ROW = (
-    *("image_id", "path", "label", "group", "region", "boxes"),
-    *("x_reading", "x_probability", "x_model", "x_agrees", "x_reviewed_by", "x_reviewed_at"),
-)
+_ROW = ("image_id", "path", "label", "group", "region", "boxes")
+_ORIGIN = ("image_id", "reading", "probability", "model", "agrees", "reviewed_by", "reviewed_at")
+"""How a label came about is nothing that a radiograph shows: in the data set's own table it would
+be taken for a fact that may give the label away."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,15 @@ def training_zip(core: Core, films: Films, principal: Principal) -> Iterator[byt
                 continue
             try:
                 image = yield from _add_image(core, films, archive, pipe, study, review, reading)
+            except Unavailable:  # of no file: what comes after it would be missing, too
+                raise
             except (KirikError, OSError):  # deleted meanwhile, or cannot be decoded any more
                 continue
             images.append(image)
         archive.writestr(TABLE, _table(_ROW, map(_row, images)))
         archive.writestr(COCO, json.dumps(_coco(images), ensure_ascii=False, indent=1))
         archive.writestr(HISTORY, history)
+        archive.writestr(ORIGINS, _table(_ORIGIN, map(_origin, images)))
         yield from pipe.taken()
     yield from pipe.taken()
 
@@ -102,13 +109,15 @@ def _add_image(
 ) -> Iterator[bytes]:
     """Put a frame's file into the zip; returns the frame."""
     several = (study.frames or 1) > 1
-    suffix = None if several else _AS_THEY_ARE.get(study.kind)
-    name = f"images/{study.id}" + (f"-{review.frame}" if several else "") + f".{suffix or 'png'}"
-    if suffix and reading is not None and reading.width:
+    told = reading is not None and reading.width and not several
+    suffix = _AS_THEY_ARE.get(study.kind) if told else None
+    as_it_is = _as_it_is(core, study) if suffix else None
+    number = f"-{review.frame}" if several else ""
+    name = f"images/{study.id}{number}.{suffix if as_it_is else 'png'}"
+    if as_it_is:
         size = (reading.width, reading.height)
-        # In this order: a member without its bytes would spoil the whole.
-        with core.blobs.path(study.blob).open("rb") as file, archive.open(name, "w") as member:
-            while piece := file.read(_PIECE):
+        with archive.open(name, "w") as member:
+            for piece in as_it_is:
                 member.write(piece)
                 yield from pipe.taken()
     else:
@@ -117,6 +126,17 @@ def _add_image(
         archive.writestr(name, content)
     yield from pipe.taken()
     return _Image(name, study, review, reading, size)
+
+
+def _as_it_is(core: Core, study: Study) -> Iterator[bytes] | None:
+    """A study's file without what may name its patient, in pieces; None where that cannot be told
+    from the pixels."""
+    pieces = nameless(core, study)
+    try:
+        # Before its member is begun, which would spoil the whole if its bytes did not come.
+        return chain([next(pieces, b"")], pieces)
+    except Invalid:
+        return None
 
 
 def _sixteen_bits(film: Radiograph) -> bytes:
@@ -129,7 +149,7 @@ def _sixteen_bits(film: Radiograph) -> bytes:
 
 
 def _row(image: _Image) -> list[str]:
-    study, review, reading = image.study, image.review, image.reading
+    study, review = image.study, image.review
     return [
         image.name.removeprefix("images/"),
         image.name,
@@ -137,8 +157,14 @@ def _row(image: _Image) -> list[str]:
         study.exam or study.id,
         _harmless(study.region or ""),
         _boxes(review),
-        (reading.decision if reading else None) or "",
-        "" if reading is None or reading.probability is None else f"{reading.probability:.6f}",
+    ]
+
+
+def _origin(image: _Image) -> list[str]:
+    review, reading = image.review, image.reading
+    return [
+        image.name.removeprefix("images/"),
+        *_said(reading),
         _harmless(review.model or ""),
         str(int(review.agrees)),
         _harmless(review.by),
@@ -146,15 +172,20 @@ def _row(image: _Image) -> list[str]:
     ]
 
 
-def _review(review: Review, reading: Reading | None) -> list[str]:
+def _said(reading: Reading | None) -> tuple[str, str]:
+    """A reading's decision and its probability."""
     probability = reading.probability if reading else None
+    decision = (reading.decision if reading else None) or ""
+    return decision, "" if probability is None else f"{probability:.6f}"
+
+
+def _review(review: Review, reading: Reading | None) -> list[str]:
     return [
         str(review.number),
         review.study_id,
         str(review.frame),
         _harmless(review.model or ""),
-        (reading.decision if reading else None) or "",
-        "" if probability is None else f"{probability:.6f}",
+        *_said(reading),
         str(int(review.agrees)),
         review.decision,
         _boxes(review),

@@ -7,7 +7,7 @@ of fifty studies asks for fifty small pictures each time that it is opened.
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from kirik.orientation import turn_stored
 from kirik.output.overlay import FILM, draw_overlay
 from kirik.radiograph import Radiograph
 from kirik.reading.film import decode_film
-from kirik.service.core import Core
+from kirik.service.core import Core, decoding
 from kirik.service.refusals import Invalid, NotFound
 from kirik.service.results import as_reading, unpack_evidence
 from kirik.service.settings import MIB
@@ -44,12 +44,14 @@ class Films:
         return self._once((study.blob, frame, at_most), lambda: self._image(study, frame, at_most))
 
     def film(self, study: Study, frame: int, at_most: int = FILM) -> Radiograph:
-        """A frame's pixels, turned upright. Raises Invalid if it cannot be decoded."""
+        """A frame's pixels, turned upright. Raises Invalid if it cannot be decoded, Unavailable if
+        no file can be at the moment."""
         if study.frames is not None and frame > max(1, study.frames):
             raise NotFound(f"the study has no frame {frame}")
         path = self._core.blobs.path(study.blob)
         try:
-            return decode_film(path, frame, at_most, self._core.decoders)
+            with decoding():
+                return decode_film(path, frame, at_most, self._core.decoders)
         except RadiographError as error:
             raise _unreadable(error) from error
 
@@ -82,6 +84,23 @@ class Films:
         with self._lock:
             for key in [key for key in self._kept if key[0] == study.blob]:
                 self._bytes -= len(self._kept.pop(key))
+
+
+def nameless(core: Core, study: Study) -> Iterator[bytes]:
+    """The bytes of a study's JPEG, PNG or TIFF, in pieces, without what was written beside the
+    pixels, which may name its patient; these stay bit for bit.
+
+    Raises Invalid where the parts cannot be told, Unavailable if no file can be decoded.
+    """
+    request = {"do": "anonymize", "key": ""}  # which only DICOM's UIDs need
+    try:
+        with decoding():
+            for header, arrays in core.decoders.ask(core.blobs.path(study.blob), request):
+                if "error" in header:
+                    raise RadiographError(header["error"], reason=header["reason"])
+                yield from (array.tobytes() for array in arrays)
+    except RadiographError as error:
+        raise _unreadable(error) from error
 
 
 def evidence_png(row: Reading) -> bytes:

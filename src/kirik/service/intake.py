@@ -26,7 +26,7 @@ from kirik.errors import KirikError, RadiographError
 from kirik.files import HEAD_BYTES, READABLE, kind_of
 from kirik.service import audit_trail
 from kirik.service.blobs import Draft
-from kirik.service.core import Core
+from kirik.service.core import Core, decoding
 from kirik.service.engine import changed, insert_once, lock_blobs, now_of
 from kirik.service.refusals import StorageFull, Unavailable
 from kirik.service.retention import delete_study
@@ -170,7 +170,8 @@ class _Intake:
         """A zip's radiographs, read under limits in the decoding child."""
         left, exam = self.settings.most_zip_bytes, f"zip:{archive.sha256}"
         try:
-            names = self._names(archive, name)
+            names, passed_over = self._names(archive, name)
+            taken.refused += passed_over
             if not names:
                 message = f"{name}: no radiographs in there; zip JPEG, PNG or DICOM files"
                 raise RadiographError(message, reason="not_an_image")
@@ -194,14 +195,19 @@ class _Intake:
             archive.drop()
             self.core.decoders.close_archives()
 
-    def _names(self, archive: Draft, name: str) -> list[str]:
+    def _names(self, archive: Draft, name: str) -> tuple[list[str], list[Refused]]:
+        """Its radiographs, and what is passed over: all but the last of one name, as elsewhere."""
         names: list[str] = []
-        for header, _ in self.core.decoders.ask(archive.path, {"do": "list"}):
-            _raise_refusal(header)
+        problems: list[RadiographError] = []
+        for header, _ in self._ask(archive.path, {"do": "list"}):
+            if "error" in header:
+                problems.append(RadiographError(header["error"], reason=header["reason"]))
             names += header.get("members", ())
             if len(names) > self.settings.most_files:
                 raise _too_many(name, self.settings.most_files)
-        return names
+        if problems and not names:
+            raise problems[0]
+        return names, [_refused(name, one, archive) for one in problems]
 
     def _member(self, archive: Draft, inside: str, name: str, left: int) -> Draft:
         most = min(left, self.settings.most_file_bytes)
@@ -235,7 +241,7 @@ class _Intake:
     def _identity(self, draft: Draft) -> dict:
         """Whose a DICOM file is; of one that cannot be parsed its reading says so."""
         try:
-            [(header, _)] = self.core.decoders.ask(draft.path, {"do": "identify"})
+            [(header, _)] = self._ask(draft.path, {"do": "identify"})
             _raise_refusal(header)
         except RadiographError:
             if self.settings.deidentify:
@@ -244,10 +250,15 @@ class _Intake:
         return header
 
     def _pieces(self, source, request: dict) -> Iterator[bytes]:
-        for header, arrays in self.core.decoders.ask(source, request):
+        for header, arrays in self._ask(source, request):
             _raise_refusal(header)
             for array in arrays:
                 yield array.tobytes()
+
+    def _ask(self, source, request: dict) -> Iterator[tuple[dict, list]]:
+        """See `Decoders.ask`. Raises Unavailable where no file can be decoded at the moment."""
+        with decoding():
+            yield from self.core.decoders.ask(source, request)
 
     def _hashed(self, exam: str | None) -> str | None:
         if not exam:

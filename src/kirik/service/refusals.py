@@ -58,7 +58,8 @@ class Invalid(Refusal):
 
 
 class Unavailable(Refusal):
-    """The database is away for the moment; nothing was changed. Try again."""
+    """The database is away for the moment, or no file can be decoded; nothing was changed. Try
+    again."""
 
     reason, status = "unavailable", 503
 

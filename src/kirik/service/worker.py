@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -49,7 +50,7 @@ _WAITS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _AWAY = ("missing", "unreadable", "no_permission")
 """Reasons of a file that is not there: its folder may only not be mounted."""
 
-_LATER_SECONDS, _TRIES_OF_A_FILE = 15.0, 4
+_LATER_SECONDS, _TRIES_OF_A_FILE, _REST = 15.0, 4, 2.0
 _Done = TypeVar("_Done")
 
 
@@ -81,7 +82,8 @@ class Worker:
         self._fixed, self._classifier, self._model_path = classifier, classifier, None
         self._read, self._problem, self._asked = 0, None, 0.0
         self._claiming: Future[list[Claim]] | None = None
-        self._not_before = 0.0
+        self._not_before = self._rest_until = 0.0
+        self._undecodable: str | None = None
         # Batches side by side, each on few cores, wait for each other less than all cores on one.
         threads = core.settings.threads or usable_cores()
         self._lanes = min(threads, _LANES)
@@ -160,6 +162,8 @@ class Worker:
     ) -> None:
         """Keep two batches of files being decoded; waits for claims only where all else is done."""
         room = 2 * BATCH - len(begun)
+        if time.monotonic() < self._rest_until:
+            return
         due = idle or (room >= BATCH and time.monotonic() > self._not_before)
         if self._claiming is None and due:
             self._claiming = keeper.submit(self._claimed, room)
@@ -226,19 +230,42 @@ class Worker:
         if results is None:
             self._give_back(one.claim for one in batch)
             return
-        later = [one.claim for one in batch if _is_away(one.claim, results[one.claim])]
-        done = [(claim, own) for claim, own in results.items() if claim not in later]
-        keeper.submit(self._keep, batch[0].classifier.name, later, done, stop).result()
+        problems = {claim: _problem_of(own) for claim, own in results.items()}
+        self._note(problems.values())
+        unread = [claim for claim, problem in problems.items() if problem]
+        later = [one for one, own in results.items() if one not in unread and _is_away(one, own)]
+        done = [(one, own) for one, own in results.items() if one not in (*unread, *later)]
+        keeper.submit(self._keep, batch[0].classifier.name, unread, later, done, stop).result()
 
-    def _keep(self, model: str, later: list[Claim], done: list, stop: threading.Event) -> None:
-        """Keep results, however long the database is away, unless we are to stop."""
-        if later:
-            seconds = _LATER_SECONDS
-            self._persist(lambda: work.release(self.core, later, seconds=seconds, tried=True), stop)
+    def _note(self, problems: Collection[str | None]) -> None:
+        """Whether files can be decoded here; where none can, the next ones are claimed later."""
+        told = next(filter(None, problems), None)
+        if told and told != self._undecodable:
+            log.error("cannot read: %s", told)
+        if told:
+            self._rest_until = time.monotonic() + _REST
+        self._undecodable = told
+
+    def _keep(
+        self,
+        model: str,
+        unread: list[Claim],
+        later: list[Claim],
+        done: list,
+        stop: threading.Event,
+    ) -> None:
+        """Keep results, however long the database is away, unless we are to stop.
+
+        unread: what this machine cannot read now, which is no try. later: files that are away.
+        """
+        for some, tried in ((unread, False), (later, True)):
+            if some:
+                back = partial(work.release, self.core, some, seconds=_LATER_SECONDS, tried=tried)
+                self._persist(back, stop)
         if done:
             kept = self._persist(lambda: work.finish(self.core, done, model), stop)
             self._read += len(kept or ())
-        self._let_go([*later, *(claim for claim, _ in done)])
+        self._let_go([*unread, *later, *(claim for claim, _ in done)])
 
     def _persist(self, keep: Callable[[], _Done], stop: threading.Event) -> _Done | None:
         """Do it as soon as the database is there; None where we are to stop before that."""
@@ -305,7 +332,8 @@ class Worker:
                 row = Row(id=self.id, host=socket.gethostname(), process=os.getpid())
                 row.started_at, row.read = moment, 0
                 session.add(row)
-            row.seen_at, row.read, row.problem = moment, self._read, self._problem
+            row.seen_at, row.read = moment, self._read
+            row.problem = self._problem or self._undecodable
             row.model = self._classifier and self._classifier.name
 
 
@@ -326,10 +354,9 @@ def _still(reading: list[Future[None]]) -> list[Future[None]]:
     return [one for one in reading if not one.done()]
 
 
-def _frames(
-    claim: Claim, classifier: Classifier, core: Core
-) -> Iterator[Prepared | RadiographError]:
-    """A study's frames; at last, where the file goes no further, the error."""
+def _frames(claim: Claim, classifier: Classifier, core: Core) -> Iterator[Prepared | KirikError]:
+    """A study's frames; at last, where the file goes no further, the error. It is a RadiographError
+    unless no file can be decoded on this machine."""
     path = core.blobs.path(claim.blob)
     try:
         yield from classifier.frames(path)
@@ -338,6 +365,12 @@ def _frames(
     except Exception as error:  # one odd file must not cost the others theirs
         what = f"could not be decoded ({type(error).__name__})"
         yield RadiographError(what, reason="unexpected")
+
+
+def _problem_of(results: list[Result]) -> str | None:
+    """What keeps this machine from reading any file; None where it can."""
+    errors = (one.result for one in results if isinstance(one.result, KirikError))
+    return next((str(one) for one in errors if not isinstance(one, RadiographError)), None)
 
 
 def _is_away(claim: Claim, results: list[Result]) -> bool:
@@ -365,16 +398,14 @@ def _judged(
         for one, frame in some:
             decoded = isinstance(frame, Prepared)
             result = next(judged) if decoded else frame
-            if isinstance(result, KirikError):
+            if isinstance(result, RadiographError):
                 result = _nameless(result, core.blobs.path(one.claim.blob))
             own = results[one.claim]
             own.append(Result(len(own) + 1, result, frame.frame if decoded else None))
     return results
 
 
-def _nameless(error: KirikError, path: Path) -> KirikError:
+def _nameless(error: RadiographError, path: Path) -> RadiographError:
     """The error without the place where the file lies here."""
     text = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
-    kept = RadiographError(text, reason=getattr(error, "reason", "unreadable"))
-    kept.frame = getattr(error, "frame", None)
-    return kept
+    return RadiographError(text, reason=error.reason, frame=error.frame)

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from kirik.client import Client
 from kirik.reading.classifier import load_model
@@ -29,6 +30,16 @@ def png(level: float = 0.5, shape: tuple[int, int] = (96, 96), seed: int = 0) ->
         pixels[0, place] ^= int(digit)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def named(level: float, kind: str) -> bytes:
+    """A film as PNG, JPEG or TIFF that names Ayse Yilmaz, 4711, beside its pixels."""
+    file, image = io.BytesIO(), Image.open(io.BytesIO(png(level)))
+    note, exif = PngInfo(), Image.Exif()
+    note.add_text("Description", "Yilmaz^Ayse 4711")
+    exif[0x010E] = "Yilmaz^Ayse 4711"
+    image.save(file, kind, exif=exif, **({"pnginfo": note} if kind == "PNG" else {}))
     return file.getvalue()
 
 

@@ -1,8 +1,11 @@
 """Who gets in, who sees what, and what no other site's page can do."""
 
+import io
+
 import httpx
 import pytest
-from rooms import OWN, png, refused, send
+from PIL import Image
+from rooms import OWN, named, png, refused, send
 
 from kirik.service.guard import Rates
 
@@ -190,6 +193,22 @@ def test_patients_are_shown_to_those_who_may_see_them_and_not_even_named_to_othe
         assert "4711" not in answer.text
     assert blind.get("/studies", params={"q": "yılmaz"}).json()["studies"] == []
     refused(blind.get(f"/studies/{study}/original"), 403, "not_allowed")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_a_file_that_names_its_patient_beside_its_pixels_does_so_to_nobody_else(room, kind):
+    sees = room.http(room.token("reader", patients=True))
+    blind = room.http(room.token("reader"))
+    content = named(0.9, kind)
+    [study] = room.submit(content, http=blind)
+    assert sees.get(f"/studies/{study}/original").content == content
+    answer = blind.get(f"/studies/{study}/original")
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert b"Ayse" not in answer.content
+    before, after = (Image.open(io.BytesIO(one)) for one in (content, answer.content))
+    assert after.format == kind
+    assert after.tobytes() == before.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The room itself: its model, storage, health, metrics, description, and reviews as data."""
 
+import csv
 import hashlib
 import io
 import json
@@ -8,13 +9,14 @@ import threading
 import time
 import zipfile
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pydicom
 import pytest
 from PIL import Image
-from rooms import png, refused, send
+from rooms import named, png, refused, send
 from sqlalchemy import update
 
 from kirik.bundle import SUMS, Bundle
@@ -22,8 +24,8 @@ from kirik.dataset.index import Index
 from kirik.dataset.sources import load_index
 from kirik.dataset.sources.coco import read_annotations
 from kirik.service import accounts
-from kirik.service.export import COCO, HISTORY, TABLE
-from kirik.service.tables import Token
+from kirik.service.export import COCO, HISTORY, ORIGINS, TABLE
+from kirik.service.tables import Study, Token, Worker, new_id, now
 
 
 def zip_of(folder: Path, top: str = "") -> bytes:
@@ -128,6 +130,19 @@ def test_health_tells_what_is_broken(room, http):
     assert httpx.get(f"{room.url}/health").json() == said
 
 
+@pytest.mark.parametrize("problem", [None, "no file can be decoded on this machine"])
+def test_health_does_not_count_a_worker_that_can_read_nothing(room, http, problem):
+    send(http, png(0.9))
+    long_ago = now() - timedelta(minutes=5)
+    with room.core.database.writing() as session:
+        row = {"id": new_id(), "host": "h", "process": 1, "read": 0, "problem": problem}
+        session.add(Worker(started_at=long_ago, seen_at=now(), **row))
+        session.execute(update(Study).values(received_at=long_ago))
+    answer = http.get("/health")
+    expected = (503, "none") if problem else (200, "ok")
+    assert (answer.status_code, answer.json()["parts"]["workers"]) == expected
+
+
 def test_metrics_count_what_was_done_and_name_no_study(room):
     http = room.http()
     [study] = room.submit(png(0.9))
@@ -182,7 +197,7 @@ def test_the_description_is_openapi_3_1_and_has_every_place(http):
 @pytest.fixture
 def exported(room, dicom_file, tmp_path) -> Path:
     """The folder of an export: a fracture with a box, one without, one unsure, a DICOM file."""
-    films = [png(0.9, seed=1), png(0.1, seed=2), png(0.5, seed=3), dicom_file]
+    films = [named(0.9, "PNG"), named(0.1, "JPEG"), png(0.5, seed=3), dicom_file]
     studies = room.submit(*films)
     http = room.http()
     said = [
@@ -202,6 +217,13 @@ def exported(room, dicom_file, tmp_path) -> Path:
     return tmp_path / "export"
 
 
+def test_what_the_export_takes_as_it_is_keeps_its_pixels_and_its_kind(exported):
+    for level, kind in ((0.9, "PNG"), (0.1, "JPEG")):
+        film = Image.open(io.BytesIO(named(level, kind)))
+        found = (Image.open(path) for path in exported.glob("images/*"))
+        assert any(one.format == kind and one.tobytes() == film.tobytes() for one in found)
+
+
 def test_the_export_is_a_data_set_that_kirik_reads(exported):
     index: Index = load_index(exported)
     assert index.kind == "csv"
@@ -211,6 +233,7 @@ def test_the_export_is_a_data_set_that_kirik_reads(exported):
     boxed = [record for record in index.records if record.boxes]
     assert [record.boxes for record in boxed] == [((4.0, 8.0, 20.5, 12.0),)]
     assert all(record.group for record in index.records)
+    assert not any(record.facts for record in index.records)  # which an audit would look into
     assert all(Image.open(record.path).size for record in index.records)
     said = read_annotations(exported / COCO, defects := [])
     assert not defects
@@ -225,9 +248,14 @@ def test_the_export_holds_no_patient_and_no_formula(exported):
             content = path.read_bytes()
             assert b"4711" not in content
             assert "Yılmaz".encode() not in content
+            assert b"Yilmaz" not in content
     history = (exported / HISTORY).read_text()
     assert "'=HYPERLINK" in history
     assert history.count("\n") >= 4
+    with (exported / ORIGINS).open() as file:
+        origins = list(csv.DictReader(file))
+    assert [one["agrees"] for one in origins] == ["1", "1", "0"]
+    assert {one["image_id"] for one in origins} == {p.name for p in exported.glob("images/*")}
     assert "film.png" not in (exported / TABLE).read_text()
 
 

@@ -196,10 +196,11 @@ def _storage(core: Core) -> str:
 
 
 def _workers(core: Core) -> str:
-    """none: nobody reads, although studies wait."""
+    """none: nobody reads, or can, although studies wait."""
     try:
         with core.database.reading() as session:
-            alive = select(func.count()).where(Worker.seen_at > now() - ALIVE)
+            able = Worker.problem.is_(None)
+            alive = select(func.count()).where(Worker.seen_at > now() - ALIVE, able)
             waiting = select(func.min(Study.received_at)).where(Study.state == "waiting")
             oldest = session.scalar(waiting)
             if session.scalar(alive) or oldest is None or now() - oldest < timedelta(minutes=1):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import anyio
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 
 from kirik.service import access, intake, retention, reviews, worklist
 from kirik.service.access import Principal
@@ -15,6 +15,7 @@ from kirik.service.api.asked import Administrator, Reviewer, Room, StudyId, Who
 from kirik.service.api.problems import Problem
 from kirik.service.api.uploads import Accepts, Received, multipart, received
 from kirik.service.core import Core
+from kirik.service.films import nameless
 from kirik.service.refusals import NotAllowed
 from kirik.service.worklist import Filters
 
@@ -137,18 +138,32 @@ def delete(request: Request, core: Room, principal: Administrator, study: StudyI
 
 
 @router.get("/{study}/original", response_class=FileResponse)
-def original(core: Room, principal: Who, study: StudyId) -> FileResponse:
-    """The file as it was stored. A DICOM file names its patient: for those who may see that."""
+async def original(request: Request, core: Room, principal: Who, study: StudyId) -> Response:
+    """The file as it was stored. To those who may not see patients without what is written beside
+    its pixels; a DICOM file, which names its patient, not at all."""
+
+    def make() -> Response:
+        return _original(core, principal, study)
+
+    return await anyio.to_thread.run_sync(make, limiter=request.app.state.drawing)
+
+
+def _original(core: Core, principal: Principal, study: str) -> Response:
     with core.database.reading() as session:
         row = access.study_for(session, principal, study)
-    if row.kind == "dicom" and not access.sees_patients(principal):
+    sees = access.sees_patients(principal)
+    if row.kind == "dicom" and not sees:
         what = "this file names its patient, whom you may not see"
         raise NotAllowed(what, "names_patient")
     path = core.blobs.path(row.blob)
     if not path.is_file():
         raise Problem(404, "the file is not there any more")
     name = f"{row.id}.{_SUFFIXES.get(row.kind, 'bin')}"
-    return FileResponse(path, media_type="application/octet-stream", filename=name)
+    if sees:
+        return FileResponse(path, media_type="application/octet-stream", filename=name)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    content = b"".join(nameless(core, row))
+    return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 @router.post("/{study}/reviews", status_code=201, response_model=schemas.Review)
