@@ -2,9 +2,9 @@
 
     python benchmarks/study.py DATA RUN... [--study docs/study] [--split fracatlas-v1] [--rounds 5]
 
-RUN: cross-validated runs that were added to the study; the network of the first fold is timed. The
-models take turns, and the median of each one's rates is written to its metrics.json; `kirik study`
-then writes the page.
+RUN: cross-validated runs that were added to the study. Their bundles are timed; where crossval was
+to make none, the network of the first fold. The models take turns, and the median of each one's
+rates is written to its metrics.json; `kirik study` then writes the page.
 """
 
 import json
@@ -14,9 +14,9 @@ from statistics import median
 import cyclopts
 
 from kirik.bundle import load_bundle
-from kirik.crossval import reading_rate
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import load_split
+from kirik.shipping import reading_rate
 
 
 def main(
@@ -28,7 +28,10 @@ def main(
 ):
     """Time the runs' models in turn."""
     index, parts = load_index(data), load_split(split)
-    bundles = {run.name: load_bundle(run / f"fold{parts.folds[0]}") for run in runs}
+    bundles = {}
+    for run in runs:
+        made = (run / "bundle").is_dir()
+        bundles[run.name] = load_bundle(run if made else run / f"fold{parts.folds[0]}")
     measured = {name: [] for name in bundles}
     for _ in range(rounds):
         for name, bundle in bundles.items():

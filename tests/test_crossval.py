@@ -17,8 +17,10 @@ from kirik.crossval import Read, choose, concat, cross_fit
 from kirik.dataset.split import load_split
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.reading.classifier import load_model
+from kirik.shipping import megabytes
 from kirik.training.runs import find_run
 from kirik.workflow import choose_scope
+from one_thread import one_thread  # noqa: F401 (a fixture)
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -64,7 +66,7 @@ def test_every_development_radiograph_is_read_once_by_a_network_that_never_saw_i
 def test_a_run_that_began_with_timms_weights_hands_its_layers_on(made, tmp_path):
     """TensorFlow's MobileNet pads otherwise than timm's own: the same weights say other things."""
     data, split, _, _ = made
-    words = ["train", data, "--split", split, "--fold", 1, *TINY[2:], "--network", "mobilenet"]
+    words = ["train", data, "--split", split, "--fold", 1, *TINY[2:], "--network", "mobilenetv1"]
     words = but(but([*words, "--freeze", 2], "--epochs", 1), "--size", 64)
     begun = tmp_path / "begun"
     assert kirik(*but(words, "--weights", "none"), "--out", begun) == 0
@@ -127,10 +129,12 @@ def test_the_same_command_goes_on_where_it_stopped(made):
         shutil.rmtree(gone)
     for gone in ("read.csv", "findings.csv", "strangeness.csv"):
         (out / "fold3" / gone).unlink()
+    (out / ".drafts" / "0").mkdir(parents=True)  # as of a kirik that was killed
     older = json.loads((out / "fold2" / "run.json").read_text())
     del older["settings"]["close_ups"]  # as of a run that began before there was such a setting
     (out / "fold2" / "run.json").write_text(json.dumps(older))
     assert kirik(*words) == 0
+    assert not (out / ".drafts").exists()
     assert (out / "fold2" / "read.csv").stat().st_mtime_ns == before
     assert (out / "fold3" / "checkpoints" / "best.safetensors").read_bytes() == kept
     again = json.loads((out / "report" / "metrics.json").read_text())
@@ -242,6 +246,14 @@ def test_the_average_of_the_folds_networks_reads(made, tmp_path):
     bundle = load_bundle(both / "bundle")
     assert len(bundle.members) == 3
     assert {path.name for path in both.iterdir()} == {path.name for path in out.iterdir()}
+    one, three = (
+        json.loads((place / "report" / "metrics.json").read_text())["facts"]
+        for place in (out, both)
+    )
+    assert three["cost"]["parameters"] == pytest.approx(3 * one["cost"]["parameters"], abs=0.01)
+    assert three["cost"]["megabytes"] == pytest.approx(megabytes(bundle), abs=0.02)
+    assert three["final"] == "average"
+    assert "final" not in one
     reading = load_model(both / "bundle").read(next(data.glob("images/*/*.jpg")))
     assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
 
@@ -544,7 +556,8 @@ def test_what_was_not_cross_validated_on_the_split_is_not_averaged(made, tmp_pat
 
 def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, capsys):
     data, split, out, _ = made
-    words = ["crossval", data, "--split", split, *TINY, "--bootstrap", 20]
+    once = but(TINY, "--epochs", 1)
+    words = ["crossval", data, "--split", split, *once, "--bootstrap", 20]
     closer = [*words, "--overview", out, "--looks", 3, "--looks-from", 0.001]
     closer += ["--close-ups", 2, "--overview-weight", 0.5]
     for final in ("single", "average"):
@@ -565,7 +578,7 @@ def test_a_second_network_looks_closer_and_both_are_one_model(made, tmp_path, ca
     assert reading.decision in ("fracture", "uncertain", "no_fracture", "out_of_scope")
     first = load_bundle(tmp_path / "closer" / "fold1")
     assert first.members[0].read("model.onnx") == load_bundle(out / "fold1").read("model.onnx")
-    words = ["train", data, "--split", split, "--fold", 1, *TINY[2:], "--validation", 0]
+    words = ["train", data, "--split", split, "--fold", 1, *once[2:], "--validation", 0]
     words += ["--network", "test_resnet"]
     capsys.readouterr()
     cascade = [*words, "--overview", tmp_path / "closer", "--out", tmp_path / "third"]

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from kirik.cli import run
+from one_thread import one_thread  # noqa: F401 (a fixture)
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -139,7 +140,15 @@ def test_what_cannot_be_trained_is_told_after_the_others_ended(data, tmp_path, c
     assert (out / "fold2" / "checkpoints" / "best.safetensors").read_bytes() == before
 
 
-def test_several_at_once_and_torchrun_do_not_go_together(data, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", ["crossval", "ensemble"])
+def test_what_is_one_processs_work_is_not_for_torchrun(
+    command, data, tmp_path, monkeypatch, capsys
+):
+    words = crossval(data, tmp_path / "runs")
+    if command == "ensemble":
+        words = ["ensemble", "one", "two", "--data", *words[1:6]]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert run(crossval(data, tmp_path / "runs", "--at-once", "2")) == 2
-    assert "leave out --at-once, or torchrun" in capsys.readouterr().err
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    assert f"kirik {command} is the work of one process, and torchrun began 2" in told
+    assert not (tmp_path / "runs").exists()

@@ -29,7 +29,6 @@ from kirik.crossval import (
     concat,
     facts_of,
     read_fold,
-    reading_rate,
     refuse_run,
     report_out_of_fold,
 )
@@ -43,14 +42,15 @@ from kirik.evaluation.metrics import Metrics
 from kirik.radiograph import Radiograph
 from kirik.shipping import (
     Choices,
-    cost_of,
+    costs,
+    drafts,
     examples_of,
-    megabytes,
     rewrite,
     shared_provenance,
     summary_of,
     with_choices,
 )
+from kirik.trainings import refuse_several_processes
 
 MEMBERS = "members.json"
 
@@ -80,10 +80,11 @@ def average_cross_validated(
 
     runs: folders that `kirik crossval` finished on this data and split. Calling it again goes on
     where it stopped. Returns the metrics and the bundle's folder.
-    Raises SettingsError if there are fewer than two, one was not made on this split, or the folder
-    was begun with others, DataSetError if labels have changed since, OutputError if it cannot be
-    made, or is the data set's own.
+    Raises SettingsError if torchrun began several processes, there are fewer than two, one was not
+    made on this split, or the folder was begun with others, DataSetError if labels have changed
+    since, OutputError if it cannot be made, or is the data set's own.
     """
+    refuse_several_processes("ensemble")
     console = console or Console()
     index = load_index(data)
     refuse_folder(directory, index)
@@ -99,17 +100,15 @@ def average_cross_validated(
         _average(models, [fold], place, examples, apart=True)
     parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
     read = concat(parts)
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
-        whole = _joined(models, split.folds, Path(folder) / directory.resolve().name, examples)
-        cost = cost_of(whole) | {"megabytes": megabytes(whole)}
-        cost |= reading_rate(whole, index, split)
+    with drafts(directory) as folder:
+        whole = _joined(models, split.folds, folder / directory.resolve().name, examples)
         facts = facts_of(
             directory,
             index,
             split,
             network=" + ".join(m.bundle(split.folds[0]).manifest.network for m in models),
             averages=[run.resolve().name for run in runs],
-            cost=cost,
+            cost=costs(whole, index, split),
         )
         report = directory / "report"
         metrics = report_out_of_fold(report, read, facts, bootstrap=bootstrap, language=language)

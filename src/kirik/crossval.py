@@ -13,8 +13,6 @@ DIR/bundle             the model: one network trained on all of dev, or the aver
 
 import csv
 import json
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,26 +45,23 @@ from kirik.evaluation.report import write_report
 from kirik.operating_points import CrossFitted, choose_operating_points
 from kirik.radiograph import Radiograph
 from kirik.reading.classifier import Classifier
-from kirik.reading.cores import usable_cores
 from kirik.reading.evidence import FAINTEST
 from kirik.shipping import (
     Choices,
     compacted,
-    cost_of,
+    costs,
+    drafts,
     examples_of,
-    megabytes,
     rewrite,
     shared_provenance,
     summary_of,
 )
 from kirik.training.settings import PLACES, TrainingSettings
-from kirik.trainings import Training, train_all
+from kirik.trainings import Training, refuse_several_processes, train_all
 from kirik.workflow import choose_scope, predictions_of, read_all
 
 Final = Literal["single", "average", "none"]
 UNREADABLE = "unreadable.csv"
-TIMED = 200
-"""Radiographs read for the rate that a study tells."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +106,16 @@ def cross_validate(
     final: `single` trains one more network on all of dev; `average` joins the folds' networks.
     at_once: how many trainings run side by side, each in a process of its own.
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
-    Raises SettingsError if the split has no folds, a run that is built on has none for one of
-    them, or the folder was begun otherwise, DataSetError if labels have changed since, OutputError
-    if the folder cannot be made, or is the data set's own, else what training and reading raise.
+    Raises SettingsError if torchrun began several processes, the split has no folds, a run that is
+    built on has none for one of them, or the folder was begun otherwise, DataSetError if labels
+    have changed since, OutputError if the folder cannot be made, or is the data set's own, else
+    what training and reading raise.
     """
     from kirik.training.run import replace_file, resolve, to_toml
     from kirik.training.runs import is_run
 
     console = console or Console()
+    refuse_several_processes("crossval")
     if not split.folds:
         raise SettingsError(f"split {split.name} has no folds; make one with kirik data split")
     settings = resolve(settings.model_copy(update={"validation": 0.0}))
@@ -134,11 +131,11 @@ def cross_validate(
     replace_file(directory / "settings.toml", to_toml(settings, without=PLACES))
     before = Path(settings.weights).expanduser()
     examples = examples_of(index, split)
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
-        first = load_bundle(directory / f"fold{split.folds[0]}")
-        small = compacted(Path(folder) / "compacted", first, first.manifest, examples)
-        cost = cost_of(small) | {"megabytes": megabytes(small)}
-        cost |= reading_rate(small, index, split)
+    bundles = [load_bundle(one.run) for one in folds]
+    with drafts(directory) as folder:
+        # One more network, trained on all of dev, costs what the first fold's does.
+        model = _draft(folder, bundles if final == "average" else bundles[:1], examples)
+        cost = costs(model, index, split)
     metrics = report_out_of_fold(
         directory / "report",
         read,
@@ -148,8 +145,9 @@ def cross_validate(
             split,
             network=settings.network,
             seed=settings.seed,
-            **_began_with(first, before.name if is_run(before) else None),
+            **_began_with(bundles[0], before.name if is_run(before) else None),
             **({"overview": Path(settings.overview).name} if settings.overview else {}),
+            **({"final": final} if final != "single" else {}),
             cost=cost,
         ),
         bootstrap=bootstrap,
@@ -157,7 +155,6 @@ def cross_validate(
     )
     if final == "none":
         return metrics, None
-    bundles = [load_bundle(one.run) for one in folds]
     if last:
         train_all(last, 1, console)
         bundles = [load_bundle(one.run) for one in last]
@@ -260,17 +257,6 @@ def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:
         ],
         **own,
     }
-
-
-def reading_rate(bundle: Bundle, index: Index, split: Split) -> dict:
-    """Readings per second from files, by this machine's cores, of a fold's radiographs."""
-    paths = [record.path for record in select(index, split, f"fold{split.folds[0]}")][:TIMED]
-    classifier = Classifier(bundle)
-    list(classifier.read_many(paths[:8]))
-    start = time.perf_counter()
-    list(classifier.read_many(paths))
-    rate = len(paths) / (time.perf_counter() - start)
-    return {"readings_per_second": round(rate, 1), "cores": usable_cores()}
 
 
 def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:
@@ -452,6 +438,17 @@ def report_out_of_fold(
     return metrics
 
 
+def _draft(folder: Path, bundles: Sequence[Bundle], examples: Sequence[Radiograph]) -> Bundle:
+    """The bundle that will be made of these networks, but for what the folds choose."""
+    members = [
+        compacted(folder / str(number), bundle, bundle.manifest, examples)
+        for number, bundle in enumerate(bundles)
+    ]
+    if len(members) == 1:
+        return members[0]
+    return average_bundles([member.path for member in members], folder / "average", "average")
+
+
 def _finish(
     directory: Path,
     bundles: list[Bundle],
@@ -465,13 +462,13 @@ def _finish(
     if len(bundles) == 1:
         rewrite(out, bundles[0], name, chosen, summary, examples)
         return out
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
-        members = [Path(folder) / str(number) for number in range(len(bundles))]
+    with drafts(directory) as folder:
+        members = [folder / str(number) for number in range(len(bundles))]
         for number, (place, bundle) in enumerate(zip(members, bundles, strict=True), 1):
             rewrite(place, bundle, f"{name}-fold{number}", chosen, summary, examples)
         average = average_bundles(
             members,
-            Path(folder) / "average",
+            folder / "average",
             name,
             operating_points=chosen.points,
             provenance=shared_provenance(bundles[0]) | {"out_of_fold": summary},

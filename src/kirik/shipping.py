@@ -1,9 +1,10 @@
 """From finished runs to the bundle of a model: what was chosen is entered, weights are stored
 in fewer bits."""
 
-import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,14 @@ from kirik.evaluation.metrics import Metrics
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, read_radiograph
+from kirik.reading.classifier import Classifier
+from kirik.reading.cores import usable_cores
 from kirik.reading.network import outputs_of
 
 COMPARED = 32
 """Radiographs on which weights in fewer bits must give nearly the same probabilities."""
+TIMED = 200
+"""Radiographs read for the rate that a study tells."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,21 @@ class Choices:
     points: OperatingPoints | None
     shown_from: float | None
     scope: Scope | None
+
+
+@contextmanager
+def drafts(place: Path) -> Iterator[Path]:
+    """An empty folder in another one, for bundles of which one is made, gone when that is done.
+
+    What a kirik that was killed left in it is gone with the next one. One at a time.
+    """
+    folder = place / ".drafts"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def examples_of(index: Index, split: Split) -> list[Radiograph]:
@@ -82,9 +102,9 @@ def compacted(
         told = {"embedding", *outputs_of(manifest)}
         files[GRAPH] = compact(bundle.read(GRAPH), inputs[:, None, middle, middle], told)
         return write_bundle(place, manifest, files, replace=True)
-    with tempfile.TemporaryDirectory(dir=place.absolute().parent) as folder:
+    with drafts(place.absolute().parent) as folder:
         members = [
-            compacted(Path(folder) / member.path.name, member, member.manifest, examples, over)
+            compacted(folder / member.path.name, member, member.manifest, examples, over)
             for member, over in zip(bundle.members, (1, WIDE), strict=True)
         ]
         return write_bundle(place, manifest, member_files(manifest, members) | files, replace=True)
@@ -129,6 +149,22 @@ def megabytes(bundle: Bundle) -> float:
     """Of its graphs, members' included."""
     graphs = [path for name, path in bundle.files.items() if Path(name).name == GRAPH]
     return round(sum(path.stat().st_size for path in graphs) / 1e6, 2)
+
+
+def costs(bundle: Bundle, index: Index, split: Split) -> dict:
+    """What a study tells of a model's cost: its networks', its size, and how fast it reads here."""
+    return cost_of(bundle) | {"megabytes": megabytes(bundle)} | reading_rate(bundle, index, split)
+
+
+def reading_rate(bundle: Bundle, index: Index, split: Split) -> dict:
+    """Readings per second from files, by this machine's cores, of a fold's radiographs."""
+    paths = [record.path for record in select(index, split, f"fold{split.folds[0]}")][:TIMED]
+    classifier = Classifier(bundle)
+    list(classifier.read_many(paths[:8]))
+    start = time.perf_counter()
+    list(classifier.read_many(paths))
+    rate = len(paths) / (time.perf_counter() - start)
+    return {"readings_per_second": round(rate, 1), "cores": usable_cores()}
 
 
 def with_choices(manifest: Manifest, chosen: Choices, summary: dict) -> Manifest:

@@ -56,17 +56,23 @@ class Training:
             )
 
 
+def refuse_several_processes(command: str) -> None:
+    """Raise SettingsError if torchrun began several processes: each would do all of the command,
+    in the others' way."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        raise SettingsError(
+            f"kirik {command} is the work of one process, and torchrun began {world}; call it "
+            "without torchrun, which is for kirik train alone"
+        )
+
+
 def train_all(trainings: Sequence[Training], at_once: int, console: Console) -> None:
     """Train those that are not done, so many at once.
 
     Raises KirikError's kinds: of several at once, after the others have ended.
     """
     left = [training for training in trainings if not training.done]
-    if at_once > 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise SettingsError(
-            "several trainings at once, and each by several processes, do not go together; leave "
-            "out --at-once, or torchrun"
-        )
     if at_once == 1 or len(left) < 2:
         for training in left:
             console.say(f"{training.run}:")

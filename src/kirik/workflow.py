@@ -6,7 +6,6 @@ become `train`, `evaluate`, `audit` and `split`, as the command line and a scrip
 
 import json
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +50,7 @@ from kirik.radiograph import read_radiograph
 from kirik.reading.classifier import Classifier
 from kirik.reading.network import softmax
 from kirik.reading.reading import Failure, Reading
+from kirik.shipping import drafts
 from kirik.training.runs import trained_on
 from kirik.training.settings import PLACES, TrainingSettings
 
@@ -172,13 +172,13 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
     facts = closer.provenance
     digest = facts["split_sha256"]
     first = load_bundle(find_run(overview.expanduser(), facts["fold"], "--overview", digest))
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
+    with drafts(directory) as folder:
         own = closer.model_copy(update={"name": f"{closer.name}-closer"[:100], "scope": None})
-        second = write_bundle(Path(folder) / "closer", own, files)
+        second = write_bundle(folder / "closer", own, files)
         joined = cascade_bundles(
             first,
             second,
-            Path(folder) / "cascade",
+            folder / "cascade",
             closer.name,
             looks=facts["settings"]["looks"],
             looks_from=facts["settings"]["looks_from"],

@@ -101,10 +101,13 @@ def test_commands_name_the_data_and_the_weights_as_far_as_they_are_known(studied
         none=({"data_set": "wrists", "weights": "none"}, None),
         hub=({"data_set": "fracatlas", "weights": "hub"}, None),
         both=({"data_set": "two words", "averages": ["none", "hub"]}, None),
+        folds=({"data_set": "wrists", "weights": "none", "final": "average"}, None),
     )
     assert "kirik crossval wrists --split s --out runs/none --weights none --settings" in page
     assert "kirik crossval FracAtlas --split s --out runs/hub --weights hub --settings" in page
     assert "kirik ensemble runs/none runs/hub --data 'two words' --split s" in page
+    assert "--out runs/folds --weights none --final average --settings" in page
+    assert page.count("--final") == 1
     assert "FOLDER" not in page
     page = studied(older=({}, None), file=({"weights": "resnet.safetensors"}, None))
     assert page.count("kirik crossval DATA") == 2

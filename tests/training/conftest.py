@@ -6,6 +6,7 @@ import pytest
 from bars import with_fractures
 from kirik.training.data import Part
 from kirik.training.settings import TrainingSettings
+from one_thread import one_thread  # noqa: F401 (a fixture)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The loop: it learns, stops early, and a killed and resumed run ends in the same weights."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,12 +8,11 @@ from PIL import Image
 from kirik.dataset.cache import open_cache
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Assignment, Split
-from kirik.errors import DataSetError, TrainingError
+from kirik.errors import TrainingError
 from kirik.preprocessing import Preprocessing
-from kirik.training.data import hold_out
 from kirik.training.loop import State, Trainer
 from kirik.training.machine import find_machine
-from kirik.training.run import _part
+from kirik.training.run import _part, choose_evidence_threshold
 from kirik.training.weights import build_network
 
 
@@ -114,6 +111,40 @@ def test_without_a_validation_part_the_last_epoch_is_kept(part, settings, tmp_pa
     assert all(torch.equal(weights(trained)[k], v) for k, v in weights(last).items())
 
 
+@pytest.mark.parametrize(("balance", "shift"), [("autoaugment", np.log(0.5)), ("none", 0.0)])
+def test_what_balancing_overstates_a_reading_understates(balance, shift, part, settings, tmp_path):
+    """A third is fractured, and the network learned from as many of each."""
+    balanced = settings.model_copy(update={"balance": balance})
+    shifts = trainer(part, balanced, tmp_path).network.prior_shift
+    assert float(shifts[1] - shifts[0]) == pytest.approx(shift, abs=1e-5)
+
+
+def test_a_rare_class_weighs_more_in_the_loss_where_weights_balance(part, settings, tmp_path):
+    """Of a network that calls nothing fractured."""
+    losses = {}
+    for balance in ("none", "weights"):  # both show each radiograph once, in the same order
+        still = {"balance": balance, "epochs": 1, "learning_rate": 1e-9, "ema": 0.0}
+        trained = trainer(part, settings.model_copy(update=still), tmp_path / balance)
+        with torch.no_grad():
+            trained.network.head[-1].bias.copy_(torch.tensor([4.0, -4.0]))
+        trained.fit(quiet, quiet)
+        losses[balance] = trained.state.history[0]["train_loss"]
+    assert losses["weights"] > losses["none"] + 0.5
+
+
+def test_how_sure_a_network_is_does_not_choose_the_epoch(part, settings, tmp_path, monkeypatch):
+    """A reading's calibration makes up for it."""
+    trained, said = trainer(part, settings, tmp_path), []
+    fractured = np.random.default_rng(0).normal(2 * part.labels - 1, 1.5).astype(np.float32)
+    for sure in (1, 4):
+        logits = torch.from_numpy(np.stack([-fractured, fractured], axis=1) * sure)
+        monkeypatch.setattr("kirik.training.loop.predict_logits", lambda *_, its=logits: its)
+        said.append(trained.validate())
+    (calm, losses), (surer, again) = said
+    assert surer["validation_loss"] > calm["validation_loss"] + 0.5
+    assert np.mean(again) == pytest.approx(np.mean(losses), abs=0.01)
+
+
 def judged(*epochs):
     state, kept = State(), []
     for losses in epochs:
@@ -186,41 +217,6 @@ def test_a_damaged_or_absent_checkpoint_is_named(part, settings, tmp_path):
         trainer(part, settings, tmp_path).resume()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_what_chooses_shares_no_group_with_what_trains(part, seed):
-    train, chosen = hold_out(part, 0.25, seed)
-    assert not set(train.groups) & set(chosen.groups)
-    assert len(train) + len(chosen) == len(part)
-    assert set(chosen.labels) == {0, 1}
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_a_class_of_two_groups_takes_no_more_than_its_share_away(part, seed):
-    rare = np.isin(part.groups, ["g0", "g5"])
-    few = replace(part, labels=rare.astype(int))
-    train, chosen = hold_out(few, 0.1, seed)
-    assert {0, 1} == set(train.labels) == set(chosen.labels)
-    assert len(chosen) <= 0.25 * len(part)
-
-
-def test_a_class_of_one_group_is_refused_by_its_name(part):
-    few = replace(part, labels=(part.groups == "g3").astype(int))
-    with pytest.raises(DataSetError, match="class greenstick has too few groups"):
-        hold_out(few, 0.1, 0, ("normal", "greenstick"))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_classes_smaller_than_the_share_has_folds_are_held_out_too(part, seed):
-    """Three classes of six radiographs, of which a tenth chooses."""
-    few = part.select(np.arange(18))
-    few = replace(few, labels=np.arange(18) % 3, groups=np.arange(18).astype(str))
-    train, chosen = hold_out(few, 0.1, seed)
-    assert set(train.labels) == set(chosen.labels) == {0, 1, 2}
-    assert 3 <= len(chosen) <= 6
-    least = replace(few.select(np.arange(4)), labels=np.array([0, 0, 1, 1]))
-    assert [len(side) for side in hold_out(least, 0.1, seed)] == [2, 2]
-
-
 def test_a_fracture_boxed_outside_its_radiograph_teaches_no_map(tmp_path):
     """An empty mask would say that there is none."""
     boxes = ((10.0, 10.0, 20.0, 20.0),), ((900.0, 10.0, 20.0, 20.0),), (), ()
@@ -234,3 +230,17 @@ def test_a_fracture_boxed_outside_its_radiograph_teaches_no_map(tmp_path):
     cache = open_cache(records, Preprocessing(size=64), directory=tmp_path / "cache")
     part = _part(index, records, split, cache, ())
     assert part.marked.tolist() == [True, False, False, True]
+
+
+@pytest.mark.parametrize("level", [0.3, 0.7])
+def test_the_maps_threshold_parts_fractures_from_the_rest(level):
+    """On the radiographs whose mask is known; without a fracture on them it is the middle."""
+    rng, marked = np.random.default_rng(0), np.arange(12) < 4
+    masks = np.zeros((12, 16, 16), np.uint8)
+    masks[:, 4:8, 8:12] = 255
+    levels = np.where(marked, level, 1 - level)[:, None, None]
+    evidence = levels - rng.uniform(0.06, 0.2, (12, 8, 8))
+    evidence[:, 2:4, 4:6] = levels + rng.uniform(0.06, 0.2, (12, 2, 2))
+    threshold = choose_evidence_threshold(evidence, masks, marked)
+    assert threshold == pytest.approx(level, abs=0.06)
+    assert choose_evidence_threshold(evidence, 0 * masks, marked) == 0.5

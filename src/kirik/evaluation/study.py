@@ -215,6 +215,7 @@ def _command(one: Studied, folder: Path) -> str:
     own = said.get("weights")
     weights = f"runs/{start}" if start else own if own in ("none", "hub") else "FOLDER"
     built = f"--overview runs/{overview} " if overview else ""
+    built += f"--final {said['final']} " if said.get("final") else ""
     settings = folder / one.name / SETTINGS
     return f"kirik crossval {data} {where} --weights {weights} {built}--settings {settings}"
 

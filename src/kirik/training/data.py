@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -60,19 +61,18 @@ class Part:
 def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -> tuple[Part, Part]:
     """Split a part into what trains and what chooses, whole groups only, classes in proportion.
 
-    A class with too few groups for its share still has one group on each side.
+    share: of the part, above 0 up to 0.5, that chooses. Each class comes as near to it as its
+    groups allow: mostly to within one of them. One with too few groups for its share still has one
+    on each side.
     classes: their names, for the error.
     Raises DataSetError if a class has fewer than two groups, or cannot be on both sides.
     """
     rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(part), bool)
     # No more than the commonest class has radiographs: the splitter refuses that.
-    folds = min(max(2, round(1 / share)), int(np.bincount(part.labels).max()))
-    if 2 <= folds <= len(np.unique(part.groups)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of classes smaller than the folds
-            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-            chosen[next(splitter.split(part.rows, part.labels, part.groups))[1]] = True
+    folds = min(max(2, ceil(1 / share)), int(np.bincount(part.labels).max()))
+    chosen = _fold(part, folds, seed)
+    if folds * share > 1:  # a fold is less than the share
+        chosen = _filled(part, chosen, share, rng)
     for label in np.unique(part.labels):
         own = part.labels == label
         for lacking in (chosen, ~chosen):
@@ -88,6 +88,32 @@ def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -
                 "and choose; add radiographs of it, or leave the class out"
             )
     return part.select(np.flatnonzero(~chosen)), part.select(np.flatnonzero(chosen))
+
+
+def _fold(part: Part, folds: int, seed: int) -> np.ndarray:
+    """One of so many folds of a part, bool [n]; empty where there are fewer groups."""
+    chosen = np.zeros(len(part), bool)
+    if 2 <= folds <= len(np.unique(part.groups)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of classes smaller than the folds
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+            chosen[next(splitter.split(part.rows, part.labels, part.groups))[1]] = True
+    return chosen
+
+
+def _filled(part: Part, chosen: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Radiographs that are chosen, bool [n], and groups at random that bring the classes nearer to
+    their share."""
+    groups, group = np.unique(part.groups, return_inverse=True)
+    shares = np.zeros((len(groups), part.labels.max() + 1))  # of each class, in each group
+    np.add.at(shares, (group, part.labels), 1 / np.bincount(part.labels)[part.labels])
+    held = np.isin(groups, part.groups[chosen])
+    lacking = share - shares[held].sum(axis=0)
+    for one in rng.permutation(np.flatnonzero(~held)):
+        if np.square(lacking - shares[one]).sum() < np.square(lacking).sum():
+            held[one] = True
+            lacking -= shares[one]
+    return held[group]
 
 
 class Batch(NamedTuple):
