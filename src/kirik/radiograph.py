@@ -179,9 +179,19 @@ def read_radiograph(
     of missing, not_a_file, no_permission, unreadable, empty, not_an_image, unsupported,
     too_large, truncated, damaged, wrong_modality, wrong_body_part and several_frames.
     """
-    frames = read_radiographs(path, at_least, limits)
+    return decode_radiograph(read_file(path, limits.file_bytes), str(path), at_least, limits)
+
+
+def decode_radiograph(
+    data: bytes, name: str, at_least: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Radiograph:
+    """The radiograph in a file's bytes. name: how errors call it.
+
+    at_least: as for `read_radiograph`, as which it raises RadiographError.
+    """
+    frames = decode_radiographs(data, name, at_least, limits)
     if frames.count > 1:
-        message = f"{shown(path)}: {frames.count} frames or pages, where one radiograph is expected"
+        message = f"{shown(name)}: {frames.count} frames or pages, where one radiograph is expected"
         message += "; give each as a file of its own"
         raise RadiographError(message, reason="several_frames")
     return next(frames)

@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kirik.dataset.index import Record, overlaps
-from kirik.dataset.inspect import decode_radiograph
+from kirik.dataset.index import Record, box_around, box_corners, overlaps
 from kirik.errors import DataSetError, RadiographError
 from kirik.files import read_file
 from kirik.preprocessing import Preprocessing
-from kirik.radiograph import DEFAULT_LIMITS, Radiograph, to_upright
+from kirik.radiograph import DEFAULT_LIMITS, Radiograph, decode_radiograph, to_upright
 
 FORMAT = 6
 MASK_STRIDE = 4
@@ -238,7 +237,7 @@ def _decode(record: Record, preprocessing: Preprocessing):
     """(image, mask, outlines, SHA-256) of a record, or the reason why it cannot be read."""
     try:
         content = read_file(record.path, DEFAULT_LIMITS.file_bytes)
-        radiograph = decode_radiograph(content, record.path)
+        radiograph = decode_radiograph(content, str(record.path))
     except RadiographError as error:
         return str(error)
     outlines = fracture_outlines(record, radiograph, preprocessing)
@@ -256,12 +255,14 @@ def fracture_outlines(
     """
     rows, columns = radiograph.stored_size
     outlines = [
-        outline
-        for outline in (np.reshape(p, (-1, 2)) for p in record.polygons)
-        if overlaps((*outline.min(axis=0), *np.ptp(outline, axis=0)), columns, rows)
+        np.reshape(polygon, (-1, 2))
+        for polygon in record.polygons
+        if overlaps(box_around([polygon]), columns, rows)
     ]
     outlines = outlines or [
-        box_corners(box) for box in record.boxes if overlaps(box, columns, rows)
+        np.reshape(box_corners(box), (-1, 2))
+        for box in record.boxes
+        if overlaps(box, columns, rows)
     ]
     scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
     return [
@@ -291,12 +292,6 @@ def _padded(outlines: Sequence[np.ndarray]) -> np.ndarray:
         others = np.linspace(0, len(corners) - 1, CORNERS - len(outermost)).round().astype(int)
         row[:] = corners[np.concatenate([outermost, others])]
     return table
-
-
-def box_corners(box: tuple[float, float, float, float]) -> np.ndarray:
-    """The four corners (x, y) of a box (x, y, width, height), in order around it."""
-    x, y, width, height = box
-    return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
 
 
 def data_hash(cache: Cache, records: Sequence[Record], classes: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ after it asks where a record came from.
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +102,20 @@ def overlaps(box: tuple[float, float, float, float], columns: float, rows: float
     """Whether a box (x, y, width, height) holds anything of an image of that size, in pixels."""
     x, y, width, height = box
     return x < columns and y < rows and x + width > 0 and y + height > 0
+
+
+def box_around(polygons: Sequence[tuple[float, ...]]) -> tuple[float, float, float, float]:
+    """The box (x, y, width, height) around one outline (x0, y0, x1, y1, …) or more."""
+    xs = [x for polygon in polygons for x in polygon[0::2]]
+    ys = [y for polygon in polygons for y in polygon[1::2]]
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+
+
+def box_corners(box: tuple[float, float, float, float]) -> tuple[float, ...]:
+    """A box (x, y, width, height) as an outline: its four corners, x0, y0, x1, y1, …, in order
+    around it."""
+    x, y, width, height = box
+    return (x, y, x + width, y, x + width, y + height, x, y + height)
 
 
 def placed(box: tuple[float, float, float, float], columns: int, rows: int) -> str:

@@ -23,7 +23,7 @@ from kirik.dataset.index import Index, Record
 from kirik.errors import RadiographError
 from kirik.files import HEAD_BYTES, kind_of, read_file
 from kirik.quiet import quiet_decoding
-from kirik.radiograph import DEFAULT_LIMITS, Radiograph, decode_radiographs, read_radiograph
+from kirik.radiograph import DEFAULT_LIMITS, decode_radiograph
 
 THUMBNAIL_SIDE = 48
 COMMON_SIDE = 256
@@ -175,7 +175,7 @@ def inspect_file(record_id: str, path: Path) -> FileFacts:
     facts = FileFacts(record_id, len(content), hashlib.sha256(content).hexdigest())
     facts = replace(facts, **_header(content), whose=whose(content))
     try:
-        radiograph = decode_radiograph(content, path)
+        radiograph = decode_radiograph(content, str(path))
     except RadiographError as error:
         missing = missing_share(content) if error.reason == "truncated" else None
         return replace(facts, problem=error.reason, missing_share=missing)
@@ -191,15 +191,6 @@ def inspect_file(record_id: str, path: Path) -> FileFacts:
         orientation=radiograph.orientation,
         **_appearance(radiograph.pixels),
     )
-
-
-def decode_radiograph(content: bytes, path: Path) -> Radiograph:
-    """The radiograph in a file's bytes, which were read already. path: how errors call it.
-
-    Raises RadiographError as `read_radiograph` does.
-    """
-    frames = decode_radiographs(content, str(path))
-    return next(frames) if frames.count == 1 else read_radiograph(path)  # which refuses several
 
 
 def whose(content: bytes) -> tuple[str, ...]:

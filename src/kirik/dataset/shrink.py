@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 
 from kirik.dataset.index import Index, Record
-from kirik.dataset.inspect import decode_radiograph, whose
+from kirik.dataset.inspect import whose
 from kirik.dataset.sources.bonds import bound_by_tags
 from kirik.dataset.sources.table import write_index
 from kirik.errors import DataSetError, RadiographError
 from kirik.files import read_file
 from kirik.orientation import to_upright, to_upright_box
-from kirik.radiograph import DEFAULT_LIMITS
+from kirik.radiograph import DEFAULT_LIMITS, decode_radiograph
 
 QUALITY = 90
 
@@ -91,7 +91,7 @@ def _copy(
     """The copy, and whose it is; or why there is none."""
     try:
         content = read_file(record.path, DEFAULT_LIMITS.file_bytes)
-        radiograph = decode_radiograph(content, record.path)
+        radiograph = decode_radiograph(content, str(record.path))
     except RadiographError as error:
         return str(error)
     rows, columns = radiograph.pixels.shape

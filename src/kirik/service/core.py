@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from kirik.errors import SettingsError
+from kirik.archives import Member
+from kirik.errors import RadiographError, SettingsError
 from kirik.radiograph import Limits
 from kirik.reading.decoder import Decoders, DecodingLimits
 from kirik.service.blobs import Blobs
@@ -23,10 +25,27 @@ class Core:
     blobs: Blobs
     decoders: Decoders = field(repr=False)
 
+    def ask(self, source: Path | Member, request: dict) -> Iterator[tuple[dict, list]]:
+        """See `Decoders.ask`. Raises Unavailable where no file can be decoded at the moment."""
+        with decoding():
+            yield from self.decoders.ask(source, request)
+
+    def pieces(self, source: Path | Member, request: dict) -> Iterator[bytes]:
+        """What a request for bytes gives. Raises RadiographError where it is refused."""
+        for header, arrays in self.ask(source, request):
+            raise_refusal(header)
+            yield from (array.tobytes() for array in arrays)
+
     def close(self) -> None:
         """End the decoders and close the database."""
         self.decoders.close()
         self.database.close()
+
+
+def raise_refusal(header: dict) -> None:
+    """Raise the RadiographError that a decoder's answer tells of, if it does."""
+    if "error" in header:
+        raise RadiographError(header["error"], reason=header["reason"])
 
 
 @contextmanager

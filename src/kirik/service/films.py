@@ -94,11 +94,7 @@ def nameless(core: Core, study: Study) -> Iterator[bytes]:
     """
     request = {"do": "anonymize", "key": ""}  # which only DICOM's UIDs need
     try:
-        with decoding():
-            for header, arrays in core.decoders.ask(core.blobs.path(study.blob), request):
-                if "error" in header:
-                    raise RadiographError(header["error"], reason=header["reason"])
-                yield from (array.tobytes() for array in arrays)
+        yield from core.pieces(core.blobs.path(study.blob), request)
     except RadiographError as error:
         raise _unreadable(error) from error
 

@@ -26,7 +26,7 @@ from kirik.errors import KirikError, RadiographError
 from kirik.files import HEAD_BYTES, READABLE, kind_of
 from kirik.service import audit_trail
 from kirik.service.blobs import Draft
-from kirik.service.core import Core, decoding
+from kirik.service.core import Core, raise_refusal
 from kirik.service.engine import changed, insert_once, lock_blobs, now_of
 from kirik.service.refusals import StorageFull, Unavailable
 from kirik.service.retention import delete_study
@@ -199,7 +199,7 @@ class _Intake:
         """Its radiographs, and what is passed over: all but the last of one name, as elsewhere."""
         names: list[str] = []
         problems: list[RadiographError] = []
-        for header, _ in self._ask(archive.path, {"do": "list"}):
+        for header, _ in self.core.ask(archive.path, {"do": "list"}):
             if "error" in header:
                 problems.append(RadiographError(header["error"], reason=header["reason"]))
             names += header.get("members", ())
@@ -212,7 +212,7 @@ class _Intake:
     def _member(self, archive: Draft, inside: str, name: str, left: int) -> Draft:
         most = min(left, self.settings.most_file_bytes)
         source = Member(str(archive.path), inside)
-        pieces = self._pieces(source, {"do": "unpack"})
+        pieces = self.core.pieces(source, {"do": "unpack"})
         first = next(pieces, b"")
         _checked_kind(first[:HEAD_BYTES], name)
         return self.blobs.draft_of(chain([first], pieces), most, name)
@@ -232,7 +232,7 @@ class _Intake:
         if not self.settings.deidentify:
             people = {key: who.get(key) for key in ("patient_name", "patient_id")}
             return _Ready(draft, name, sha256, kind.lower(), hashed, **people)
-        pieces = self._pieces(draft.path, {"do": "anonymize", "key": self.key.hex()})
+        pieces = self.core.pieces(draft.path, {"do": "anonymize", "key": self.key.hex()})
         nameless = self.blobs.draft_of(pieces, self.settings.most_file_bytes, name)
         draft.drop()
         # The name that a file had may be the patient's, too.
@@ -241,24 +241,13 @@ class _Intake:
     def _identity(self, draft: Draft) -> dict:
         """Whose a DICOM file is; of one that cannot be parsed its reading says so."""
         try:
-            [(header, _)] = self._ask(draft.path, {"do": "identify"})
-            _raise_refusal(header)
+            [(header, _)] = self.core.ask(draft.path, {"do": "identify"})
+            raise_refusal(header)
         except RadiographError:
             if self.settings.deidentify:
                 raise
             return {}
         return header
-
-    def _pieces(self, source, request: dict) -> Iterator[bytes]:
-        for header, arrays in self._ask(source, request):
-            _raise_refusal(header)
-            for array in arrays:
-                yield array.tobytes()
-
-    def _ask(self, source, request: dict) -> Iterator[tuple[dict, list]]:
-        """See `Decoders.ask`. Raises Unavailable where no file can be decoded at the moment."""
-        with decoding():
-            yield from self.core.decoders.ask(source, request)
 
     def _hashed(self, exam: str | None) -> str | None:
         if not exam:
@@ -338,11 +327,6 @@ def _checked_kind(head: bytes, name: str) -> str:
 def _too_many(name: str, most: int) -> RadiographError:
     message = f"{name}: more than {most:,} files at once; hand them in in parts"
     return RadiographError(message, reason="too_many")
-
-
-def _raise_refusal(header: dict) -> None:
-    if "error" in header:
-        raise RadiographError(header["error"], reason=header["reason"])
 
 
 def _refused(name: str, error: KirikError, draft: Draft | None = None, member="") -> Refused:

@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from kirik.dataset.index import Defect, Index, Record, overlaps, placed
+from kirik.dataset.index import Defect, Index, Record, box_around, overlaps, placed
 from kirik.files import head_of, kind_of
 from kirik.quiet import quiet_decoding
 
@@ -46,7 +45,7 @@ def without_beyond(index: Index) -> Index:
 
 
 def _beyond(record: Record, rows: int, columns: int) -> Iterable[Defect]:
-    for box in (*record.boxes, *map(_around, record.polygons)):
+    for box in (*record.boxes, *(box_around([polygon]) for polygon in record.polygons)):
         if not overlaps(box, columns, rows):
             yield Defect("box_beyond_image", (record.id,), placed(box, columns, rows))
 
@@ -55,13 +54,8 @@ def _without_beyond(record: Record, rows: int, columns: int) -> Record:
     return replace(
         record,
         boxes=tuple(box for box in record.boxes if overlaps(box, columns, rows)),
-        polygons=tuple(p for p in record.polygons if overlaps(_around(p), columns, rows)),
+        polygons=tuple(p for p in record.polygons if overlaps(box_around([p]), columns, rows)),
     )
-
-
-def _around(polygon: tuple[float, ...]) -> tuple[float, float, float, float]:
-    corners = np.reshape(polygon, (-1, 2))
-    return (*corners.min(axis=0).tolist(), *np.ptp(corners, axis=0).tolist())
 
 
 def stored_size(path: Path) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kirik.dataset.index import Defect
+from kirik.dataset.index import Defect, box_around, box_corners
 from kirik.errors import DataSetError
 
 MASKS = Path("Annotations") / "COCO JSON" / "COCO_fracture_masks.json"
@@ -34,7 +34,7 @@ class Shapes:
         if not any(self.outlines):
             return []
         pairs = zip(self.boxes, self.outlines, strict=True)
-        return [polygon for box, own in pairs for polygon in own or [_corners(box)]]
+        return [polygon for box, own in pairs for polygon in own or [box_corners(box)]]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _is(value: object, kind: type) -> bool:
 def _add(shapes: Shapes, annotation: dict, image: dict) -> list[Defect]:
     name = image["file_name"]
     polygons = _polygons(annotation.get("segmentation"))
-    box = _numbers(annotation.get("bbox")) or _around(polygons)
+    box = _numbers(annotation.get("bbox")) or (box_around(polygons) if polygons else ())
     if len(box) != 4 or box[2] <= 0 or box[3] <= 0:
         detail = f"annotation {annotation.get('id')} has neither a box nor an outline with an area"
         return [Defect("bad_annotation", (name,), detail)]
@@ -138,11 +138,6 @@ def _polygons(segmentation: object) -> list[Numbers]:
     return [polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0]
 
 
-def _corners(box: tuple[float, float, float, float]) -> Numbers:
-    x, y, width, height = box
-    return (x, y, x + width, y, x + width, y + height, x, y + height)
-
-
 def _numbers(values: object) -> Numbers:
     if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
         return ()
@@ -151,10 +146,3 @@ def _numbers(values: object) -> Numbers:
     except OverflowError:  # a whole number of hundreds of digits
         return ()
     return numbers if all(map(math.isfinite, numbers)) else ()
-
-
-def _around(polygons: list[Numbers]) -> Numbers:
-    """The box around outlines, for annotations that have no box of their own."""
-    xs = [x for polygon in polygons for x in polygon[0::2]]
-    ys = [y for polygon in polygons for y in polygon[1::2]]
-    return (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)) if xs else ()
