@@ -435,10 +435,11 @@ def _ablations(folder: Path, replicates: int, seed: int) -> list[str]:
     lines = [
         "## Ablations",
         "",
-        "Networks of one seed, trained without one fold and measured on it; what each differs from "
-        "the first of its table in is in its name, and the difference is paired. `kirik train DATA "
-        "--split SPLIT --fold FOLD --settings FILE` with the `settings.toml` of a row's folder "
-        f"trains it again ({folder}).",
+        "Networks of one seed, trained without one fold and measured on it, or on all folds where "
+        "dev is named; what each differs from the first of its table in is in its name, and the "
+        "difference is paired. `kirik train DATA --split SPLIT --fold FOLD --settings FILE` with "
+        f"the `settings.toml` of a row's folder trains it again ({folder}), `kirik crossval` one "
+        "of all folds.",
         "",
     ]
     for topic in sorted(path for path in folder.iterdir() if path.is_dir()):
