@@ -272,7 +272,7 @@ def test_truncated_anywhere_is_never_a_radiograph(tmp_path, gray, monkeypatch, e
     path = tmp_path / "a.img"
     path.write_bytes(content)
     read_radiograph(path)
-    end = len(content) - (_LAST_CODES if encoding == "JPEG" else 0)
+    end = len(content) - (_LAST_CODES if encoding.endswith("JPEG") else 0)
     for cut in {8, 20, *range(30, end, 23), *range(end - 12, end)}:
         path.write_bytes(content[:cut])
         for at_least in (None, 15):
@@ -303,7 +303,7 @@ def jpeg_of(film: Image.Image, gray: bool = False, **options) -> bytes:
 
 @pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("at_least", [None, 60])
-@pytest.mark.parametrize("kind", [kind for kind in JPEGS if kind != "progressive"])
+@pytest.mark.parametrize("kind", JPEGS)
 def test_jpeg_cut_before_its_end_marker_is_truncated(
     tmp_path, film, monkeypatch, kind, at_least, lenient
 ):
@@ -345,6 +345,19 @@ def test_jpeg_of_a_scan_a_component_is_whole_or_truncated(tmp_path, film, order)
             assert refusal(tmp_path / "a.jpg").reason == "truncated", (share, len(rest))
 
 
+@pytest.mark.parametrize("gray", [False, True])
+def test_progressive_jpeg_of_which_any_scan_ends_early_is_truncated(tmp_path, film, gray):
+    content = jpeg_of(film, gray=gray, progressive=True)
+    scans = re.finditer(rb"\xff\xda\0.(.).*?(?=\xff[\xc4\xda\xd9])", content, re.DOTALL)
+    of_brightness = [scan for scan in scans if scan[0][5] == 1 or scan[1] > b"\1"]
+    assert len(of_brightness) == 6
+    for scan in of_brightness:
+        for missing in (20, len(scan[0]) // 2):
+            cut = content[: scan.end() - missing] + content[scan.end() :]
+            (tmp_path / "a.jpg").write_bytes(cut)
+            assert refusal(tmp_path / "a.jpg").reason == "truncated", (scan.start(), missing)
+
+
 def test_progressive_jpeg_without_its_later_scans_is_truncated(tmp_path, film):
     content = jpeg_of(film, progressive=True)
     (tmp_path / "a.jpg").write_bytes(content[: content.rindex(b"\xff\xda")] + b"\xff\xd9")
@@ -368,8 +381,7 @@ def test_whole_jpeg_is_what_pillow_decodes_also_without_its_end_marker(
     with Image.open(io.BytesIO(content)) as image:
         image.draft("L", (44, 60) if at_least else None)
         expected = np.asarray(image.convert("L"))
-    ends = [content, content + b"behind it" * 9]
-    for whole in ends if kind == "progressive" else [*ends, content[:-2], content[:-1]]:
+    for whole in (content, content + b"behind it" * 9, content[:-2], content[:-1]):
         (tmp_path / "a.jpg").write_bytes(whole)
         assert np.array_equal(read_radiograph(tmp_path / "a.jpg", at_least).levels, expected)
 

@@ -89,8 +89,11 @@ def test_a_shipped_model_answers_alike_for_a_radiograph_and_its_dicom_twins(tmp_
     """As a device keeps it: windowed, 12 bits, and inverted."""
     classifier = load_model(model)
     films = [*sorted(FRACATLAS.glob("Fractured/*"))[::45], *sorted(FRACATLAS.glob("Non*/*"))[::300]]
+    if model != "small":  # how a twin is decoded is nothing to the model
+        films = films[::3]
     readings = [r for r in classifier.read_many(films) if isinstance(r, Reading)]
-    assert len(readings) > 20
+    assert len(readings) > len(films) / 2
+    paths = []
     for number, reading in enumerate(readings):
         pixels = np.asarray(Image.open(reading.source).convert("L"))
         twelve = pixels.astype(np.uint16) * 16 + 5
@@ -100,12 +103,13 @@ def test_a_shipped_model_answers_alike_for_a_radiograph_and_its_dicom_twins(tmp_
         for kind, twin in enumerate(twins):
             if pixels.size % 2 and kind == 1:
                 twin.PixelData += b"\0"
-            path = tmp_path / f"{number}-{kind}.dcm"
-            path.write_bytes(content_of(twin))
-            found = classifier.read(path)
-            assert found.decision == reading.decision, reading.source
-            if reading.probability is not None:
-                assert found.probability == pytest.approx(reading.probability, abs=0.02)
+            paths.append(tmp_path / f"{number}-{kind}.dcm")
+            paths[-1].write_bytes(content_of(twin))
+    for number, found in enumerate(classifier.read_many(paths)):
+        reading = readings[number // 2]
+        assert found.decision == reading.decision, reading.source
+        if reading.probability is not None:
+            assert found.probability == pytest.approx(reading.probability, abs=0.02)
 
 
 def test_findings_are_in_millimetres_where_the_file_has_a_scale(pixels, make_bundle, tmp_path):

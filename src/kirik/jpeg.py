@@ -8,6 +8,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from PIL.JpegImagePlugin import MARKER, JpegImageFile
 
@@ -28,6 +29,9 @@ _MOST_SLOW = 2**20
 _ONES = 8 * b"\xff\0"
 """As many bits as libjpeg looks ahead. They are in no Huffman code, so that it makes two blocks of
 them at most."""
+_OTHER_CODES = b"\0" + bytes(range(0xA5, 0xE5))
+"""So varied that no table of codes makes of them what libjpeg puts in the place of codes that are
+missing; after those bits that fill up the last byte, which some writers forget."""
 
 
 class CutOff(Exception):
@@ -83,9 +87,9 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
     OddCoding where it would not be decoded at all.
 
     To be called once, with the source as the opening left it. A JPEG that lacks nothing but its
-    end marker is whole. Of several scans each must be there, and those of brightness be whole; of a
-    progressive one the first: that a later one, which only refines, is cut off cannot be told.
-    Changes the source.
+    end marker is whole. Of several scans all must be there, and each have the codes of what is seen
+    of it as gray. What cannot be told: that a scan lacks its last byte, or a few before it of which
+    the pixels show nothing, or codes within, as between two restart markers. Changes the source.
     """
     data, start = source.getvalue(), source.tell()
     process, first = _process(image, data, start), data.rfind(_SCAN, 0, start)
@@ -93,14 +97,20 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
         raise OddCoding(_ODD[process])
     if process in _SEQUENTIAL and data[first + 4] == image.layers:
         end = data.find(_END, start)  # the codes of a scan never hold these two bytes
-        source.seek(end if end >= 0 else len(data))
-        source.write(_ONES)
-        source.truncate()
+        _end_with(_ONES, source, end if end >= 0 else len(data))
     elif process in (*_SEQUENTIAL, _PROGRESSIVE):
+        # Of several scans libjpeg reads until it meets an end marker.
+        _end_with(_END, source, len(data.rstrip(b"\xff")))
+        data = source.getvalue()
         scans = list(_scans(data, first))
-        to_check = scans[: 1 if process == _PROGRESSIVE else image.layers]
-        if not _bring_all(image, scans) or any(_is_filled_up(data, end) for _, end in to_check):
+        if not _bring_all(image, scans) or _is_filled_up(data, scans, process == _PROGRESSIVE):
             raise CutOff
+
+
+def _end_with(last: bytes, source: Source, place: int) -> None:
+    source.seek(place)
+    source.write(last)
+    source.truncate()
 
 
 def _process(image: JpegImageFile, data: bytes, end: int) -> bytes:
@@ -134,15 +144,17 @@ def _bring_all(image: JpegImageFile, scans: Sequence[tuple[bytes, int]]) -> bool
     return not missing
 
 
-def _is_filled_up(data: bytes, end: int) -> bool:
-    """Whether a scan, whose codes end at `end`, ends too early: what is put behind its codes then
-    becomes blocks that would be gray without it."""
-    told, more = (_smallest(data[:end] + ones + _END) for ones in (b"", 2 * _ONES))
-    return told != more
+def _is_filled_up(data: bytes, scans: Sequence[tuple[bytes, int]], in_full: bool) -> bool:
+    """Whether the codes of any scan end too early: others behind them then become pixels, while
+    libjpeg passes over what is behind the codes of a whole one."""
+    ends = [end for _, end in scans]
+    pieces = [data[start:end].rstrip(b"\xff") for start, end in pairwise((0, *ends))]
+    other = _OTHER_CODES.join([*pieces, data[ends[-1] :]])
+    return _grays(data, in_full) != _grays(other, in_full)
 
 
-def _smallest(data: bytes) -> bytes:
-    """A JPEG's pixels at an eighth of its size, about one for each block."""
+def _grays(data: bytes, in_full: bool) -> bytes:
+    """A JPEG's pixels, or those at an eighth of its size, about one for each block."""
     image = JpegImageFile(io.BytesIO(data))
-    image.draft("L", (1, 1))
+    image.draft("L", None if in_full else (1, 1))
     return image.tobytes()

@@ -195,16 +195,18 @@ def jpeg(pixels: np.ndarray, **options) -> bytes:
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit])
 def test_jpeg_in_dicom_is_the_jpeg_file(read, tmp_path, noisy, syntax, progressive):
-    gray = (noisy >> 4).astype(np.uint8)
-    (tmp_path / "a.jpg").write_bytes(jpeg(gray, progressive=progressive))
-    dataset = encapsulated(gray, syntax, (tmp_path / "a.jpg").read_bytes(), bits=8)
-    assert np.array_equal(read(dataset).pixels, read_radiograph(tmp_path / "a.jpg").pixels)
+    gray, stream = (noisy >> 4).astype(np.uint8), tmp_path / "a.jpg"
+    stream.write_bytes(jpeg(gray, progressive=progressive))
+    for frame in (stream.read_bytes(), stream.read_bytes()[:-2]):  # some lack their end marker
+        dataset = encapsulated(gray, syntax, frame, bits=8)
+        assert np.array_equal(read(dataset).pixels, read_radiograph(stream).pixels)
 
 
 @pytest.mark.parametrize("share", [0.6, 0.8, 0.9])
-def test_jpeg_in_dicom_that_is_cut_before_its_end_marker(refusal, noisy, share):
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_in_dicom_that_is_cut_before_its_end_marker(refusal, noisy, share, progressive):
     gray = np.tile((noisy >> 4).astype(np.uint8), (3, 3))
-    stream = jpeg(gray)
+    stream = jpeg(gray, progressive=progressive)
     cut = stream[: int(len(stream) * share)] + b"\xff\xd9"
     assert refusal(encapsulated(gray, JPEGBaseline8Bit, cut, bits=8)).reason == "truncated"
 
@@ -233,6 +235,22 @@ def test_unmarked_rgb_jpeg_is_rgb(read, noisy):
     stream = stream[:at] + stream[at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big") :]
     dataset = encapsulated(gray, JPEGBaseline8Bit, stream, bits=8)
     assert np.abs(read(dataset).pixels - gray[..., 0] / 255).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("syntax", "end"),
+    [
+        (JPEG2000Lossless, b"\xff\xd9" + bytes(200)),
+        (JPEGLSLossless, b"\xff\xd9" + bytes(200)),
+        (JPEGLSLossless, b"\0\xff\xd9"),
+    ],
+)
+def test_zeros_that_fill_up_a_stream_at_its_end(read, noisy, syntax, end):
+    dataset = compressed(noisy, syntax)
+    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    before = read(dataset).pixels
+    dataset.PixelData = encapsulate([stream[: stream.rindex(b"\xff\xd9")] + end])
+    assert np.array_equal(read(dataset).pixels, before)
 
 
 def test_jpeg_2000_in_boxes(read, noisy):

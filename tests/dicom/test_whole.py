@@ -169,13 +169,30 @@ def test_jpeg_lossless_of_which_any_piece_ends_early(read, refusal, film, kind, 
         assert reason == "truncated" or (reason == "damaged" and piece < last)
 
 
-@pytest.mark.parametrize("more", [b"\xff", b"\xff\xff", b"\0\0\0", b"\xaa" * 20])
-def test_jpeg_lossless_with_something_between_codes_and_end_marker(read, tmp_path, film, more):
+@pytest.mark.parametrize("more", [b"\xff", b"\xff\xff", b"\0\0\0", b"\xaa" * 20, b""])
+@pytest.mark.parametrize("end", [END, b"", END + bytes(200)])
+def test_jpeg_lossless_with_something_behind_its_codes(read, tmp_path, film, more, end):
     content = by_dcmtk(dicom(film), tmp_path, "dcmcjpeg", "+e1")
     dataset = dcmread(io.BytesIO(content))
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    dataset.PixelData = encapsulate([stream[: stream.rindex(END)] + more + END])
+    dataset.PixelData = encapsulate([stream[: stream.rindex(END)] + more + end])
     assert np.array_equal(read(dataset).pixels, read(content).pixels)
+
+
+@pytest.mark.parametrize("meaningless", [b"\x3f\0", b"\0\x10", b"\x3f\xd0"])
+def test_jpeg_lossless_of_scanners_that_fill_in_what_means_nothing(
+    read, refusal, tmp_path, film, meaningless
+):
+    """Which coefficients a scan has, and after which bits, says a progressive one alone."""
+    content = by_dcmtk(dicom(film), tmp_path, "dcmcjpeg", "+e1")
+    dataset = dcmread(io.BytesIO(content))
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    at = stream.index(b"\xff\xda") + 8
+    told = stream[:at] + meaningless + stream[at + 2 :]
+    dataset.PixelData = encapsulate([told])
+    assert np.array_equal(read(dataset).pixels, read(content).pixels)
+    dataset.PixelData = encapsulate([told[: at + 5000] + END])
+    assert refusal(dataset).reason == "truncated"
 
 
 def test_jpeg_lossless_without_its_last_byte_is_as_libjpeg_fills_it_up(read, refusal, film):

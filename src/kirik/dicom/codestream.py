@@ -13,9 +13,11 @@ from kirik.radiograph import Limits
 _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_2000, _JP2_BOX = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP"
 _FRAME_HEADERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7)
+_LOSSLESS = 0xC3
 _TABLES, _SCAN = (0xC4, 0xDB, 0xDD), 0xDA
 _COMMENTS = (*range(0xE0, 0xF0), 0xFE)
 _MOST_SEGMENTS = 10_000
+_MOST_BEHIND = 64
 _TILE_PART, _CODING = 0xFF90, 0xFF52
 _MOST_TILES, _MOST_J2K_SEGMENTS = 65_535, 2_000_000
 """Tiles that a JPEG 2000 can number, and segments, of which a tile-part takes two at least."""
@@ -38,7 +40,7 @@ class Codestream:
 
     @property
     def is_lossless(self) -> bool:
-        return self.process == 0xC3
+        return self.process == _LOSSLESS
 
 
 def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codestream | None:
@@ -50,7 +52,7 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
     """
     if not frame.startswith((_JPEG, _JPEG_2000, _JP2_BOX)):
         return None
-    if _END not in frame[-64:]:  # all of these streams end in the same marker
+    if not _has_end(frame):
         raise stream_truncated(name)
     bare = None if frame.startswith(_JPEG) else bare_jpeg_2000(frame)
     stream = _jpeg(frame) if bare is None else _jpeg_2000(bare)
@@ -78,17 +80,39 @@ def bare_jpeg(frame: bytes) -> bytes:
     """The same JPEG without comments and application segments, its header strictly in order.
 
     GDCM ends the whole process where libjpeg only warns: of bytes between two segments, or of a
-    JFIF version that it does not know.
+    JFIF version that it does not know. Of numbers in a lossless scan's header that mean nothing
+    there, and that some scanners do not leave at 0, it warns: they are made 0.
     """
-    kept = [_JPEG]
+    kept, is_lossless = [_JPEG], False
     for marker, start, end in _segments(frame):
         if marker not in (*_FRAME_HEADERS, *_TABLES, _SCAN) and marker not in _COMMENTS:
             raise ValueError("a segment that no JPEG of one frame has")
-        if marker not in _COMMENTS:
+        is_lossless = is_lossless or marker == _LOSSLESS
+        if marker == _SCAN and is_lossless:  # the last selected coefficient, and the bits before
+            kept.append(frame[start : end - 2] + bytes([0, frame[end - 1] & 15]))
+        elif marker not in _COMMENTS:
             kept.append(frame[start:end])
         if marker == _SCAN:
             return b"".join([*kept, frame[end:]])
     raise ValueError("no scan")
+
+
+def ended(frame: bytes) -> bytes:
+    """The same JPEG, with the end marker that some lack: whether its codes do, too, is told by
+    them."""
+    return frame if _has_end(frame) else frame.rstrip(b"\xff") + _END
+
+
+def _has_end(frame: bytes) -> bool:
+    """Whether the marker in which all of these streams end is where it should be: some writers fill
+    up what follows it."""
+    return _END in frame.rstrip(b"\0")[-_MOST_BEHIND:]
+
+
+def unfilled(frame: bytes) -> bytes:
+    """The same JPEG-LS without the zeros that some encoders put before its end marker, so that its
+    length is even: CharLS refuses them."""
+    return frame[: frame.rindex(_END)].rstrip(b"\0") + _END
 
 
 def of_8_bits(frame: bytes) -> bytes:

@@ -18,19 +18,21 @@ from kirik.dicom.codestream import (
     bare_jpeg,
     bare_jpeg_2000,
     checked,
+    ended,
     lengthened,
     of_8_bits,
     stream_truncated,
+    unfilled,
 )
 from kirik.dicom.parsing import truncated
 from kirik.errors import RadiographError
 from kirik.jpeg import CutOff, Source, demand_whole
 from kirik.radiograph import Limits
 
-_JPEG = "JPEG"
+_JPEG, _JPEG_LS = "JPEG", "pyjpegls"
 _SYNTAXES = {f"1.2.840.10008.1.2.4.{end}": _JPEG for end in (50, 51, 53, 55, 57, 70)} | {
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.80": _JPEG_LS,
+    "1.2.840.10008.1.2.4.81": _JPEG_LS,
     "1.2.840.10008.1.2.4.90": "pylibjpeg",
     "1.2.840.10008.1.2.4.91": "pylibjpeg",
     "1.2.840.10008.1.2.4.201": "pylibjpeg",
@@ -72,19 +74,31 @@ def stored_values(
     if not _is_encapsulated(dataset):
         return _native(dataset, index, count, name)
     frame = _fragment(dataset, index, count)
-    stream = checked(frame, dataset, name, limits)
     codec = _SYNTAXES[dataset.file_meta.TransferSyntaxUID]
     if codec == _JPEG:
-        return _decoded_jpeg(frame, stream, dataset, name)
+        frame = ended(frame)
+        return _decoded_jpeg(frame, checked(frame, dataset, name, limits), dataset, name)
+    stream = checked(frame, dataset, name, limits)
     if (stream is None) != (codec == "pydicom"):
         raise ValueError("a stream of another kind than the transfer syntax says")
     if stream and not stream.process:
         frame = bare_jpeg_2000(frame)
-    syntax, options = dataset.file_meta.TransferSyntaxUID, _options(dataset)
+    options = _options(dataset)
     if stream and stream.is_transformed:  # and so comes out as RGB, whatever the file tells
         options["photometric_interpretation"] = "RGB"
+    decode = partial(_by_pydicom, dataset=dataset, codec=codec, options=options)
+    try:
+        return decode(frame)
+    except RuntimeError:
+        if codec != _JPEG_LS:
+            raise
+        return decode(unfilled(frame))
+
+
+def _by_pydicom(frame: bytes, dataset: Dataset, codec: str, options: dict) -> np.ndarray:
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     whole = encapsulate([frame], has_bot=False)
-    return get_decoder(syntax).as_array(whole, index=0, decoding_plugin=codec, **options)[0]
+    return decoder.as_array(whole, index=0, decoding_plugin=codec, **options)[0]
 
 
 def without_unused_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
