@@ -3,6 +3,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -219,7 +221,7 @@ def test_a_manifest_that_cannot_be_is_refused_in_one_line(make_bundle, change, s
     assert said in one_line(error)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null", 100_000 * b"["])
 def test_a_manifest_that_is_no_object_is_refused(make_bundle, content):
     folder = make_bundle().path
     rewrite(folder, "bundle.json", content)
@@ -259,6 +261,31 @@ def test_a_write_that_fails_leaves_the_old_bundle_and_no_draft(tmp_path, manifes
     with pytest.raises(BundleError, match=r"cannot be written .*free some space"):
         write_bundle(tmp_path / "b", manifest, {"model.onnx": tmp_path / "none"}, replace=True)
     assert load_bundle(tmp_path / "b").read("model.onnx") == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs locks on folders")
+def test_what_one_that_was_killed_left_goes_with_the_next_and_a_live_ones_draft_stays(
+    tmp_path, manifest
+):
+    write_bundle(tmp_path / "b", manifest, {"model.onnx": b"old"})
+    words = (
+        "import sys; from kirik import bundle;"
+        "own = bundle.load_bundle(sys.argv[1]);"
+        "bundle.load_bundle = lambda draft: print(draft, flush=True) or input();"
+        "bundle.write_bundle(sys.argv[1], own.manifest, own.files, replace=True)"
+    )
+    command = [sys.executable, "-c", words, tmp_path / "b"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as its:
+        draft = Path(its.stdout.readline().strip())
+        swapped = draft.with_name(f"{draft.name}.old")
+        swapped.mkdir()
+        write_bundle(tmp_path / "b", manifest, {"model.onnx": b"new"}, replace=True)
+        assert load_bundle(draft).read("model.onnx") == b"old"
+        assert not swapped.exists()
+        its.kill()
+    assert draft.exists()
+    write_bundle(tmp_path / "b", manifest, {"model.onnx": b"newer"}, replace=True)
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 

@@ -140,15 +140,17 @@ def test_what_cannot_be_trained_is_told_after_the_others_ended(data, tmp_path, c
     assert (out / "fold2" / "checkpoints" / "best.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("command", ["crossval", "ensemble"])
+@pytest.mark.parametrize("command", ["crossval", "ensemble", "ensemble --data"])
 def test_what_is_one_processs_work_is_not_for_torchrun(
     command, data, tmp_path, monkeypatch, capsys
 ):
     words = crossval(data, tmp_path / "runs")
-    if command == "ensemble":
+    if command == "ensemble --data":
         words = ["ensemble", "one", "two", "--data", *words[1:6]]
+    elif command == "ensemble":
+        words = ["ensemble", "one", "two", *words[4:6]]
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run(words) == 2
     told = capsys.readouterr().err
-    assert f"kirik {command} is the work of one process, and torchrun began 2" in told
+    assert f"kirik {command.split()[0]} is the work of one process, and torchrun began 2" in told
     assert not (tmp_path / "runs").exists()

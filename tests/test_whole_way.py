@@ -321,18 +321,49 @@ def start(*words, **environment) -> subprocess.Popen:
     )
 
 
-def test_a_run_killed_before_its_bundle_ends_in_the_same_one(phantoms, split, tmp_path):
-    """Without averaging, what is measured is the very network that trained."""
+def test_a_run_killed_before_its_bundle_ends_in_the_same_one(phantoms, split, tmp_path, capsys):
+    """Without averaging, what is measured is the very network that trained. A radiograph that could
+    not be read when it began is left out, even if it can be read by then; none may be lost."""
     words = ["--split", split, "--fold", 1, "--epochs", 2, "--ema", 0, "--no-scope"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert kirik("train", phantoms, *TINY, *words, "--out", whole) == 0
+    whole, broken, data = (tmp_path / name for name in ("whole", "broken", "data"))
+    shutil.copytree(phantoms, data)
+    first, second = (one.image_id for one in load_split(split).part("train1")[:2])
+    lost, other = (next(data.rglob(name)) for name in (first, second))
+    content = lost.read_bytes()
+    lost.write_bytes(b"nothing")
+    assert kirik("train", data, *TINY, *words, "--out", whole) == 1
+    lost.write_bytes(content)
     shutil.copytree(whole, broken)
     shutil.rmtree(broken / "bundle")
-    assert kirik("train", "--resume", broken) == 0
+    capsys.readouterr()
+    assert kirik("train", "--resume", broken) == 1
+    told = f"{first}: could not be read when the run began; left out still\n"
+    assert told in capsys.readouterr().err
     graphs = [(run / "bundle" / "model.onnx").read_bytes() for run in (whole, broken)]
     assert graphs[0] == graphs[1]
     manifests = [load_bundle(run).manifest for run in (whole, broken)]
     assert manifests[0].model_copy(update={"name": "broken"}) == manifests[1]
+
+    shutil.rmtree(broken / "bundle")
+    assert without_left_out(broken) == {first}
+    assert kirik("train", "--resume", broken) == 2
+    assert "1 radiographs could not be read when the run began, 0 cannot now" in (
+        capsys.readouterr().err
+    )
+    other.write_bytes(b"nothing")
+    shutil.rmtree(whole / "bundle")
+    assert kirik("train", "--resume", whole) == 2
+    said = capsys.readouterr().err
+    told = "1 of the radiographs that could be read before cannot be read now"
+    assert f"{told}; first: {other}" in said
+
+
+def without_left_out(run) -> set[str]:
+    """Makes a run's record one of a kirik that did not note what is left out, which it returns."""
+    record = json.loads((run / "run.json").read_text())
+    left_out = record.pop("left_out")
+    (run / "run.json").write_text(json.dumps(record))
+    return {*left_out}
 
 
 def test_a_run_killed_with_9_and_resumed_ends_in_the_same_bundle(phantoms, split, tmp_path):

@@ -24,8 +24,6 @@ import json
 import math
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -42,19 +40,28 @@ from pydantic import (
     model_validator,
 )
 
+from kirik.drafts import drafting, swap
 from kirik.errors import BundleError, KirikError
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
+from kirik.sums import (
+    MANIFEST,
+    SUMS,
+    bytes_of,
+    check_name,
+    compare_sums,
+    fill,
+    listed_sums,
+    sha256_of,
+)
 
 FORMAT = 1
-MANIFEST, SUMS, GRAPH = "bundle.json", "SHA256SUMS", "model.onnx"
+GRAPH = "model.onnx"
 SHIPPED, DEFAULT = Path(__file__).parent / "models", "small"
 _QUICKEST_FIRST = (DEFAULT, "medium", "best")
 WIDE = 4
 """Side of a cascade's input over that of a patch."""
 
-_SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 _Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=120)]
 _Folder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -189,8 +196,8 @@ class Bundle:
         """A listed file's bytes, checked again, so that what is used is what was verified."""
         if name not in self.checksums:
             raise BundleError(f"{self.path}: the bundle has no {name}")
-        content = _read(self.path / name, self.path)
-        _compare(self.path, name, hashlib.sha256(content).hexdigest(), self.checksums[name])
+        content = bytes_of(self.path / name, self.path)
+        compare_sums(self.path, name, hashlib.sha256(content).hexdigest(), self.checksums[name])
         return content
 
 
@@ -232,9 +239,9 @@ def find_bundle(path: Path | str | None = None) -> Path:
 def load_bundle(path: Path | str) -> Bundle:
     """Load a bundle, or a run's, and verify every file that it lists. Raises BundleError."""
     folder = find_bundle(path)
-    checksums = _checksums(folder)
+    checksums = listed_sums(folder)
     for name, expected in checksums.items():
-        _compare(folder, name, _sha256(folder / name, folder), expected)
+        compare_sums(folder, name, sha256_of(folder / name, folder), expected)
     return _open(folder, checksums)
 
 
@@ -256,21 +263,18 @@ def write_bundle(
     target = Path(directory).absolute()
     _check_place(target, replace)
     for name in files:
-        _check_name(target, name, reserved=(MANIFEST, SUMS))
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        check_name(target, name, reserved=(MANIFEST, SUMS))
+    contents = {MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode(), **files}
     try:
-        draft.mkdir(parents=True)
-        contents = {MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode(), **files}
-        _fill(draft, contents)
-        load_bundle(draft)
-        _swap(draft, target)
+        with drafting(target) as draft:
+            fill(draft, contents)
+            load_bundle(draft)
+            swap(draft, target)
     except OSError as error:
         raise BundleError(
             f"{target}: the bundle cannot be written ({error.strerror or error}); "
             "free some space, or name another folder"
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return load_bundle(target)
 
 
@@ -428,9 +432,9 @@ def _open(folder: Path, checksums: Mapping[str, str]) -> Bundle:
     members = []
     for name in manifest.members:
         inside = folder / "members" / name
-        sums = _checksums(inside)
+        sums = listed_sums(inside)
         for file, digest in sums.items():
-            _compare(inside, file, checksums.get(f"members/{name}/{file}", ""), digest)
+            compare_sums(inside, file, checksums.get(f"members/{name}/{file}", ""), digest)
         members.append(_open(inside, sums))
     if manifest.kind == "network" and GRAPH not in checksums:
         raise BundleError(f"{folder}: the bundle has no {GRAPH}; get it again")
@@ -484,8 +488,8 @@ def _check_average(folder: Path, manifest: Manifest, members: Sequence[Bundle]) 
 
 def _parse(folder: Path) -> Manifest:
     try:
-        said = json.loads(_read(folder / MANIFEST, folder))
-    except ValueError as error:
+        said = json.loads(bytes_of(folder / MANIFEST, folder))
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST}: not JSON ({error}); get it again") from error
     written = said.get("format") if isinstance(said, dict) else None
     if isinstance(written, int) and written > FORMAT:
@@ -508,58 +512,6 @@ def _manifest(where: str, said: Any = None, **values: Any) -> Manifest:
         raise BundleError(f"{where}: {error}") from error
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    path = folder / SUMS
-    if not path.exists() and not (folder / MANIFEST).exists():
-        raise BundleError(f"{folder}: not a bundle (no {MANIFEST} in it); name a bundle or a run")
-    *lines, rest = _read(path, folder).decode("utf-8", "replace").split("\n")
-    sums: dict[str, str] = {}
-    for number, line in enumerate([*lines, rest] if rest else lines, 1):
-        match = _SUM_LINE.fullmatch(line)
-        if not match or number > len(lines):  # the last line ends too, or it was cut
-            raise BundleError(f"{path}: line {number} is not a checksum; get the bundle again")
-        _check_name(folder, match[2], reserved=(SUMS,))
-        sums[match[2]] = match[1]
-    return sums
-
-
-def _check_name(folder: Path, name: str, reserved: Sequence[str]) -> None:
-    """Refuse what could lead out of the bundle or hide in it."""
-    if not _FILE_NAME.fullmatch(name) or name in reserved:
-        raise BundleError(f"{folder}: {name!r} cannot be the name of a file in a bundle")
-
-
-def _compare(folder: Path, name: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise BundleError(
-            f"{folder}: {name} was changed or damaged (its SHA-256 is not the one in {SUMS}); "
-            "get the bundle again"
-        )
-
-
-def _read(path: Path, folder: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, folder, error) from error
-
-
-def _sha256(path: Path, folder: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, folder, error) from error
-
-
-def _unreadable(path: Path, folder: Path, error: OSError) -> BundleError:
-    name = path.relative_to(folder).as_posix()
-    if isinstance(error, FileNotFoundError):
-        return BundleError(f"{folder}: {name} is missing; get the bundle again")
-    advice = "check its permissions" if isinstance(error, PermissionError) else "check the disk"
-    return BundleError(f"{folder}: {name} cannot be read ({error.strerror}); {advice}")
-
-
 def _check_place(target: Path, replace: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
@@ -567,45 +519,3 @@ def _check_place(target: Path, replace: bool) -> None:
         raise BundleError(f"{target}: already exists; name another folder, or remove it first")
     if not (target / MANIFEST).is_file():
         raise BundleError(f"{target}: not a bundle, so it is not replaced; name another folder")
-
-
-def _fill(draft: Path, contents: Mapping[str, bytes | Path]) -> None:
-    """Write all files and their checksums into an empty folder, down to the disk."""
-    sums = []
-    for name, content in sorted(contents.items()):
-        path = draft / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, Path):
-            shutil.copyfile(content, path)
-        else:
-            path.write_bytes(content)
-        _sync(path)
-        sums.append(f"{_sha256(path, draft)}  {name}\n")
-    (draft / SUMS).write_text("".join(sums), encoding="utf-8")
-    _sync(draft / SUMS)
-
-
-def _swap(draft: Path, target: Path) -> None:
-    """Put the finished draft in the target's place; what stood there is kept until it stands."""
-    old = draft.with_name(draft.name + ".old")
-    if target.exists():
-        target.rename(old)
-    try:
-        draft.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    """Have the disk keep what was written, where the system can be told so."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -33,7 +33,7 @@ from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.places import refuse_folder, refuse_unwritable
 from kirik.dataset.sources import load_index
-from kirik.dataset.sources.bonds import bound_by_tags, told_of_tags
+from kirik.dataset.sources.bonds import bonds_of_tags
 from kirik.dataset.split import Split, load_split, make_split, published_splits, write_split
 from kirik.errors import DataSetError, SplitError, TrainingError
 from kirik.evaluation.calibration import fit_temperature
@@ -195,7 +195,7 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
 def _choices(trained, index: Index) -> dict:
     """Temperature, operating points and evidence, from what was held out; without it, plain ones
     that choose nothing: `cross_validate` sets them later."""
-    from kirik.training.run import choose_evidence_threshold
+    from kirik.training.validated import choose_evidence_threshold
 
     held_out, pyramid = trained.validation, trained.network.pyramid
     temperature, points, threshold = 1.0, OperatingPoints(0.5, 0.5), 0.5
@@ -270,8 +270,12 @@ def report_on(
     """
     # Every radiograph of the part is measured; how many the gate would refuse is told beside it.
     classifier = Classifier(load_bundle(model), gate=False)
+    classes = _classes_of(classifier, index)  # refused before anything is read
     records = select(index, split, part)
     console = console or Console()
+    told = [(name, classifier.classes[at]) for name, at in zip(index.classes, classes, strict=True)]
+    if any(name != own for name, own in told):
+        console.say("classes: " + ", ".join(f"{name} as {own}" for name, own in told))
     with console.reading(len(records)) as progress:
         readings, failures = read_all(classifier, records, progress)
     predictions = predictions_of(readings, index, split, classifier)
@@ -403,18 +407,15 @@ def read_all(
 def predictions_of(
     readings: Sequence[tuple[Record, Reading]], index: Index, split: Split, classifier: Classifier
 ) -> Predictions:
-    """Readings beside their records' labels. Raises DataSetError if the classes are others."""
-    if set(classifier.classes) != set(index.classes):
-        raise DataSetError(
-            f"{index.root}: its classes ({', '.join(index.classes)}) are not those of the model "
-            f"({', '.join(classifier.classes)})"
-        )
+    """Readings beside their records' labels, as the model's classes. Raises DataSetError if the
+    data set's are others."""
+    classes = _classes_of(classifier, index)
     records = [record for record, _ in readings]
     hardware = {True: "yes", False: "no", None: ""}
     return Predictions(
         tuple(record.id for record in records),
         tuple(split.assignments[record.id].group for record in records),
-        np.array([classifier.classes.index(index.classes[record.label]) for record in records]),
+        np.array([classes[record.label] for record in records]),
         np.array([list(reading.probabilities.values()) for _, reading in readings]),
         classifier.classes,
         classifier.manifest.negative,
@@ -424,6 +425,20 @@ def predictions_of(
             "hardware": tuple(hardware[record.hardware] for record in records),
         },
         _peaks(readings) if classifier.manifest.evidence else None,
+    )
+
+
+def _classes_of(classifier: Classifier, index: Index) -> tuple[int, ...]:
+    """Which of the model's classes each of a data set's is: by name or, of two, by which of them
+    means "no fracture". Raises DataSetError if they are others."""
+    own, negative = classifier.classes, classifier.manifest.negative
+    if set(own) == set(index.classes):
+        return tuple(own.index(name) for name in index.classes)
+    if len(own) == len(index.classes) == 2 and None not in (negative, index.negative):
+        return (negative, 1 - negative) if index.negative == 0 else (1 - negative, negative)
+    raise DataSetError(
+        f"{index.root}: its classes ({', '.join(index.classes)}) are not those of the model "
+        f"({', '.join(own)}); two classes do, of which one says that there is no fracture"
     )
 
 
@@ -569,11 +584,10 @@ def _looked_at(data: Path, console: Console) -> tuple[Index, list[FileFacts], Du
     with console.decoding("looking at every file") as progress:
         facts = inspect_files(index, progress=progress)
     labels = {record.id: record.label for record in index.records}
-    whose = {file.id: file.whose for file in facts}
-    for line in told_of_tags(whose):
+    bonds = bonds_of_tags({file.id: file.whose for file in facts})
+    for line in bonds.told():
         console.say(line)
-    index = bound_by_tags(index, whose)
-    return index, facts, find_duplicates(facts, labels)
+    return bonds.bound(index), facts, find_duplicates(facts, labels)
 
 
 def resume(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,19 @@ from pydicom.uid import generate_uid
 
 from dicom.helpers import SECRET, content_of, dicom
 from kirik.cli import run
+from kirik.dataset import inspect
+from kirik.dataset.audit import PatientFacts, audit
+from kirik.dataset.audit_page import write_audit
 from kirik.dataset.groups import LONGEST_RUN
 from kirik.dataset.sources import load_index
 
 COUNT = 24
+
+
+@pytest.fixture(autouse=True)
+def no_workers(monkeypatch):
+    """To start processes that look at files would take most of the time."""
+    monkeypatch.setattr(inspect, "_can_spawn", lambda: False)
 
 
 @pytest.fixture
@@ -109,6 +119,26 @@ def test_an_id_of_more_radiographs_than_a_patient_has_binds_nothing(films, tmp_p
     assert "groups by DICOM's tags: 1, of 4 radiographs\n" in said
     assert "more than 40 radiographs share, taken for placeholders: 1, of 44 radiographs\n" in said
     assert SECRET not in said
+    assert audit(load_index(folder), workers=0).patients == PatientFacts(files=48, without=44)
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "Of 4 DICOM files, 2 without a patient&#39;s id, or with a placeholder for one"),
+        ("tr", "4 DICOM dosyasının 2 tanesinde hasta kimliği yok veya"),
+    ],
+)
+def test_the_audit_tells_how_many_name_no_patient(films, tmp_path, language, told):
+    ids = (f"{SECRET}1", "ANONYMOUS", "", f"{SECRET}2")
+    folder, page = films(lambda number: {"PatientID": ids[number]}, count=4), tmp_path / "a.html"
+    found = audit(load_index(folder), workers=0)
+    write_audit(found, page, language)
+    assert told in page.read_text(encoding="utf-8")
+    assert SECRET not in page.read_text(encoding="utf-8")
+    write_audit(replace(found, patients=PatientFacts(4, 0)), page, language)
+    assert "DICOM dosya" not in page.read_text(encoding="utf-8")
+    assert "DICOM files" not in page.read_text(encoding="utf-8")
 
 
 def test_a_study_of_however_many_radiographs_stays_together(films, tmp_path, capsys):
@@ -149,8 +179,9 @@ def test_a_pair_that_tags_bind_leaves_the_other_files_their_exams(films, tmp_pat
     assert said.endswith("\n1 leak\n")
 
 
-def test_nothing_of_a_tag_that_is_no_valid_id_is_said(films, tmp_path, capfd):
+def test_nothing_of_a_tag_that_is_no_valid_id_is_said(films, tmp_path, capfd, monkeypatch):
     """pydicom warns of one with its value; whole commands, whose workers write beside them."""
+    monkeypatch.undo()
     with pytest.warns(UserWarning, match="Invalid value for VR UI"):
         folder = films(lambda n: {"PatientID": "", "StudyInstanceUID": f"{SECRET}{n // 2}"})
     capfd.readouterr()

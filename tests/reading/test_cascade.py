@@ -12,9 +12,11 @@ from brightness import GAIN
 from kirik.bundle import (
     Evidence,
     Manifest,
+    Scope,
     average_bundles,
     cascade_bundles,
     load_bundle,
+    member_files,
     write_bundle,
 )
 from kirik.errors import BundleError
@@ -61,6 +63,17 @@ def test_the_probability_pools_the_whole_radiograph_and_its_most_suspicious_patc
     assert reading.probability == pytest.approx(expected, rel=0.06)
     assert reading.model == "both"
     assert reading.attributes["hardware"] == pytest.approx(pixels.mean() / 255, abs=0.01)
+
+
+def test_a_cascade_without_a_gate_refuses_nothing_though_its_overview_would(
+    make_bundle, closer, tmp_path
+):
+    overview = make_bundle("overview", scope=Scope(threshold=1e-9, accepted=0.99))
+    gated = cascade_bundles(overview, closer, tmp_path / "gated", "gated", looks=3)
+    assert load_model(gated.path).read(spot(160, 352)).decision == "out_of_scope"
+    manifest = gated.manifest.model_copy(update={"scope": None})
+    write_bundle(tmp_path / "open", manifest, member_files(manifest, gated.members))
+    assert load_model(tmp_path / "open").read(spot(160, 352)).probability is not None
 
 
 def test_a_calibrated_cascade_is_less_sure(cascade, tmp_path):

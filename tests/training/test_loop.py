@@ -12,7 +12,8 @@ from kirik.errors import TrainingError
 from kirik.preprocessing import Preprocessing
 from kirik.training.loop import State, Trainer
 from kirik.training.machine import find_machine
-from kirik.training.run import _part, choose_evidence_threshold
+from kirik.training.run import _part
+from kirik.training.validated import choose_evidence_threshold
 from kirik.training.weights import build_network
 
 

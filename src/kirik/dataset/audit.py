@@ -15,10 +15,10 @@ from typing import Literal
 
 from kirik.dataset.confounders import Confounder, find_confounders
 from kirik.dataset.duplicates import Duplicates, find_duplicates
-from kirik.dataset.groups import named
+from kirik.dataset.groups import OF_PATIENT, named
 from kirik.dataset.index import Index, Record, overlaps, placed
 from kirik.dataset.inspect import FileFacts, inspect_files
-from kirik.dataset.sources.bonds import bound_by_tags
+from kirik.dataset.sources.bonds import TagBonds, bonds_of_tags
 from kirik.output.files import replacing
 
 FORMAT, VERSION = "kirik-audit", 1
@@ -114,13 +114,22 @@ class GroupFacts:
 
 
 @dataclass(frozen=True)
+class PatientFacts:
+    """How many DICOM files there are, and how many of them tell no patient: they have no id of one,
+    or a placeholder."""
+
+    files: int
+    without: int
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found.
 
     facts: of each file, in the order of `index.records`.
     findings: the gravest first, at most one of each kind.
     tables: fact → class → value → radiographs; with several regions or views each one counts.
-    groups: None where the data set names none.
+    groups: None where the data set names none. patients: None without DICOM files.
     """
 
     index: Index
@@ -131,6 +140,7 @@ class Audit:
     tables: dict[str, dict[str, dict[str, int]]]
     boxes: BoxFacts
     groups: GroupFacts | None
+    patients: PatientFacts | None
 
     @property
     def decodable(self) -> int:
@@ -162,6 +172,7 @@ class Audit:
             "tables": self.tables,
             "boxes": asdict(self.boxes),
             "groups": asdict(self.groups) if self.groups else None,
+            "patients": asdict(self.patients) if self.patients else None,
             "findings": [self._finding_json(finding) for finding in self.findings],
             "duplicates": asdict(self.duplicates),
             "confounders": [asdict(one) for one in self.confounders],
@@ -195,7 +206,8 @@ def audit(
     progress: called as (done, total) after each file.
     """
     facts = tuple(inspect_files(index, workers=workers, progress=progress))
-    index = bound_by_tags(index, {file.id: file.whose for file in facts})
+    bonds = bonds_of_tags({file.id: file.whose for file in facts})
+    index = bonds.bound(index)
     labels = {record.id: record.label for record in index.records}
     duplicates = find_duplicates(facts, labels)
     confounders = find_confounders(index, facts)
@@ -208,6 +220,7 @@ def audit(
         _tables(index, facts),
         _box_facts(index, facts),
         _group_facts(index),
+        _patient_facts(facts, bonds),
     )
 
 
@@ -363,3 +376,11 @@ def _group_facts(index: Index) -> GroupFacts | None:
         max(map(len, groups)),
         sum(len({index.by_id[i].label for i in ids}) > 1 for ids in groups),
     )
+
+
+def _patient_facts(facts: Sequence[FileFacts], bonds: TagBonds) -> PatientFacts | None:
+    files = [file for file in facts if file.format == "DICOM" or file.whose]
+    if not files:
+        return None
+    nobody = sum(not any(tag.startswith(OF_PATIENT) for tag in file.whose) for file in files)
+    return PatientFacts(len(files), nobody + sum(map(len, bonds.crowds)))

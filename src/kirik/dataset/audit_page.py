@@ -11,6 +11,7 @@ from kirik.dataset.audit import SEVERITIES, Audit, Finding
 from kirik.dataset.audit_texts import CLEAN, FINDINGS
 from kirik.dataset.audit_words import FACTS, TURKISH, WORDS
 from kirik.dataset.confounders import Confounder
+from kirik.dataset.groups import LONGEST_RUN
 from kirik.dataset.index import Record
 from kirik.errors import KirikError
 from kirik.orientation import to_upright_box
@@ -90,6 +91,7 @@ def write_audit(audit: Audit, path: Path | str, language: str = "en") -> None:
         tables=[_table(audit, fact, words) for fact in audit.tables],
         boxes=_boxes(audit, words),
         groups=_groups(audit, words),
+        patients=_patients(audit, words),
         confounders=[_confounder(one, words) for one in audit.confounders],
         samples={words.name(n): s for n, s in choose_samples(audit).items()},
         samples_text=words.text("samples_text", seed=SEED),
@@ -256,6 +258,19 @@ def _groups(audit: Audit, words: _Words) -> str:
         radiographs=words.number(groups.radiographs),
         largest=words.number(groups.largest),
         mixed=words.number(groups.of_several_classes),
+    )
+
+
+def _patients(audit: Audit, words: _Words) -> str:
+    """What DICOM's tags do not say of whose the radiographs are; nothing where they say it all."""
+    patients = audit.patients
+    if patients is None or not patients.without:
+        return ""
+    return words.text(
+        "patients_text",
+        files=words.number(patients.files),
+        without=words.number(patients.without),
+        most=words.number(LONGEST_RUN),
     )
 
 

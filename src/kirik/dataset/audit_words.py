@@ -113,6 +113,9 @@ WORDS: dict[str, dict[str, str]] = {
         "{mixed} of them hold several classes.",
         "groups_none": "The data set names no patients or exams; kirik's split makes groups of "
         "duplicates and of neighbouring file numbers.",
+        "patients_text": "Of {files} DICOM files, {without} without a patient's id, or with a "
+        "placeholder for one (such as ANONYMOUS, or one id on more than {most} radiographs): no "
+        "patient binds these.",
         "defects": "Findings",
         "samples": "Samples",
         "samples_text": "Drawn at random (seed {seed}), shown upright, boxes of fractures in "
@@ -170,6 +173,9 @@ WORDS: dict[str, dict[str, str]] = {
         "{mixed} grupta birden çok sınıf bulunuyor.",
         "groups_none": "Veri kümesi hasta veya inceleme belirtmiyor; kirik'in bölmesi, kopyalardan "
         "ve komşu dosya numaralarından gruplar kurar.",
+        "patients_text": "{files} DICOM dosyasının {without} tanesinde hasta kimliği yok veya "
+        "yerinde bir yer tutucu var (ANONYMOUS gibi ya da {most} radyografiden çoğunda aynı "
+        "kimlik): bunları hasta bilgisi bağlamaz.",
         "defects": "Bulgular",
         "samples": "Örnekler",
         "samples_text": "Rastgele seçildi (tohum {seed}), dik gösteriliyor, kırık kutuları sarı.",

@@ -53,7 +53,8 @@ class Classifier:
         decoders: Decoders | None = None,
     ):
         self.bundle = bundle
-        self._gate, self._findings_from = gate, findings_from
+        self._gate = gate and bundle.manifest.scope is not None
+        self._findings_from = findings_from
         self.manifest = bundle.manifest
         self.classes = bundle.manifest.classes
         self.name = _name(bundle.manifest)
@@ -96,6 +97,7 @@ class Classifier:
         Files are decoded in `workers` processes while the network runs, and only three batches of
         frames are held at a time, however many a file has. Neither the workers' number nor the
         batch's size changes what is read. Raises SettingsError for one file instead of several.
+        What `sources` raises instead of a further file is raised after all results of those before.
         """
         return read_in_order(self, sources, batch_size=batch_size, workers=workers)
 

@@ -1,6 +1,7 @@
 """A training run: its folder, its data, and the trained network that comes out of it.
 
-run.json               settings, split, the data's hash, versions: what is needed to resume
+run.json               settings, split, the data's hash, versions, which radiographs could not be
+                       read: what is needed to resume
 settings.toml          the settings alone, for another run's --settings
 split.csv              the split as it was used
 history.csv            one row per epoch
@@ -13,14 +14,14 @@ import io
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from kirik.bundle import WIDE, Bundle, load_bundle
+from kirik.bundle import WIDE, Bundle
 from kirik.dataset.cache import Cache, Progress, data_hash, open_cache
 from kirik.dataset.check import torn_groups
 from kirik.dataset.index import Index, Record
@@ -28,16 +29,17 @@ from kirik.dataset.split import Split, write_split
 from kirik.errors import DataSetError, SettingsError, SplitError, TrainingError
 from kirik.preprocessing import Preprocessing
 from kirik.training.attributes import attribute_names, attribute_table
+from kirik.training.built_on import overview_of, start_of, teacher_of
 from kirik.training.checkpoint import load_checkpoint
-from kirik.training.data import Part, evaluation_batches, hold_out
-from kirik.training.distil import Teacher
-from kirik.training.loop import State, StepReport, Trainer, predict_logits
+from kirik.training.data import Part, hold_out
+from kirik.training.loop import State, StepReport, Trainer
 from kirik.training.machine import Machine, find_machine
 from kirik.training.networks import FractureNetwork, find_network
 from kirik.training.patches import STRIDE, PatchPart, evidence_maps, patch_part
-from kirik.training.runs import built_as_timms, find_run, is_run
+from kirik.training.runs import built_as_timms
 from kirik.training.scope import fit_scope
 from kirik.training.settings import TrainingSettings
+from kirik.training.validated import Validated, validated
 from kirik.training.weights import build_network
 
 PACKAGES = (
@@ -59,27 +61,11 @@ class TrainedNetwork:
 
     network: FractureNetwork
     preprocessing: Preprocessing
-    validation: "Validated | None"
+    validation: Validated | None
     radiographs: np.ndarray
     attributes: tuple[str, ...]
     provenance: dict
     unreadable: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Validated:
-    """A network's output for held-out radiographs, and the truth.
-
-    logits: [n, classes]. labels: [n]. evidence: maps in 0…1 [n, s, s], or None. masks: uint8
-    [n, size / 4, size / 4]. marked: bool [n], whose mask is known. strangeness: [n].
-    """
-
-    logits: np.ndarray
-    labels: np.ndarray
-    evidence: np.ndarray | None
-    masks: np.ndarray
-    marked: np.ndarray
-    strangeness: np.ndarray
 
 
 def resolve(settings: TrainingSettings) -> TrainingSettings:
@@ -118,121 +104,64 @@ def train_network(
     # Before anything is decoded, so that wrong weights are refused at once. A resumed run's are
     # in its checkpoint: the starting ones may be gone by then.
     attributes = () if settings.overview else attribute_names(records)
-    overview = _overview(index, settings, fold, split)
-    start = None if resuming else _start(settings, fold, split)
+    overview = overview_of(index, settings, fold, split)
+    start = None if resuming else start_of(settings, fold, split)
     timms = built_as_timms(start or directory) if start or resuming else settings.weights == "hub"
     network = _network(
         index, records, settings, len(attributes), start, timms=timms, load=not resuming
     )
-    wide = WIDE if settings.overview else 1
-    cache = _shared_cache(
-        index.records, Preprocessing(size=wide * settings.size), machine, decoding
-    )
-    part = _part(index, records, split, cache, attributes)
+    size = (WIDE if overview else 1) * settings.size
+    cache = _shared_cache(index.records, Preprocessing(size=size), machine, decoding)
+    left_out = _left_out(directory, resume, records, cache.failures)
+    readable = [record for record in records if record.id not in left_out]
+    part = _part(index, readable, split, cache, attributes)
     facts = _facts(index, cache, part, split, fold, settings)
-    facts |= {"labels_sha256": labels_hash(records, index.classes)}
-    facts |= {"built_as_timms": timms, "trained_on": len(part)}
-    if overview:
-        part = _patches(part, index, overview, settings, machine, cache.ids)
+    facts |= {"labels_sha256": labels_hash(records, index.classes), "built_as_timms": timms}
+    facts |= {"trained_on": len(part), "chosen_on": 0, "unreadable": len(left_out)}
     train, validation = part, None
-    if settings.validation:
+    if overview:
+        train = _patches(part, index, overview, settings, machine)
+    elif settings.validation:
         train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
-    unreadable = {r.id: cache.failures[r.id] for r in records if r.id in cache.failures}
-    chosen_on = len(validation) if validation else 0
-    facts["trained_on"] -= chosen_on
-    facts |= {"chosen_on": chosen_on, "unreadable": len(unreadable)}
-    teacher = None
-    if settings.teacher:
-        teacher = Teacher(
-            _find_run(settings.teacher, fold, "--teacher", split),
-            index.classes,
-            machine,
-            closer=bool(settings.overview),
-        )
+        facts |= {"trained_on": len(train), "chosen_on": len(validation)}
+    teacher = teacher_of(index, settings, fold, split, machine)
     trainer = Trainer(network, train, validation, settings, machine, checkpoints, teacher)
     if machine.first:
-        _prepare(directory, index.root, facts, split, settings, resume)
+        _prepare(directory, index.root, facts, left_out, split, settings, resume)
     if resuming:
         trainer.resume()
+    _fit(trainer, directory, report, after_epoch)
+    if not machine.first:
+        return None, machine
+    return _trained(trainer, attributes, facts, left_out), machine
+
+
+def _fit(trainer: Trainer, directory: Path, report: StepReport, after_epoch) -> None:
+    """Train to the end, with the history kept after each epoch."""
 
     def conclude(state: State) -> None:
-        if machine.first:
+        if trainer.machine.first:
             write_history(directory / "history.csv", state.history)
             after_epoch(state)
 
-    if trainer.state.history:
+    if trainer.state.history:  # of a run that goes on
         conclude(trainer.state)
     trainer.fit(report, conclude)
-    machine.leave()
-    if not machine.first:
-        return None, machine
-    return _trained(trainer, attributes, facts, unreadable), machine
-
-
-def _overview(
-    index: Index, settings: TrainingSettings, fold: int | None, split: Split
-) -> Bundle | None:
-    """The bundle of the run that sees the whole radiograph, where this one is to look closer."""
-    if not settings.overview:
-        return None
-    if index.negative is None or len(index.classes) != 2:
-        raise SettingsError("--overview needs two classes, one of which means no fracture")
-    if settings.validation:
-        raise SettingsError(
-            "--overview needs --validation 0, as kirik crossval has it: what is chosen for the "
-            "model is chosen on whole radiographs that neither network saw"
-        )
-    if not settings.masks:
-        raise SettingsError("--overview needs --masks: patches lie around outlined fractures")
-    run = _find_run(settings.overview, fold, "--overview", split)
-    overview = load_bundle(run)
-    if overview.manifest.evidence is None or overview.manifest.classes != index.classes:
-        raise SettingsError(
-            f"{run}: its network has no evidence map, or other classes; name another --overview"
-        )
-    if overview.manifest.kind == "cascade":
-        raise SettingsError(
-            f"{run}: is two networks already, one of which looks closer; name as --overview the "
-            "run that its first one is of"
-        )
-    return overview
+    trainer.machine.leave()
 
 
 def _patches(
-    part: Part,
-    index: Index,
-    overview: Bundle,
-    settings: TrainingSettings,
-    machine: Machine,
-    ids: tuple[str | None, ...],
+    part: Part, index: Index, overview: Bundle, settings: TrainingSettings, machine: Machine
 ) -> PatchPart:
-    """The patches that the network learns from, around fractures and where the overview looks.
-
-    ids: of the cache that the part's rows are of.
-    """
+    """The patches that the network learns from, around fractures and where the overview looks."""
     cache = _shared_cache(index.records, overview.manifest.preprocessing, machine, None)
-    if cache.ids != ids:  # a file that could be read at one of two times
-        before, now = (sum(one is not None for one in read) for read in (ids, cache.ids))
-        raise DataSetError(
-            f"{index.root}: {before} radiographs could be read before, {now} now; what could not "
-            "is tried again in a few minutes: train again then"
-        )
+    ids = [index.records[row].id for row in part.rows]
+    _refuse_lost(index.root, [cache.failures[one] for one in ids if one in cache.failures])
     maps = evidence_maps(overview, cache, part, WIDE * settings.size // STRIDE)
     patches = patch_part(part, maps, settings.size, index.negative, settings.seed)
     if len(np.unique(patches.labels)) < 2:
         raise DataSetError(f"{index.root}: no outlined fracture to look closer at")
     return patches
-
-
-def _start(settings: TrainingSettings, fold: int | None, split: Split) -> Path | None:
-    """The run whose weights this one begins with; None where it begins with others."""
-    is_one = is_run(Path(settings.weights).expanduser())
-    return _find_run(settings.weights, fold, "--weights", split) if is_one else None
-
-
-def _find_run(folder: str, fold: int | None, option: str, split: Split) -> Path:
-    held_out = {one.image_id for one in split.part("test")}
-    return find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
 
 
 def _network(
@@ -277,6 +206,45 @@ def _shared_cache(
         open_cache(records, preprocessing, progress=decoding)
     machine.wait()
     return open_cache(records, preprocessing)
+
+
+def _left_out(
+    directory: Path, resume: bool, records: Sequence[Record], failures: dict[str, str]
+) -> dict[str, str]:
+    """Id → why a radiograph of the training part is left out: it cannot be read, or, of a run that
+    goes on, it could not when that began."""
+    unreadable = {one.id: failures[one.id] for one in records if one.id in failures}
+    if not resume:
+        return unreadable
+    before = _begun(directory)
+    if "left_out" not in before:  # of a kirik that did not note which
+        count = before.get("unreadable", len(unreadable))
+        if count != len(unreadable):
+            raise TrainingError(
+                f"{directory}: {count} radiographs could not be read when the run began, "
+                f"{len(unreadable)} cannot now, and it is not noted which; start a new run"
+            )
+        return unreadable
+    left_out = before["left_out"]
+    _refuse_lost(directory, [why for one, why in unreadable.items() if one not in left_out])
+    return {
+        one: unreadable.get(one, f"{one}: could not be read when the run began; left out still")
+        for one in left_out
+    }
+
+
+def _refuse_lost(where: Path, reasons: Sequence[str]) -> None:
+    """Raise DataSetError if there are reasons why radiographs that were read cannot be any more."""
+    if reasons:
+        raise DataSetError(
+            f"{where}: {len(reasons)} of the radiographs that could be read before cannot be read "
+            f"now; first: {reasons[0]}; once that is mended, do the same again in a few minutes"
+        )
+
+
+def _begun(directory: Path) -> dict:
+    """What a run's record says of how it was begun."""
+    return json.loads((directory / "run.json").read_text(encoding="utf-8"))
 
 
 def _part(
@@ -371,14 +339,14 @@ def _prepare(
     directory: Path,
     root: Path,
     facts: dict,
+    left_out: dict[str, str],
     split: Split,
     settings: TrainingSettings,
     resume: bool,
 ) -> None:
     """Make the run's folder, or check that a resumed run goes on with the same data."""
-    record = directory / "run.json"
     if resume:
-        before = json.loads(record.read_text(encoding="utf-8"))
+        before = _begun(directory)
         # Their order, too: which class comes first may be another kirik's choice.
         same_classes = before.get("classes", facts["classes"]) == facts["classes"]
         if before.get("data_sha256") != facts["data_sha256"] or not same_classes:
@@ -391,8 +359,9 @@ def _prepare(
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "settings.toml").write_text(to_toml(settings), encoding="utf-8")
         write_split(split, directory / "split.csv")
-        where = {"data": str(root.absolute())}
-        replace_file(record, json.dumps(where | facts, indent=2) + "\n")
+        # Beside the facts, since it names patients' files: the facts go into the bundle.
+        own = {"data": str(root.absolute()), "left_out": left_out}
+        replace_file(directory / "run.json", json.dumps(own | facts, indent=2) + "\n")
     except OSError as error:
         raise SettingsError(
             f"{directory}: cannot write the run ({error.strerror}); make room, or name another "
@@ -442,48 +411,9 @@ def _trained(
     return TrainedNetwork(
         network,
         Preprocessing(size=network.size),
-        _validated(trainer, held_out) if held_out else None,
+        validated(trainer, held_out) if held_out else None,
         np.array(part.images[some])[:, None],
         attributes,
         {**facts, "best_epoch": state.best_epoch, "epochs": state.epoch},
         unreadable,
     )
-
-
-def _validated(trainer: Trainer, validation: Part) -> Validated:
-    # What is chosen on these is used with the exported graph, which computes in float32.
-    machine = replace(trainer.machine, precision=torch.float32)
-    network = trainer.averaged.eval()  # without averaging it is the one that trained
-    maps, strangeness = [], []
-    with torch.inference_mode():
-        for images, _ in evaluation_batches(validation, 64):
-            output = network(images.to(machine.device))
-            strangeness.append(output.strangeness.cpu().numpy())
-            if output.evidence is not None:
-                maps.append(output.evidence.sigmoid()[:, 0].cpu().numpy())
-    return Validated(
-        predict_logits(network, validation, machine).numpy(),
-        validation.labels,
-        np.concatenate(maps) if maps else None,
-        np.array(validation.masks[validation.rows]),
-        validation.marked,
-        np.concatenate(strangeness),
-    )
-
-
-def choose_evidence_threshold(evidence: np.ndarray, masks: np.ndarray, marked: np.ndarray) -> float:
-    """The score from which a cell counts as fractured: the one with the best Dice overlap.
-
-    evidence: [n, s, s] in 0…1; masks: uint8 [n, t, t], t a multiple of s; marked: bool [n], the
-    radiographs whose mask is known.
-    """
-    evidence, masks = evidence[marked], masks[marked]
-    factor = masks.shape[-1] // evidence.shape[-1]
-    count, side = len(evidence), evidence.shape[-1]
-    truth = masks.reshape(count, side, factor, side, factor).mean(axis=(2, 4)) > 127
-    if not truth.any():
-        return 0.5
-    candidates = np.arange(0.1, 0.91, 0.05)
-    found = (evidence >= threshold for threshold in candidates)
-    dice = [2 * (cells & truth).sum() / (cells.sum() + truth.sum()) for cells in found]
-    return float(round(candidates[int(np.argmax(dice))], 2))

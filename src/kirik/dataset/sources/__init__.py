@@ -5,7 +5,12 @@ from pathlib import Path
 from kirik.dataset.index import Index
 from kirik.dataset.sources.beyond import without_beyond
 from kirik.dataset.sources.files import entries, is_image, tables
-from kirik.dataset.sources.folders import class_folders, classes_within, load_folders
+from kirik.dataset.sources.folders import (
+    class_folders,
+    classes_within,
+    is_of_patients,
+    load_folders,
+)
 from kirik.dataset.sources.fracatlas import is_fracatlas, load_fracatlas
 from kirik.dataset.sources.table import is_table, lists_radiographs, load_table, write_index
 from kirik.errors import DataSetError
@@ -60,13 +65,16 @@ def _folder(path: Path, negative: str | None) -> Index:
         deeper = next((folder for folder in classes if is_fracatlas(folder)), None)
         if deeper is not None:
             raise DataSetError(f"{path}: no data set itself; did you mean {deeper}?")
-        if nested := classes_within(classes):
+        nested = classes_within(classes)
+        if nested and is_of_patients(path):
+            return load_folders(path, negative, of_patients=True)
+        if nested:
             tops = [*list(nested)[:3], *(["…"] if len(nested) > 3 else [])]
             names = ", ".join(sorted(set.union(*nested.values())))
             raise DataSetError(
                 f"{path}: its folders ({', '.join(tops)}) hold those of the classes ({names}); "
                 "put a folder per class on top, with exams or patients within, or list the "
-                "radiographs in a CSV with the columns path and label"
+                "radiographs in a CSV with the columns path, label and, where known, patient"
             )
         return load_folders(path, negative)
     if any(is_image(Path(entry.path)) for entry in entries(path) if entry.is_file()):

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from kirik.dataset.groups import LONGEST_RUN, OF_PATIENT, OF_TAGS, components, named, says_nothing
@@ -98,28 +98,51 @@ def _exam(parts: tuple[str, ...], held: dict[tuple[str, ...], int]) -> str | Non
     return None
 
 
-def bound_by_tags(index: Index, whose: Mapping[str, Sequence[str]]) -> Index:
-    """The index with groups that also hold together what DICOM's tags say is of one study or
-    patient.
+@dataclass(frozen=True)
+class TagBonds:
+    """What DICOM's tags say of whose the radiographs are, without a tag's value.
+
+    together: ids that one study or patient connects, by however long a chain.
+    crowds: ids that share a placeholder: an id of a patient with more radiographs than a patient
+        may have (`LONGEST_RUN`). A study's UID is none.
+    """
+
+    together: list[list[str]]
+    crowds: list[list[str]]
+
+    def bound(self, index: Index) -> Index:
+        """The index with groups that also hold these together. Radiographs that only their tags
+        bind get a group with a name of its own."""
+        if not self.together:
+            return index
+        group_of: dict[str, str] = {}
+        bonds = [*self.together, *named(index.records).values()]
+        for number, together in enumerate(components(bonds), 1):
+            own = sorted(filter(None, (index.by_id[image_id].group for image_id in together)))
+            group_of |= dict.fromkeys(together, own[0] if own else f"{OF_TAGS}{number}")
+        records = (replace(record, group=group_of.get(record.id)) for record in index.records)
+        return replace(index, records=tuple(records))
+
+    def told(self) -> list[str]:
+        """Lines on what is bound and on placeholders."""
+        kinds = {
+            "groups by DICOM's tags": self.together,
+            f"patients' ids in DICOM's tags that more than {LONGEST_RUN} radiographs share, taken "
+            "for placeholders": self.crowds,
+        }
+        return [
+            f"{what}: {len(found)}, of {sum(map(len, found))} radiographs"
+            for what, found in kinds.items()
+            if found
+        ]
+
+
+def bonds_of_tags(whose: Mapping[str, Sequence[str]]) -> TagBonds:
+    """The bonds of radiographs by their tags.
 
     whose: by record id, what stands for its study and its patient, as `kirik.dataset.inspect.whose`
-    tells it. Radiographs that only their tags bind get a group with a name of its own.
+    tells it.
     """
-    bonds, _ = bonds_of_tags(whose)
-    if not bonds:
-        return index
-    group_of: dict[str, str] = {}
-    bonds += named(index.records).values()
-    for number, together in enumerate(components(bonds), 1):
-        own = sorted(filter(None, (index.by_id[image_id].group for image_id in together)))
-        group_of |= dict.fromkeys(together, own[0] if own else f"{OF_TAGS}{number}")
-    records = (replace(record, group=group_of.get(record.id)) for record in index.records)
-    return replace(index, records=tuple(records))
-
-
-def bonds_of_tags(whose: Mapping[str, Sequence[str]]) -> tuple[list[list[str]], list[list[str]]]:
-    """The ids that DICOM's tags bind, and those that share a placeholder: an id of a patient with
-    more radiographs than a patient may have (`LONGEST_RUN`). A study's UID is none."""
     tags: dict[str, list[str]] = defaultdict(list)
     for image_id, own in whose.items():
         for tag in own:
@@ -128,19 +151,10 @@ def bonds_of_tags(whose: Mapping[str, Sequence[str]]) -> tuple[list[list[str]], 
     for tag, ids in tags.items():
         crowded = tag.startswith(OF_PATIENT) and len(ids) > LONGEST_RUN
         (crowds if crowded else bonds).append(ids)
-    return [ids for ids in bonds if len(ids) > 1], crowds
+    return TagBonds(components(ids for ids in bonds if len(ids) > 1), crowds)
 
 
-def told_of_tags(whose: Mapping[str, Sequence[str]]) -> list[str]:
-    """Lines on what DICOM's tags bind and on placeholders, without a tag's value."""
-    bonds, crowds = bonds_of_tags(whose)
-    told = {
-        "groups by DICOM's tags": components(bonds),
-        f"patients' ids in DICOM's tags that more than {LONGEST_RUN} radiographs share, taken for "
-        "placeholders": crowds,
-    }
-    return [
-        f"{what}: {len(found)}, of {sum(map(len, found))} radiographs"
-        for what, found in told.items()
-        if found
-    ]
+def bound_by_tags(index: Index, whose: Mapping[str, Sequence[str]]) -> Index:
+    """The index with groups that also hold together what DICOM's tags say is of one study or
+    patient. whose: see `bonds_of_tags`."""
+    return bonds_of_tags(whose).bound(index)

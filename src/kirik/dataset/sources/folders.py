@@ -1,6 +1,7 @@
 """A folder per class: `ROOT/transverse/a.png`, `ROOT/normal/exam7/b.dcm`, … become one index.
 
-A folder within a class is an exam's, or a patient's: see `kirik.dataset.sources.bonds`.
+A folder within a class is an exam's, or a patient's: see `kirik.dataset.sources.bonds`. Where all
+classes say whether there is a fracture, patients may also lie on top: `ROOT/p7/fractured/a.png`.
 """
 
 import re
@@ -24,6 +25,8 @@ from kirik.dataset.sources.files import (
 )
 from kirik.errors import DataSetError
 
+_TELLING = NEGATIVE_NAMES | POSITIVE_NAMES
+
 
 def class_folders(root: Path) -> list[Path]:
     """Folders directly under `root` that hold at least one image, at any depth."""
@@ -39,33 +42,47 @@ def classes_within(tops: Sequence[Path]) -> dict[str, set[str]]:
     """
     held = {top.name: {folder.name for folder in class_folders(top)} for top in tops}
     count = Counter(name for names in held.values() for name in names)
-    found = {name for name in count if bare(name) in NEGATIVE_NAMES | POSITIVE_NAMES}
-    if any(bare(top) in NEGATIVE_NAMES | POSITIVE_NAMES for top in held):
+    found = {name for name in count if bare(name) in _TELLING}
+    if any(bare(top) in _TELLING for top in held):
         return {}
     if len(found) < 2 and all(re.fullmatch(PARTS, top.casefold()) for top in held):
         found = {name for name, times in count.items() if times > 1}
     return {t: n & found for t, n in held.items() if n & found} if len(found) > 1 else {}
 
 
-def load_folders(root: Path, negative: str | None) -> Index:
-    """Index of a folder per class; ids are posix paths under `root`. Raises DataSetError."""
+def is_of_patients(root: Path) -> bool:
+    """Whether the top folders are patients', with nothing in them but folders of classes whose
+    names say whether there is a fracture. None of them holds more than a patient may, or is named
+    for a part of the data set or of the body."""
+    paths = [path.relative_to(root) for top in subfolders(root) for path in image_files(top)]
+    within = all(len(path.parts) > 2 and bare(path.parts[1]) in _TELLING for path in paths)
+    tops = [path.parts[0] for path in paths]
+    return within and len({*tops}) > 1 and exam_folders(paths) == tops
+
+
+def load_folders(root: Path, negative: str | None, *, of_patients: bool = False) -> Index:
+    """Index of a folder per class, or of a folder per patient with those in it, who is then each
+    one's group; ids are posix paths under `root`. Raises DataSetError."""
     labelled: list[tuple[Path, str, str | None]] = []
     defects: list[Defect] = []
 
     def id_of(path: Path) -> str:
         return path.relative_to(root).as_posix()
 
-    for folder in subfolders(root):
+    tops = subfolders(root)
+    folders = [own for top in tops for own in subfolders(top) or [top]] if of_patients else tops
+    for folder in folders:
         files = list(image_files(folder))
         if files:
             _refuse_odd_class(folder)
         files, odd = without_odd_names(files, root, id_of)
         defects += odd
-        exams = exam_folders([path.relative_to(folder) for path in files])
+        within = root if of_patients else folder
+        exams = exam_folders([path.relative_to(within) for path in files])
         name = plain_name(folder.name)
         labelled += [(path, name, exam) for path, exam in zip(files, exams, strict=True)]
         if not files:
-            defects.append(Defect("empty_folder", (folder.name,), "no radiograph in it"))
+            defects.append(Defect("empty_folder", (id_of(folder),), "no radiograph in it"))
     spelled = one_spelling({name for _, name, _ in labelled})
     classes, chosen = arrange_classes(set(spelled.values()), negative, root)
     records = [

@@ -1,0 +1,209 @@
+"""A folder per class becomes an index, and what is wrong with one is said."""
+
+import os
+from pathlib import Path
+
+import pytest
+from data_sets import ids_of, image, kinds, refused
+
+from kirik.dataset.sources import load_index, write_index
+
+
+class TestFolders:
+    def test_classes_are_folders_and_the_negative_one_comes_first(self, tmp_path):
+        for name in ("Transverse/a.png", "Greenstick/exam 1/b.JPG", "Kırık Yok/c.tif", "oblique/d"):
+            image(tmp_path / name)
+        (tmp_path / "oblique" / "d").write_bytes(bytes(128) + b"DICM")
+        index = load_index(tmp_path)
+        assert index.kind == "folders"
+        assert index.classes == ("kırık_yok", "greenstick", "oblique", "transverse")
+        assert index.negative == 0
+        assert [record.id for record in index.records] == [
+            "Greenstick/exam 1/b.JPG",
+            "Kırık Yok/c.tif",
+            "Transverse/a.png",
+            "oblique/d",
+        ]
+        assert index.by_id["oblique/d"].label == 2
+
+    def test_a_folder_whose_name_says_nothing_is_refused(self, tmp_path):
+        for name in ("normal/a.png", "fractured/b.png", "NaN/c.png"):
+            image(tmp_path / name)
+        refused(tmp_path, "NaN: a class of this name says nothing; rename the folder")
+
+    def test_a_folder_within_a_class_is_a_patients_or_an_exams(self, tmp_path):
+        names = ("p1/s1/1", "p1/s2/1", "hand/p2/1", "hand/p2/2", "loose", "train/3", "AP/4")
+        for name in (*names, "XR_WRIST/left/5", "fold1/6"):
+            image(tmp_path / "normal" / f"{name}.png")
+        image(tmp_path / "fractured" / "p1" / "s1" / "2.png")
+        for number in range(41):
+            image(tmp_path / "fractured" / "all" / f"{number}.png")
+        groups = {record.id: record.group for record in load_index(tmp_path).records}
+        assert groups["normal/p1/s1/1.png"] == groups["normal/p1/s2/1.png"] == "p1"
+        assert groups["fractured/p1/s1/2.png"] == "p1"  # one patient, whatever the class
+        assert groups["normal/hand/p2/1.png"] == groups["normal/hand/p2/2.png"] == "hand/p2"
+        for name in ("loose", "train/3", "AP/4", "XR_WRIST/left/5", "fold1/6"):
+            assert groups[f"normal/{name}.png"] is None
+        assert groups["fractured/all/3.png"] is None  # more than an exam may have
+
+    def test_only_images_are_records(self, tmp_path):
+        for name in ("a/1.png", "b/2.png", "a/._1.png", "a/.hidden/3.png", "loose.png"):
+            image(tmp_path / name)
+        for name in ("a/notes.txt", "a/README", "b/Thumbs.db"):
+            (tmp_path / name).write_text("no radiograph")
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "labels.csv").write_text("path,label\n")
+        index = load_index(tmp_path)
+        assert [record.id for record in index.records] == ["a/1.png", "b/2.png"]
+        assert ids_of(index, "empty_folder") == {"docs"}
+        assert ids_of(index, "unlisted_file") == {"loose.png"}
+        assert ids_of(index, "unused_table") == {"labels.csv"}
+
+    def test_a_dicom_named_by_its_uid_is_a_record(self, tmp_path):
+        for name in ("a/1.2.840.113619.7", "b/1.2.840.113619.8"):
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+        (tmp_path / "a" / "1.2.3").write_bytes(bytes(140))
+        assert len(load_index(tmp_path).records) == 2
+
+    def test_folders_whose_names_mean_the_same_are_one_class(self, tmp_path):
+        for name in ("Not fractured/1.png", "not-fractured/2.png", "fractured/3.png"):
+            image(tmp_path / name)
+        assert load_index(tmp_path).counts() == {"not_fractured": 2, "fractured": 1}
+
+    @pytest.mark.parametrize(
+        ("names", "negative"),
+        [
+            (("kirik", "kirik degil"), "kirik_degil"),
+            (("Kırık", "Kırık değil"), "kırık_değil"),
+            (("KIRIK", "KIRIK DEĞİL"), "kirik_değil"),
+            (("yes", "No"), "no"),
+            (("fractured", "no"), "no"),
+            (("VAR", "YOK"), "yok"),
+            (("kırık", "yok"), "yok"),
+            (("EVET", "HAYIR"), "hayir"),
+            (("0.0", "1.0"), "0.0"),
+            (("hand", "no"), None),
+            (("var", "yok", "belirsiz"), None),
+        ],
+    )
+    def test_turkish_and_plain_words_mean_no_fracture(self, tmp_path, names, negative):
+        for name in names:
+            image(tmp_path / name / "1.png")
+        index = load_index(tmp_path)
+        assert (index.negative is None) is (negative is None)
+        assert negative in (None, index.classes[0])
+
+    @pytest.mark.parametrize(
+        ("tops", "within"),
+        [
+            (("train", "val", "test"), ("fractured", "normal")),
+            (("Training", "Validation"), ("Kırık", "kırık yok")),
+            (("train", "test"), ("spiral", "oblique")),
+            (("hand", "leg"), ("positive", "negative")),
+            (("data",), ("fractured", "normal")),
+        ],
+    )
+    def test_classes_within_other_folders_are_refused(self, tmp_path, tops, within):
+        for top in tops:
+            for name in within:
+                image(tmp_path / top / name / f"{top}{name}.png")
+        said = rf"its folders \({', '.join(sorted(tops))}\) hold those of the classes"
+        refused(tmp_path, f"{said} .*{within[0]}.*a folder per class on top.*in a CSV .*patient$")
+
+    def test_views_within_classes_are_no_classes(self, tmp_path):
+        for number in range(5):
+            for view in ("AP", "lateral"):
+                image(tmp_path / ("normal", "fractured")[number % 2] / view / f"{number}.png")
+        assert load_index(tmp_path).classes == ("normal", "fractured")
+
+    def test_patients_above_classes_that_tell_of_a_fracture_are_the_groups(self, tmp_path):
+        names = ("p1/Fractured/1", "p1/normal/1", "p2/fractured/left/1", "p3/normal/1", "loose")
+        for name in names:
+            image(tmp_path / f"{name}.png")
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "p3" / "fractured").mkdir()
+        index = load_index(tmp_path)
+        assert index.counts() == {"normal": 2, "fractured": 2}
+        assert [(record.id, record.group) for record in index.records] == [
+            ("p1/Fractured/1.png", "p1"),
+            ("p1/normal/1.png", "p1"),
+            ("p2/fractured/left/1.png", "p2"),
+            ("p3/normal/1.png", "p3"),
+        ]
+        assert ids_of(index, "empty_folder") == {"docs", "p3/fractured"}
+        assert ids_of(index, "unlisted_file") == {"loose.png"}
+
+    @pytest.mark.parametrize("other", ["p0/2.png", "p4/AP/2.png", "p5/2.png"])
+    def test_what_else_lies_in_a_patients_folder_has_no_class(self, tmp_path, other):
+        for number in range(5):
+            image(tmp_path / f"p{number}" / ("normal", "Fracture")[number % 2] / "1.png")
+        assert {record.group for record in load_index(tmp_path).records} == {
+            f"p{n}" for n in range(5)
+        }
+        image(tmp_path / other)
+        refused(tmp_path, r"\(p0, p1, p2, …\) hold those of the classes \(Fracture, normal\)")
+
+    def test_more_radiographs_than_a_patient_has_are_no_patients(self, tmp_path):
+        for number in range(41):
+            for name in ("a/normal", "a/fractured", "b/normal"):
+                image(tmp_path / name / f"{number}.png")
+        refused(tmp_path, r"\(a, b\) hold those of the classes")
+
+    def test_the_caller_names_the_negative_class(self, tmp_path):
+        for name in ("clear", "broken", "cracked"):
+            image(tmp_path / name / "1.png")
+        assert load_index(tmp_path).negative is None
+        index = load_index(tmp_path, negative="Cracked")
+        assert (index.classes, index.negative) == (("cracked", "broken", "clear"), 0)
+        refused(tmp_path, "no class 'craked'.*did you mean 'cracked'", negative="craked")
+
+    def test_links_in_a_circle_come_to_an_end(self, tmp_path):
+        image(tmp_path / "a" / "1.png")
+        image(tmp_path / "b" / "2.png")
+        (tmp_path / "a" / "up").symlink_to(tmp_path / "a", target_is_directory=True)
+        (tmp_path / "b" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+        assert [record.id for record in load_index(tmp_path).records] == ["a/1.png", "b/2.png"]
+
+    def test_a_name_that_is_no_text_is_left_out_and_told(self, tmp_path):
+        image(tmp_path / "a" / "1.png")
+        image(tmp_path / "b" / "2.png")
+        try:
+            Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff.png")).write_bytes(b"x")
+        except OSError:
+            pytest.skip("this file system takes only names in UTF-8")
+        index = load_index(tmp_path)
+        assert len(index.records) == 2
+        assert kinds(index) == {"odd_name": 1}
+
+    def test_blanks_at_the_end_of_a_class_are_no_part_of_it_those_before_it_are_refused(
+        self, tmp_path
+    ):
+        """Tables keep no blank at the beginning of an id."""
+        for name in ("normal /1.png", "normal/2.png", "fractured /3.png"):
+            image(tmp_path / name)
+        index = load_index(tmp_path)
+        assert index.counts() == {"normal": 2, "fractured": 1}
+        write_index(index, tmp_path / "saved.csv")
+        assert load_index(tmp_path / "saved.csv").records == index.records
+        image(tmp_path / " normal" / "1.png")
+        refused(tmp_path, "/ normal': the folder's name begins with a blank; rename it")
+
+    def test_one_class_is_refused(self, tmp_path):
+        image(tmp_path / "fractured" / "1.png")
+        refused(tmp_path, "only the class 'fractured'.*at least two classes")
+
+    def test_a_folder_without_permission_is_refused(self, tmp_path, monkeypatch):
+        image(tmp_path / "a" / "1.png")
+        image(tmp_path / "b" / "2.png")
+        (tmp_path / "b").chmod(0)
+        if os.access(tmp_path / "b", os.R_OK):  # the superuser may read everything
+            listed = os.scandir
+
+            def scandir(path):
+                if Path(path).name == "b":
+                    raise PermissionError(13, "Permission denied")
+                return listed(path)
+
+            monkeypatch.setattr(os, "scandir", scandir)
+        refused(tmp_path, r"b: cannot be listed \(Permission denied\); check its permissions")
