@@ -13,7 +13,7 @@ from PIL import Image
 from kirik.dataset.audit import KINDS, SEVERITIES, audit
 from kirik.dataset.audit_page import choose_samples, summary_lines, write_audit
 from kirik.dataset.audit_texts import CLEAN, FINDINGS
-from kirik.dataset.audit_words import FACTS, WORDS
+from kirik.dataset.audit_words import FACTS, TURKISH, WORDS
 from kirik.dataset.index import Defect
 from kirik.dataset.phantoms import write_phantoms
 from kirik.dataset.sources import load_index
@@ -237,7 +237,9 @@ def test_classes_of_which_none_means_no_fracture_are_told(tmp_path):
     assert "  - No class means “no fracture” (spiral, not_sure)" in summary_lines(found)
     assert "rename it to normal" in FINDINGS["en"]["no_negative"][2]
     write_audit(found, tmp_path / "a.html", "tr")
-    assert FINDINGS["tr"]["no_negative"][0] in (tmp_path / "a.html").read_text(encoding="utf-8")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert FINDINGS["tr"]["no_negative"][0] in page
+    assert "yalnızca kopyaları bir arada tutar" in page  # as the split of such data says, too
     named = replace(types, negative=1)
     assert "no_negative" not in {one.kind for one in audit(named, workers=0).findings}
 
@@ -247,6 +249,10 @@ def test_phantoms_are_ready_for_training(tmp_path):
     found = audit(load_index(tmp_path / "set"), workers=2)
     assert found.decodable == 80
     assert found.of("must") == ()
+    write_audit(found, tmp_path / "a.html")
+    assert "groups of duplicates and of neighbouring file numbers" in (
+        tmp_path / "a.html"
+    ).read_text(encoding="utf-8")
     assert "Nothing has to be mended before training." in summary_lines(found)
     assert found.boxes.radiographs == 40
     assert ids(found, "box_outside_image") == set()
@@ -270,6 +276,8 @@ def test_many_classes_of_dicom_files_and_png_are_audited(tmp_path):
     write_audit(found, tmp_path / "a.html", "tr")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 24
+    best = next(one.leaning for one in found.confounders)
+    assert f'<span class="soft">{TURKISH.get(best, best)}</span><span class="bar">' in page
 
 
 def test_both_languages_have_every_text():

@@ -105,6 +105,7 @@ def test_size_is_the_same_lying_or_standing():
 def test_small_counts_are_tested_exactly():
     few = found([0] * 6 + [1] * 6, hardware=[True] * 6 + [False] * 6)["hardware"]
     assert few.test == "Fisher"
+    assert (few.auroc, few.interval) == (1, None)  # twelve files are not certainty
     assert few.p == pytest.approx(stats.fisher_exact([[6, 0], [0, 6]]).pvalue)
     regions = [("hand",)] * 6 + [("leg",)] * 6 + [("hip",)] * 6
     many = found([0] * 6 + [1] * 12, region=regions)["region"]

@@ -11,7 +11,7 @@ from kirik.dataset.audit import SEVERITIES, Audit, Finding
 from kirik.dataset.audit_texts import CLEAN, FINDINGS
 from kirik.dataset.audit_words import FACTS, TURKISH, WORDS
 from kirik.dataset.confounders import Confounder
-from kirik.dataset.groups import LONGEST_RUN
+from kirik.dataset.groups import LONGEST_RUN, nothing_known
 from kirik.dataset.index import Record
 from kirik.errors import KirikError
 from kirik.orientation import to_upright_box
@@ -75,6 +75,7 @@ def write_audit(audit: Audit, path: Path | str, language: str = "en") -> None:
     """Write the audit as one HTML file without outside links; `language` is en or tr."""
     words = _Words(language)
     title = words.text("title", name=audit.index.root.name)
+    several = sum(count > 0 for count in audit.index.counts().values()) > 2
     write_page(
         Path(path),
         "audit.html.j2",
@@ -92,7 +93,7 @@ def write_audit(audit: Audit, path: Path | str, language: str = "en") -> None:
         boxes=_boxes(audit, words),
         groups=_groups(audit, words),
         patients=_patients(audit, words),
-        confounders=[_confounder(one, words) for one in audit.confounders],
+        confounders=[_confounder(one, words, several) for one in audit.confounders],
         samples={words.name(n): s for n, s in choose_samples(audit).items()},
         samples_text=words.text("samples_text", seed=SEED),
     )
@@ -251,7 +252,8 @@ def _boxes(audit: Audit, words: _Words) -> str:
 def _groups(audit: Audit, words: _Words) -> str:
     groups = audit.groups
     if groups is None:
-        return words.text("groups_none")
+        copies_alone = nothing_known(audit.index.records)
+        return words.text("groups_of_copies" if copies_alone else "groups_none")
     return words.text(
         "groups_text",
         groups=words.number(groups.groups),
@@ -274,15 +276,17 @@ def _patients(audit: Audit, words: _Words) -> str:
     )
 
 
-def _confounder(one: Confounder, words: _Words) -> dict:
-    low, high = (words.number(end, 2) for end in one.interval)
+def _confounder(one: Confounder, words: _Words, several: bool) -> dict:
+    """several: whether there are more than two classes, so that it counts which is told apart."""
+    between = one.interval and "–".join(words.number(end, 2) for end in one.interval)
     return {
         "fact": words.fact(one.fact),
         "flagged": one.flagged,
         "difference": _difference(one, words),
         "effect": f"{one.effect_name} {words.number(one.effect, 2)}",
         "auroc": words.number(one.auroc, 2),
-        "interval": f"{low}–{high}",
+        "interval": between,
+        "leaning": words.name(one.leaning) if several else None,
         "bar": round(100 * max(0.0, 2 * one.auroc - 1), 1),
         "p": words.p(one.p_holm),
         "test": one.test,

@@ -276,7 +276,7 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         "no_negative": (
             "Hiçbir sınıf “kırık yok” anlamına gelmiyor",
             "Sınıflardan (ayrıntılarda) hiçbirinin adı kırıksız olanı göstermiyor; bunlarla "
-            "eğitilen model türleri ayırır, ama kırık olup olmadığını söylemez: üç yollu karar da "
+            "eğitilen model türleri ayırır, ama kırık olup olmadığını söylemez: üçlü karar da "
             "duyarlılık da olmaz.",
             "Biri bu anlamdaysa adını normal veya not_fractured yapın. Değilse bir şey gerekmez.",
         ),

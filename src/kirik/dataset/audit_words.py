@@ -45,7 +45,7 @@ TURKISH = {
     "hip": "kalça",
     "shoulder": "omuz",
     "mixed": "karışık",
-    "frontal": "ön-arka",
+    "frontal": "AP/PA",
     "lateral": "yan",
     "oblique": "oblik",
     "transverse": "transvers",
@@ -113,6 +113,9 @@ WORDS: dict[str, dict[str, str]] = {
         "{mixed} of them hold several classes.",
         "groups_none": "The data set names no patients or exams; kirik's split makes groups of "
         "duplicates and of neighbouring file numbers.",
+        "groups_of_copies": "The data set names no patients or exams, and its file numbers do not "
+        "tell them: kirik's split keeps copies alone together. Name them in a CSV's column patient "
+        "or exam, or give each a folder.",
         "patients_text": "Of {files} DICOM files, {without} without a patient's id, or with a "
         "placeholder for one (such as ANONYMOUS, or one id on more than {most} radiographs): no "
         "patient binds these.",
@@ -123,9 +126,10 @@ WORDS: dict[str, dict[str, str]] = {
         "no_samples": "No readable radiograph.",
         "shortcuts": "Facts that might be shortcuts",
         "shortcuts_text": "For each fact: how well it alone tells the classes apart (AUROC, 0.5 is "
-        "chance), the size of the difference, and Holm's corrected p. Flagged are facts with p "
-        "below 0.05 and a difference that is not negligible. Radiographs of one exam resemble "
-        "each other, so that p is rather too small: trust the size of the difference more.",
+        "chance; of several classes that of the one that it tells best), the size of the "
+        "difference, and Holm's corrected p. Flagged are facts with p below 0.05 and a difference "
+        "that is not negligible. Radiographs of one exam resemble each other, so that p is rather "
+        "too small: trust the size of the difference more.",
         "shortcuts_none": "There is nothing to compare: fewer than two classes, or no fact varies.",
         "fact": "Fact",
         "difference": "Difference",
@@ -173,6 +177,9 @@ WORDS: dict[str, dict[str, str]] = {
         "{mixed} grupta birden çok sınıf bulunuyor.",
         "groups_none": "Veri kümesi hasta veya inceleme belirtmiyor; kirik'in bölmesi, kopyalardan "
         "ve komşu dosya numaralarından gruplar kurar.",
+        "groups_of_copies": "Veri kümesi hasta veya inceleme belirtmiyor, dosya numaralarından da "
+        "anlaşılmıyor: kirik'in bölmesi yalnızca kopyaları bir arada tutar. Bunları CSV'nin "
+        "patient veya exam sütununda belirtin ya da her birine bir klasör verin.",
         "patients_text": "{files} DICOM dosyasının {without} tanesinde hasta kimliği yok veya "
         "yerinde bir yer tutucu var (ANONYMOUS gibi ya da {most} radyografiden çoğunda aynı "
         "kimlik): bunları hasta bilgisi bağlamaz.",
@@ -182,9 +189,10 @@ WORDS: dict[str, dict[str, str]] = {
         "no_samples": "Okunabilir radyografi yok.",
         "shortcuts": "Kestirme yol olabilecek özellikler",
         "shortcuts_text": "Her özellik için: tek başına sınıfları ne kadar ayırdığı (AUROC, 0,5 "
-        "şanstır), farkın büyüklüğü ve Holm düzeltmeli p. p'si 0,05'in altında ve farkı önemsiz "
-        "olmayanlar işaretlenir. Bir incelemenin radyografileri birbirine benzediğinden p olması "
-        "gerekenden küçüktür: farkın büyüklüğüne daha çok güvenin.",
+        "şanstır; ikiden çok sınıfta en iyi ayırdığı sınıfınki), farkın büyüklüğü ve Holm "
+        "düzeltmeli p. p'si 0,05'in altında ve farkı önemsiz olmayanlar işaretlenir. Bir "
+        "incelemenin radyografileri birbirine benzediğinden p olması gerekenden küçüktür: farkın "
+        "büyüklüğüne daha çok güvenin.",
         "shortcuts_none": "Karşılaştırılacak bir şey yok: ikiden az sınıf var veya hiçbir özellik "
         "değişmiyor.",
         "fact": "Özellik",

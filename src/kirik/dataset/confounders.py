@@ -57,7 +57,8 @@ class Confounder:
         50 %, 75 %). One of the two is empty.
     effect: Cramér's V, or the absolute value of Cliff's delta.
     auroc: of the fact alone for `leaning` against the other classes, with its 95 % interval
-        (Hanley & McNeil 1982); for categories measured on the same files that rank them.
+        (Hanley & McNeil 1982), None where that has no width; for categories measured on the same
+        files that rank them.
     standout: the category that stands out most; None for a number.
     """
 
@@ -71,7 +72,7 @@ class Confounder:
     effect_name: str
     effect: float
     auroc: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     leaning: str
     standout: Category | None = None
     p_holm: float = 1.0
@@ -262,7 +263,7 @@ def cramers_v(table: np.ndarray) -> float:
 
 def _best_auroc(
     scores: np.ndarray | dict[int, np.ndarray], labels: np.ndarray, present: list[int]
-) -> tuple[int, float, tuple[float, float]]:
+) -> tuple[int, float, tuple[float, float] | None]:
     """The class that the fact tells best from the others, and the AUROC for it."""
     found = []
     for label in present:
@@ -272,15 +273,16 @@ def _best_auroc(
     return int(label), auroc, interval
 
 
-def _auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """AUROC of scores, with Hanley and McNeil's interval (1982)."""
+def _auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[float, tuple[float, float] | None]:
+    """AUROC of scores, with Hanley and McNeil's interval (1982); None where that has no width, as
+    for an AUROC of 1: it would be certain of a handful of radiographs."""
     n, m = int(positive.sum()), int((~positive).sum())
     ranks = stats.rankdata(scores)
     area = float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (n - 1) * (q1 - area**2) + (m - 1) * (q2 - area**2)
     half = 1.96 * math.sqrt(max(0.0, spread) / (n * m))
-    return area, (max(0.0, area - half), min(1.0, area + half))
+    return area, (max(0.0, area - half), min(1.0, area + half)) if half else None
 
 
 def _standout(table: np.ndarray, categories: list[str], classes: list[str]) -> Category:
