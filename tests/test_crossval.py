@@ -459,6 +459,7 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     assert manifest.members == ("tiny-fold2", "other-fold2")
     bundle = load_bundle(pooled / "bundle")
     assert bundle.manifest.members == ("tiny", "other")
+    assert "of the seeds 0 and 1" in (pooled / "bundle" / "card.md").read_text()
     made_of = [(m.manifest.kind, m.manifest.provenance.get("fold")) for m in bundle.members]
     assert made_of == [("network", None), ("average", None)]
     assert len(bundle.members[1].members) == 3

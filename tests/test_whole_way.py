@@ -260,6 +260,7 @@ def test_runs_are_compared_and_averaged(trained, phantoms, split, place, tmp_pat
     assert "AUROC" in capsys.readouterr().out
     assert "second" in page.read_text()
     assert kirik("ensemble", trained, second, "--out", tmp_path / "both") == 0
+    assert "# both" in (tmp_path / "both" / "card.md").read_text()
     import kirik as package
 
     file = next((phantoms / "images" / "Fractured").iterdir())

@@ -225,7 +225,7 @@ def _uncalibrated(bundle: Bundle, place: Path, chosen: Choices) -> Bundle:
             "provenance": facts,
         }
     )
-    files = bundle.files | {"card.md": model_card(manifest).encode()}
+    files = bundle.files | {"card.md": model_card(manifest, bundle.members).encode()}
     if manifest.kind != "average":
         return write_bundle(place, manifest, files)
     with tempfile.TemporaryDirectory() as folder:
@@ -239,5 +239,5 @@ def _uncalibrated(bundle: Bundle, place: Path, chosen: Choices) -> Bundle:
 def _finish(place: Path, average: Bundle, chosen: Choices, summary: dict) -> None:
     """The average with what was chosen on its own out-of-fold readings."""
     manifest = with_choices(average.manifest, chosen, summary)
-    card = {"card.md": model_card(manifest).encode()}
+    card = {"card.md": model_card(manifest, average.members).encode()}
     write_bundle(place, manifest, average.files | card, replace=True)

@@ -1,6 +1,8 @@
 """The model card: what a model is, what it was made of, and what it must not be used for."""
 
-from kirik.bundle import Manifest
+from collections.abc import Sequence
+
+from kirik.bundle import Bundle, Manifest, write_bundle
 
 FRACATLAS = (
     "FracAtlas (Abedeen et al., *Scientific Data* 10, 521, 2023, "
@@ -9,20 +11,58 @@ FRACATLAS = (
 )
 
 
-def model_card(manifest: Manifest) -> str:
-    """The card of a trained bundle, as Markdown (Mitchell et al. 2019, arXiv:1810.03993)."""
+def model_card(manifest: Manifest, members: Sequence[Bundle] = ()) -> str:
+    """The card of a trained bundle, as Markdown (Mitchell et al. 2019, arXiv:1810.03993).
+
+    members: those of an average or a cascade, whose seeds it tells. Of an average it tells, too,
+    what they have in common: their split, data and notes.
+    """
+    if manifest.kind == "average":
+        manifest = _with_common(manifest, members)
     facts = manifest.provenance
     lines = [f"# {manifest.name}", "", *_purpose(manifest), "", "## Training", ""]
     lines += [f"- {line}" for line in _training(manifest)]
     lines += ["", "## Calibration and decisions", ""]
     lines += [f"- {line}" for line in _decisions(manifest)]
     if facts.get("out_of_fold"):
-        lines += ["", "## Figures", "", *_figures(facts)]
+        lines += ["", "## Figures", "", *_figures(facts, _seeds(manifest, members))]
         if manifest.kind == "average":
             lines += ["", _OF_ONE]
     lines += ["", "## Limits", ""]
     lines += [f"- {line}" for line in _limits(manifest)]
     return "\n".join(lines) + "\n"
+
+
+def with_card(bundle: Bundle) -> Bundle:
+    """Write a bundle's model card into it, in place of the one that it may have; loads it anew.
+
+    Raises BundleError if the disk refuses.
+    """
+    card = {"card.md": model_card(bundle.manifest, bundle.members).encode()}
+    return write_bundle(bundle.path, bundle.manifest, bundle.files | card, replace=True)
+
+
+def _with_common(manifest: Manifest, members: Sequence[Bundle]) -> Manifest:
+    """An average's manifest with what its members' provenance has in common, as far as a card
+    tells it and its own does not."""
+    own, theirs = manifest.provenance, [member.manifest.provenance for member in members]
+    common = {}
+    for name in ("split", "data_sha256"):
+        values = {facts.get(name) for facts in theirs}
+        if len(values) == 1:
+            common[name] = values.pop()
+    notes = list(own.get("notes", ()))
+    for note in theirs[0].get("notes", ()) if theirs else ():
+        if note not in notes and all(note in facts.get("notes", ()) for facts in theirs):
+            notes.append(note)
+    return manifest.model_copy(update={"provenance": common | own | {"notes": notes}})
+
+
+def _seeds(manifest: Manifest, members: Sequence[Bundle]) -> set[int | None]:
+    """Those of the trainings that a model was made by; None for one that is not known."""
+    if members:
+        return set().union(*(_seeds(member.manifest, member.members) for member in members))
+    return {manifest.provenance.get("settings", {}).get("seed")}
 
 
 def _purpose(manifest: Manifest) -> list[str]:
@@ -55,7 +95,7 @@ def _close_ups(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> list[str]:
     facts = manifest.provenance
-    if facts.get("averages") or manifest.kind == "cascade":
+    if manifest.kind == "cascade" or (manifest.kind == "average" and "settings" not in facts):
         return _made_of(manifest)
     settings = facts.get("settings", {})
     fold = "none left out" if facts.get("fold") is None else f"without fold {facts['fold']}"
@@ -70,7 +110,7 @@ def _training(manifest: Manifest) -> list[str]:
         fold = f"each of the {len(manifest.members)} models without another fold"
     trained = "" if average else f"{facts.get('trained_on')} radiographs trained, "
     found = [
-        f"split {facts.get('split')}, {fold}; seed {settings.get('seed')}",
+        f"split {facts.get('split')}, {fold}; seed {settings.get('seed', 'not known')}",
         f"{trained}{chosen}, {_start(settings)}",
         f"input {manifest.preprocessing.size} × {manifest.preprocessing.size} pixels, grayscale, "
         "letterboxed",
@@ -84,9 +124,11 @@ def _made_of(manifest: Manifest) -> list[str]:
     """Of a cascade, or an average of models that were trained in several ways."""
     facts = manifest.provenance
     cards = [f"{name} (members/{name}/card.md)" for name in manifest.members]
+    known = {"split": "split", "data_sha256": "SHA-256 of the data"}
+    told = [f"{words} {facts[name]}" for name, words in known.items() if facts.get(name)]
     return [
         *_data_set(facts),
-        f"split {facts.get('split')}; SHA-256 of the data {facts.get('data_sha256')}",
+        *(["; ".join(told)] if told else []),
         f"how each of its models was trained is on their own cards: {', '.join(cards)}",
         *facts.get("notes", ()),
     ]
@@ -112,7 +154,12 @@ def _decisions(manifest: Manifest) -> list[str]:
             f"below {points.low:.3f}: no_fracture; from {points.high:.3f}: fracture; between: "
             "uncertain, for a person to decide"
         )
-    if points and points.fractured is None:
+    if points and points.fractured is None and manifest.kind == "average":
+        lines.append(
+            "nothing was held out to calibrate the average or to choose these points: they are the "
+            "means of its models' own"
+        )
+    elif points and points.fractured is None:
         lines.append("nothing was held out to calibrate it or to choose these points: they are 0.5")
     elif points:
         lines.append(
@@ -155,12 +202,12 @@ _OF_ONE = (
 )
 
 
-def _figures(facts: dict) -> list[str]:
+def _figures(facts: dict, seeds: set[int | None]) -> list[str]:
     lines = [
         f"Out of fold on the development part of {facts.get('split')}: each radiograph was read by "
         "a network trained without its fold, and judged by the calibration, thresholds and points "
-        "that the other folds chose. 95 % intervals by bootstrap over groups; of one seed, so that "
-        "what another training would give is not in them.",
+        f"that the other folds chose. 95 % intervals by bootstrap over groups; {_of(seeds)}, so "
+        "that what another training would give is not in them.",
         "",
         "| measure | value | interval |",
         "| --- | --- | --- |",
@@ -170,6 +217,15 @@ def _figures(facts: dict) -> list[str]:
             interval = "–" if low is None else f"{low:.3f}–{high:.3f}"
             lines.append(f"| {_NAMES[name]} | {value:.3f} | {interval} |")
     return lines
+
+
+def _of(seeds: set[int | None]) -> str:
+    known = [str(seed) for seed in sorted(seeds - {None})]
+    if len(seeds) == 1:
+        return "of one seed" if known else "of trainings whose seed is not known"
+    others = ["others that are not known"] if None in seeds else []
+    told = [*known, *others]
+    return f"of the seeds {', '.join(told[:-1])} and {told[-1]}, each network trained once"
 
 
 def _limits(manifest: Manifest) -> list[str]:

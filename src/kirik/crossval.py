@@ -473,6 +473,6 @@ def _finish(
             operating_points=chosen.points,
             provenance=shared_provenance(bundles[0]) | {"out_of_fold": summary},
         )
-        card = {"card.md": model_card(average.manifest).encode()}
+        card = {"card.md": model_card(average.manifest, average.members).encode()}
         write_bundle(out, average.manifest, average.files | card, replace=True)
     return out

@@ -94,7 +94,7 @@ def compacted(
     from kirik.training.compact import compact
 
     files = {n: p for n, p in bundle.files.items() if n != "card.md" and "/" not in n}
-    files["card.md"] = model_card(manifest).encode()
+    files["card.md"] = model_card(manifest, bundle.members).encode()
     if bundle.manifest.kind == "network":
         size = manifest.preprocessing.size
         inputs = np.stack([Preprocessing(size=wide * size).apply(one) for one in examples])

@@ -187,7 +187,7 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
             operating_points=closer.operating_points,
             provenance=facts,
         )
-        card = {"card.md": model_card(joined.manifest).encode()}
+        card = {"card.md": model_card(joined.manifest, joined.members).encode()}
         history = {"history.csv": files["history.csv"]}
         write_bundle(directory / "bundle", joined.manifest, joined.files | card | history)
 

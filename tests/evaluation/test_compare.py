@@ -1,3 +1,4 @@
+import html
 import io
 import re
 
@@ -77,7 +78,7 @@ def test_each_run_keeps_its_own_threshold():
 
 
 @pytest.mark.parametrize(("language", "own"), [("en", "each fold's own"), ("tr", "her katın")])
-def test_figures_at_thresholds_that_differ_by_fold_have_no_difference(language, own):
+def test_figures_at_thresholds_that_differ_by_fold_have_no_difference(tmp_path, language, own):
     part = make_predictions()
     points = CrossFitted(np.full(300, 0.2), np.linspace(0.3, 0.7, 300))
     fitted = measure(part, bootstrap=20, operating_points=POINTS, cross_fitted=points)
@@ -88,7 +89,14 @@ def test_figures_at_thresholds_that_differ_by_fold_have_no_difference(language, 
     }
     console = Console(file=io.StringIO(), width=200)
     print_comparison(compared, console, language)
-    assert own in console.file.getvalue()
+    page = write_comparison(tmp_path / "c.html", compared, language).read_text("utf-8")
+    plain = compare([run("a", part), run("b", part)], bootstrap=0)
+    without = write_comparison(tmp_path / "c.html", plain, language).read_text("utf-8")
+    why = TEXTS[language]["own_thresholds_note"]
+    for shown in (console.file.getvalue(), html.unescape(page)):
+        assert own in shown
+        assert shown.count(why) == 1
+    assert why not in html.unescape(without)
 
 
 def test_differing_labels_and_nothing_in_common_are_refused_and_said():

@@ -135,6 +135,50 @@ def test_where_the_figures_come_from_is_shown_and_escaped(tmp_path):
     assert "numpy 2.1" in page
 
 
+COST = {"size": 64, "parameters": 2.274, "gflops": 0.051, "megabytes": 4.74}
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        (
+            "en",
+            {
+                "Cost": "Input of 64 × 64 pixels; 2.274 million parameters; 0.051 GFLOP for a"
+                " radiograph; 4.74 MB; 221.1 radiographs read in a second (CPU cores: 2)",
+                "Average of": "a; b",
+                "First network, on the whole radiograph": "wide",
+                "Began with the weights of": "earlier",
+                "Starting weights": "none, from random weights",
+                "Model made of the folds": "the average of their networks",
+            },
+        ),
+        (
+            "tr",
+            {
+                "Maliyet": "64 × 64 piksellik girdi; 2,274 milyon parametre; bir radyografi için"
+                " 0,051 GFLOP; 4,74 MB; saniyede 221,1 radyografi (işlemci çekirdeği: 2)",
+                "Ortalaması alınan modeller": "a; b",
+                "Radyografinin bütününe bakan ilk ağ": "wide",
+                "Başlangıç ağırlıklarının modeli": "earlier",
+                "Başlangıç ağırlıkları": "yok, rastgele ağırlıklarla",
+                "Katlardan yapılan model": "ağlarının ortalaması",
+            },
+        ),
+    ],
+)
+def test_what_a_cross_validation_tells_of_its_models_is_in_the_readers_language(
+    tmp_path, language, said
+):
+    facts = {
+        "cost": COST | {"readings_per_second": 221.1, "cores": 2},
+        **{"averages": ["a", "b"], "overview": "wide", "start": "earlier"},
+        **{"weights": "none", "final": "average"},
+    }
+    page = html.unescape(page_of(tmp_path, make_predictions(n=60), facts=facts, language=language))
+    assert dict(re.findall(r"<dt>(.*)</dt><dd>(.*)</dd>", page)) == said
+
+
 @pytest.mark.parametrize("bias", ["trained", "selected"])
 @pytest.mark.parametrize("there", [True, False, None])
 def test_a_part_that_the_model_knows_is_said_to_be_no_test(tmp_path, bias, there):
@@ -153,13 +197,52 @@ def test_intervals_of_a_few_groups_are_said_to_be_too_narrow(tmp_path, groups, w
     assert (said in page_of(tmp_path, part, language=language)) == warned
 
 
-@pytest.mark.parametrize("negative", [0, None])
-def test_several_classes_have_a_report(tmp_path, negative):
-    part = make_types(negative=negative)
+TYPES = ("normal", "oblique", "spiral", "transverse")
+MORE = tuple(f"kolles_distal_radius_kırığı_{i}" for i in range(8))
+
+
+@pytest.mark.parametrize(("negative", "more"), [(0, ()), (None, ()), (None, MORE)])
+def test_several_classes_have_a_report(tmp_path, negative, more):
+    part = make_types(60, TYPES + more, negative)
     page = page_of(tmp_path, part, examples=examples_of(part), language="tr")
     assert REPORT["tr"]["by_class"] in page
     assert "transvers" in page
     assert page.count("<img") >= 5
+    assert page.count('<figure class="wide scroll"') == bool(more)
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_the_plots_of_many_classes_can_be_read(count):
+    names = [*TYPES, *MORE][-count:]
+    line = Line(np.array([0, 1]), np.array([0, 1]), 0.5)
+    for figure in (
+        plots.roc_figure(dict.fromkeys(names, line)),
+        plots.pr_figure(dict.fromkeys(names, line), None),
+    ):
+        figure.draw_without_rendering()
+        [axes] = figure.axes
+        box = (axes.get_legend() or figure.legends[0]).get_window_extent()
+        covered = box.intersection(box, axes.bbox)
+        assert covered is None or covered.width * covered.height < axes.bbox.size.prod() / 4
+        assert figure.bbox.width >= box.x1
+        assert box.x0 >= 0
+        assert axes.bbox.width > 250
+    figure = plots.confusion_figure(
+        {
+            "classes": names,
+            "counts": np.full((count, count), 1234).tolist(),
+            "percent": np.full((count, count), 100.0).tolist(),
+        }
+    )
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    assert len(axes.texts) == count**2
+    for text in axes.texts:
+        assert text.get_fontsize() >= 11
+        assert text.get_window_extent().width < axes.bbox.width / count
+    for axis in (axes.xaxis, axes.yaxis):
+        boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
+        assert all(figure.bbox.x0 <= box.x0 and box.y0 >= 0 for box in boxes)
 
 
 @pytest.mark.parametrize("language", ["en", "tr"])
@@ -315,7 +398,7 @@ def test_names_that_matplotlib_would_misread_are_drawn_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("points", "kind", "start"), [(9, "svg+xml", b"<?xml"), (9000, "png", b"\x89PNG\r")]
+    ("points", "kind", "start"), [(9, "svg+xml", b"<?xml"), (4000, "png", b"\x89PNG\r")]
 )
 def test_a_figure_comes_into_the_page_in_the_smaller_of_two_forms(points, kind, start):
     noise = np.random.default_rng(0).random(points)
@@ -335,6 +418,7 @@ def test_numbers_are_written_as_each_language_writes_them():
     assert wording.value_text(None, "auroc", "en") == "–"
     assert wording.word("hand, leg", "tr") == "el, bacak"
     assert wording.word("unheard_of", "tr") == "unheard of"
+    assert wording.word("frontal", "tr") == "AP/PA"  # PA hands, too
 
 
 @pytest.mark.parametrize(

@@ -4,41 +4,7 @@ Exit codes: 0 all went well; 1 done, but some files could not be read, or a spli
 could be done, and one line on standard error says why; 130 stopped with Ctrl-C.
 """
 
-import errno
 import sys
-
-from cyclopts import App, CycloptsError
-from pydantic import ValidationError
-
-from kirik import __version__
-from kirik.cli import bench, data, reading, room, service
-from kirik.errors import KirikError
-from kirik.training.settings import flaw_words
-
-app = App(
-    name="kirik",
-    help="Reads plain radiographs for fractures, and makes and measures the model that does. "
-    "For research and decision support; not a medical device.",
-    version=__version__,
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-)
-app.command(reading.predict)
-app.command(reading.models)
-app.command(data.app)
-app.command(service.serve)
-app.command(room.worker)
-app.command(room.users)
-app.command(room.audit)
-for command in (
-    bench.train,
-    bench.crossval,
-    bench.evaluate,
-    bench.compare,
-    bench.ensemble,
-    bench.study,
-):
-    app.command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,58 +15,10 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; what is wrong is said in one line."""
     try:
-        code = app(arguments, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        return _refuse(_one_line(error))
-    except KirikError as error:
-        return _refuse(str(error))
+        # Here, as it takes half a second, in which one may already want to stop.
+        from kirik.cli.commands import command
+
+        return command(arguments)
     except KeyboardInterrupt as stop:
-        return _refuse(str(stop) or "stopped", code=130)
-    except BrokenPipeError:  # the reader of the output, such as `head`, has gone
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _refuse(where + _EXPLAINED.get(error.errno, str(error.strerror or error)))
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package in _TRAINING_PACKAGES:
-            what, extra = "training", "train"
-        elif package in _SERVING_PACKAGES:
-            what, extra = "the reading room", "serve"
-        else:
-            raise
-        advice = f"{what} needs it: pip install kirik[{extra}]"
-        return _refuse(f"{error.name} is not installed; {advice}")
-    return code or 0
-
-
-_TRAINING_PACKAGES = {"torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript"}
-_SERVING_PACKAGES = {
-    *("alembic", "argon2", "fastapi", "httpx", "prometheus_client", "python_multipart"),
-    *("psycopg", "reportlab", "sqlalchemy", "starlette", "uvicorn"),
-}
-_EXPLAINED = {
-    errno.ENOSPC: "the disk is full; free some space and try again",
-    errno.EDQUOT: "the disk quota is used up; free some space and try again",
-    errno.EACCES: "no permission; check who owns it, or name another place",
-    errno.EPERM: "not permitted; name another place",
-    errno.EROFS: "the file system is read-only; name another place",
-    errno.ENOENT: "no such file or folder",
-    errno.EISDIR: "is a folder; name a file",
-    errno.ENOTDIR: "is not a folder",
-}
-
-
-def _one_line(error: CycloptsError) -> str:
-    """A parser's message in one line; what pydantic refuses, by the option's name."""
-    if isinstance(error.__cause__, ValidationError):
-        flaw = error.__cause__.errors()[0]
-        option = "--" + ".".join(map(str, flaw["loc"])).replace("_", "-")
-        return f"{option}: {flaw_words(flaw)}"
-    return " ".join(str(error).split())
-
-
-def _refuse(message: str, code: int = 2) -> int:
-    print(f"kirik: {message}", file=sys.stderr)
-    return code
+        print(f"kirik: {str(stop) or 'stopped'}", file=sys.stderr)
+        return 130

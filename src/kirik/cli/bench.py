@@ -301,13 +301,14 @@ def ensemble(
         Of the report.
     """
     from kirik.bundle import average_bundles
+    from kirik.card import with_card
     from kirik.trainings import refuse_several_processes
 
     if (data is None) != (split is None):
         raise SettingsError("--data and --split belong together; give both, or neither")
     if data is None:
         refuse_several_processes("ensemble")
-        average_bundles(members, out, out.resolve().name)
+        with_card(average_bundles(members, out, out.resolve().name))
         print(f"bundle: {out}")
         return 0
     from kirik.averaging import average_cross_validated

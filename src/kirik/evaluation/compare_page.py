@@ -42,6 +42,9 @@ TEXTS = {
         " both. An interval without 0 is marked: ▲ better, ▼ worse than {reference}. Shares"
         " differ by percentage points (pp). Many figures are compared at once, so one mark alone"
         " can be chance.",
+        "own_thresholds_note": "Sensitivity, specificity, accuracy, balanced accuracy and F1 of a"
+        " cross-validated run are at each fold's own threshold: there is no common one to compare"
+        " at, so they have no difference (–).",
         "common": "{count} common radiographs",
         "other_data": "not compared: measured on other data",
         "none_common": "not compared: no radiograph in common",
@@ -72,6 +75,9 @@ TEXTS = {
         " gruplar örneklenerek. 0’ı içermeyen aralıklar işaretlidir: {reference} çalıştırmasından ▲"
         " daha iyi, ▼ daha kötü. Oranların farkı yüzde puandır. Birçok ölçüt birden"
         " karşılaştırıldığından tek bir işaret rastlantı olabilir.",
+        "own_thresholds_note": "Çapraz doğrulanmış bir çalıştırmanın duyarlılık, özgüllük,"
+        " doğruluk, dengeli doğruluk ve F1 değerleri her katın kendi eşiğindedir: karşılaştırılacak"
+        " ortak bir eşik olmadığından farkları verilmez (–).",
         "common": "{count} ortak radyografi",
         "other_data": "karşılaştırılmadı: başka bir veri kümesinde ölçülmüş",
         "none_common": "karşılaştırılmadı: ortak radyografi yok",
@@ -113,13 +119,15 @@ def print_comparison(
     for head, cells in _differences(comparison, language):
         table.add_row(head, *(_marked(cell) for cell in cells))
     console.print(table)
-    for warning in _warnings(comparison, language):
-        console.print(warning, markup=False, soft_wrap=True)
+    for line in [*_own_thresholds(comparison, language), *_warnings(comparison, language)]:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def write_comparison(path: Path, comparison: Comparison, language: str = "en") -> Path:
     """Write the page (one file without outside links) to `path`; returns it."""
     text, names = TEXTS[language], _names(comparison)
+    reference = names[comparison.runs[0][0]]
+    note = text["differences_note"].format(reference=reference)
     write_page(
         path,
         "compare.html.j2",
@@ -130,7 +138,8 @@ def write_comparison(path: Path, comparison: Comparison, language: str = "en") -
         warnings=_warnings(comparison, language),
         facts=_facts(comparison, language),
         rows=_figures(comparison, language),
-        reference=names[comparison.runs[0][0]],
+        reference=reference,
+        note=" ".join([note, *_own_thresholds(comparison, language)]),
         heads=[(names[d.name], _common(d, language)) for d in comparison.differences],
         differences=_differences(comparison, language),
         marks=MARKS,
@@ -161,17 +170,27 @@ def _warnings(comparison: Comparison, language: str) -> list[str]:
     ]
 
 
+def _cross_fitted(run: Run) -> bool:
+    return bool(run[2]["fracture"].get("cross_fitted"))
+
+
+def _own_thresholds(comparison: Comparison, language: str) -> list[str]:
+    """Why figures at a threshold have no difference, where a run has one for each fold."""
+    said = comparison.fracture and any(map(_cross_fitted, comparison.runs))
+    return [TEXTS[language]["own_thresholds_note"]] if said else []
+
+
 def _facts(comparison: Comparison, language: str) -> list[tuple[str, list[dict]]]:
     """How many radiographs, how many fractured, and the threshold of each run."""
-    text, all_metrics = TEXTS[language], [metrics for _, _, metrics in comparison.runs]
+    text, all_metrics = TEXTS[language], [run[2] for run in comparison.runs]
     rows = [(text["radiographs"], [whole(m["n"], language) for m in all_metrics])]
     if comparison.fracture:
         rows.append((text["fractured"], [percent(m["prevalence"], language) for m in all_metrics]))
         thresholds = [
             text["own_thresholds"]
-            if m["fracture"].get("cross_fitted")
-            else number(m["fracture"]["threshold"], language, 2)
-            for m in all_metrics
+            if _cross_fitted(run)
+            else number(run[2]["fracture"]["threshold"], language, 2)
+            for run in comparison.runs
         ]
         rows.append((text["threshold"], thresholds))
     return [(head, [{"value": cell, "interval": ""} for cell in cells]) for head, cells in rows]

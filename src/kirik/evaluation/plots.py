@@ -4,6 +4,8 @@ Each function returns a matplotlib Figure of its own; nothing touches pyplot's g
 """
 
 import io
+import math
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -23,6 +25,12 @@ from kirik.page import data_uri
 # Okabe & Ito's palette, safe for colour-blind readers, without its yellow, which fades on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STROKES = ("-", "--", "-.", ":")
+WIDTH, HEIGHT = 4.8, 4.3
+"""Inches of a plain figure."""
+WIDE = 6
+"""Inches from which a figure has so much in it that it wants a page's width."""
+LINES, LETTERS = 6, 32
+"""Lines, and letters of one, that a legend within the axes may have."""
 SMALL_SVG = 45_000
 """Bytes below which a PNG of the same figure is not smaller, and need not be made."""
 INK, SOFT, GRID_INK = "#1b2330", "#5a6678", "#d8dee8"
@@ -92,7 +100,7 @@ def roc_figure(lines: dict[str, Line], language: str = "en") -> Figure:
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2, label=text["chance"])
     _draw_lines(axes, lines, "AUROC", language, stepped=False)
     _square(axes)
-    _legend(axes, "lower right")
+    _curves_legend(axes, "lower right")
     return figure
 
 
@@ -105,28 +113,33 @@ def pr_figure(lines: dict[str, Line], prevalence: float | None, language: str = 
         axes.axhline(prevalence, color=SOFT, linestyle=":", linewidth=1.2, label=label)
     _draw_lines(axes, lines, "AUPRC", language, stepped=True)
     _square(axes)
-    _legend(axes, "lower left")
+    _curves_legend(axes, "lower left")
     return figure
 
 
 def confusion_figure(confusion: dict, language: str = "en") -> Figure:
-    """The table of `measure`'s `confusion`: counts, and percent of each true class."""
+    """The table of `measure`'s `confusion`: counts, and percent of each true class.
+
+    It grows with the classes, and of many it says whole percents, and none of no radiographs.
+    """
     text = TEXTS[language]
-    names = [_label(word(name, language)) for name in confusion["classes"]]
-    k = len(names)
-    side = max(4.6, 1.2 + 0.62 * k)
-    figure, axes = _axes(text["called"], text["true_class"], language, (side, side * 0.86))
+    k, counts = len(confusion["classes"]), confusion["counts"]
+    turned, many = k > 3, k > 5
+    room = 22 if turned else 40 // k
+    names = [textwrap.fill(_label(word(name, language)), room) for name in confusion["classes"]]
+    size = (0.62 * k + 2.4, 0.62 * k + 1.8) if turned else (WIDTH, HEIGHT)
+    figure, axes = _axes(text["called"], text["true_class"], language, size)
     shares = np.array([[0.0] * k if row is None else row for row in confusion["percent"]])
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=115)
-    size = 15 if k == 2 else max(7, 12 - k / 2)
+    letters = 15 if k == 2 else 11
     for row, column in np.ndindex(k, k):
-        share = percent(shares[row, column] / 100, language)
-        axes.text(column, row, f"{confusion['counts'][row][column]}\n{share}", ha="center",
-                  va="center", fontsize=size,
-                  color="white" if shares[row, column] > 78 else INK)  # fmt: skip
-    turn = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if k > 3 else {}
+        count, share = counts[row][column], shares[row, column]
+        said = f"{count}\n{percent(share / 100, language, 0 if many else 1)}"
+        axes.text(column, row, said if count or not many else "0", ha="center", va="center",
+                  fontsize=letters, color="white" if share > 78 else INK)  # fmt: skip
+    turn = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if turned else {}
     axes.set_xticks(range(k), names, **turn)
-    upright = {"rotation": 90, "va": "center"} if k <= 3 else {}
+    upright = {} if turned else {"rotation": 90, "va": "center"}
     axes.set_yticks(range(k), names, **upright)
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -212,7 +225,7 @@ def figure_uri(figure: Figure) -> str:
 
 
 def _axes(
-    x: str, y: str, language: str, size: tuple[float, float] = (4.8, 4.3)
+    x: str, y: str, language: str, size: tuple[float, float] = (WIDTH, HEIGHT)
 ) -> tuple[Figure, Axes]:
     """Small in inches with plain type, so that letters stay legible at a phone's width."""
     figure = Figure(figsize=size, layout="constrained")
@@ -252,6 +265,21 @@ class _Distinct(Formatter):
 def _legend(axes: Axes, place: str) -> None:
     """On white without a border, so that lines behind it do not run through its letters."""
     axes.legend(loc=place, fontsize=10, facecolor="white", framealpha=0.85, edgecolor="none")
+
+
+def _curves_legend(axes: Axes, place: str) -> None:
+    """Within the axes, or below them, where it has many lines and would lie over the curves."""
+    lines, names = axes.get_legend_handles_labels()
+    longest = max(map(len, names))
+    if len(lines) <= LINES and longest <= LETTERS:
+        _legend(axes, place)
+        return
+    columns = 2 if longest <= 26 else 1
+    names = [textwrap.fill(name, 54) for name in names]
+    rows = math.ceil(len(lines) / columns) + sum(name.count("\n") for name in names)
+    axes.figure.set_figheight(HEIGHT + 0.4 + 0.21 * rows)
+    axes.figure.legend(lines, names, loc="outside lower center", ncols=columns, fontsize=10,
+                       frameon=False, borderpad=1)  # fmt: skip
 
 
 def _label(name: str) -> str:

@@ -398,14 +398,37 @@ class _Page:
     def _facts(self) -> list[tuple[str, str]]:
         names = self.text["facts"]
         return [
-            (names.get(name, name.replace("_", " ").capitalize()), _plain(value))
+            (names.get(name, name.replace("_", " ").capitalize()), self._fact(name, value))
             for name, value in self.facts.items()
             if not name.endswith("_on_this_part") and value not in (None, "", [], (), {})
         ]
 
+    def _fact(self, name: str, value: Any) -> str:
+        if name == "cost" and isinstance(value, Mapping):
+            return _cost(value, self.language)
+        return self.text["fact_values"].get(name, {}).get(str(value), _plain(value))
 
-def _shown(figure, caption: str) -> dict[str, str]:
-    return {"uri": plots.figure_uri(figure), "caption": caption}
+
+def _cost(cost: Mapping[str, float], language: str) -> str:
+    """What a model costs, of `kirik.shipping.costs`, in a sentence."""
+    decimals = {"parameters": 3, "gflops": 3, "megabytes": 2, "readings_per_second": 1}
+    said = dict(cost) | {
+        name: number(cost[name], language, digits)
+        for name, digits in decimals.items()
+        if name in cost
+    }
+    phrases = [
+        text.format(**said) for name, text in REPORT[language]["cost"].items() if name in said
+    ]
+    sentence = "; ".join(phrases)
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _shown(figure, caption: str) -> dict:
+    """For the page, with the width in inches of a figure that wants more room than others."""
+    inches = round(figure.get_figwidth(), 2)
+    wide = inches if inches >= plots.WIDE else None
+    return {"uri": plots.figure_uri(figure), "caption": caption, "inches": wide}
 
 
 def _plain(value: Any) -> str:

@@ -123,6 +123,23 @@ REPORT = {
             "unreadable": "Not readable, left out",
             "seen_in_training": "Of these, trained on (by their ids)",
             "seen_at_least": "Of these, trained on at least (by their ids)",
+            "averages": "Average of",
+            "overview": "First network, on the whole radiograph",
+            "start": "Began with the weights of",
+            "final": "Model made of the folds",
+            "cost": "Cost",
+        },
+        "fact_values": {
+            "weights": {"none": "none, from random weights", "hub": "timm's"},
+            "final": {"average": "the average of their networks", "none": "none"},
+        },
+        "cost": {
+            "size": "input of {size} × {size} pixels",
+            "parameters": "{parameters} million parameters",
+            "gflops": "{gflops} GFLOP for a radiograph",
+            "megabytes": "{megabytes} MB",
+            "readings_per_second": "{readings_per_second} radiographs read in a second (CPU cores:"
+            " {cores})",
         },
         "meanings": {
             "auroc": "chance that a fractured radiograph gets a higher probability than another",
@@ -269,6 +286,23 @@ REPORT = {
             "unreadable": "Okunamadı, dışarıda bırakıldı",
             "seen_in_training": "Bunlardan eğitimde görülen (kimliklerine göre)",
             "seen_at_least": "Bunlardan eğitimde görülen, en az (kimliklerine göre)",
+            "averages": "Ortalaması alınan modeller",
+            "overview": "Radyografinin bütününe bakan ilk ağ",
+            "start": "Başlangıç ağırlıklarının modeli",
+            "final": "Katlardan yapılan model",
+            "cost": "Maliyet",
+        },
+        "fact_values": {
+            "weights": {"none": "yok, rastgele ağırlıklarla", "hub": "timm’in ağırlıkları"},
+            "final": {"average": "ağlarının ortalaması", "none": "yok"},
+        },
+        "cost": {
+            "size": "{size} × {size} piksellik girdi",
+            "parameters": "{parameters} milyon parametre",
+            "gflops": "bir radyografi için {gflops} GFLOP",
+            "megabytes": "{megabytes} MB",
+            "readings_per_second": "saniyede {readings_per_second} radyografi (işlemci çekirdeği:"
+            " {cores})",
         },
         "meanings": {
             "auroc": "kırıklı bir radyografinin kırıksızdan yüksek olasılık alma şansı",

@@ -93,7 +93,7 @@ TURKISH = {
     "hip": "kalça",
     "shoulder": "omuz",
     "mixed": "karışık",
-    "frontal": "ön-arka",
+    "frontal": "AP/PA",
     "lateral": "yan",
     "oblique": "oblik",
     "yes": "var",
