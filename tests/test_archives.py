@@ -15,7 +15,9 @@ from kirik.archives import Member, list_archive, read_source
 from kirik.errors import RadiographError
 from kirik.predict import predict
 from kirik.reading.classifier import load_model
+from kirik.reading.decoder import Decoders, DecodingLimits
 from kirik.reading.reading import Failure
+from kirik.reading.sources import find_sources
 
 MOST = 2**20
 
@@ -80,6 +82,21 @@ def refusal(source) -> str:
         read_source(source, MOST)
     assert "\n" not in str(error.value)
     return error.value.reason
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_called_zip_is_refused_and_not_waited_for(tmp_path, kind):
+    path = tmp_path / "x.zip"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    decoders = Decoders(DecodingLimits(seconds=5))
+    said = f"{path}: a pipe or device, not a file; name a file"
+    failures = [Failure(str(path), said, "not_a_file")]
+    try:
+        assert list(find_sources([path], decoders)) == failures
+        [(answer, _)] = decoders.ask(Member(str(path), "a.png"), {"do": "unpack"})
+        assert (answer["error"], answer["reason"]) == (said, "not_a_file")
+    finally:
+        decoders.close()
 
 
 def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_gives(tmp_path):

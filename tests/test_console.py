@@ -1,7 +1,9 @@
 """The bar on the terminal: how far, how fast, how long, how many failed."""
 
 import io
+import re
 
+import pytest
 from rich.console import Console as RichConsole
 
 from kirik.console import Console
@@ -17,6 +19,22 @@ def test_the_bar_has_rate_time_left_and_failures():
     for word in ("reading", "10/20", "/s", "0:00:0", "2 failed"):
         assert word in text
     assert "0 failed" not in text
+
+
+@pytest.mark.parametrize("before", [0, 1000])
+@pytest.mark.parametrize("seconds", [20, 0.1])
+def test_rate_and_time_left_are_those_since_the_beginning(before, seconds):
+    """Two batches of 16 readings, each of them at once; a further 28 are left."""
+    clock, out, console = [5.0], io.StringIO(), Console()
+    console.rich = RichConsole(
+        file=out, force_terminal=True, width=120, get_time=lambda: clock[0], color_system=None
+    )
+    with console.reading(None) as progress:
+        for done in range(before + 1, before + 33):
+            clock[0] += seconds * (done % 16 == (before + 1) % 16)
+            progress(done, before + 60, before=before)
+    shown = re.findall(rf"{before + 32}/{before + 60} (\S+) (\S+)", out.getvalue())
+    assert shown[-1] == {20: ("0.8/s", "0:00:35"), 0.1: ("160/s", "0:00:01")}[seconds]
 
 
 def test_the_number_of_files_may_become_known_on_the_way():

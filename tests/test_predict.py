@@ -10,6 +10,7 @@ from PIL import Image
 
 from kirik.cli import run
 from kirik.errors import KirikError, OutputError, SettingsError
+from kirik.output.overlay import overlay_names
 from kirik.predict import predict
 from kirik.reading.classifier import load_model
 from kirik.reading.reading import Failure
@@ -140,10 +141,12 @@ def test_an_output_that_cannot_be_begun_is_refused_before_any_reading(classifier
 def test_a_picture_that_cannot_be_drawn_or_written_costs_no_other(
     classifier, save_radiograph, tmp_path
 ):
-    """A folder in the place of the picture stands for a disk that refuses it."""
+    """Folders in both places that the picture may have stand for a disk that refuses it."""
     films = [save_radiograph(f"{i}.png", 0.5) for i in range(3)]
     pictures = tmp_path / "pictures"
-    (pictures / "0.overlay.png").mkdir(parents=True)
+    apart = overlay_names([films[0], "elsewhere/0.png"])[str(films[0])]
+    for name in ("0.overlay.png", apart):
+        (pictures / name).mkdir(parents=True)
 
     def move(result, done, total):
         films[1].unlink(missing_ok=True)
@@ -151,11 +154,44 @@ def test_a_picture_that_cannot_be_drawn_or_written_costs_no_other(
     summary = predict(films, classifier, json=tmp_path / "r.json", overlay=pictures, progress=move)
     assert (summary.read, summary.failed, summary.problems) == (3, 0, [])
     assert [one.path for one in summary.undrawn] == [str(film) for film in films[:2]]
-    assert "0.overlay.png: cannot be written (Is a directory)" in summary.undrawn[0].error
+    assert f"{apart}: cannot be written (Is a directory)" in summary.undrawn[0].error
     assert "1.png: no such file" in summary.undrawn[1].error
     assert (pictures / "2.overlay.png").is_file()
     assert summary.exit_code == 1
     assert len(json.loads((tmp_path / "r.json").read_text())) == 3
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_picture_takes_no_other_files_place_in_a_later_run(
+    classifier, save_radiograph, tmp_path, resume
+):
+    films = [
+        save_radiograph(f"{folder}/1.png", level) for folder, level in (("a", 0.2), ("b", 0.9))
+    ]
+    pictures, wanted = tmp_path / "pictures", {"overlay": tmp_path / "pictures", "resume": resume}
+
+    def read(film: Path) -> set[str]:
+        """The names of the pictures that were not there before, or are others now."""
+        before = {path: path.stat().st_ino for path in pictures.glob("*")}
+        predict([film], classifier, json=tmp_path / "r.jsonl", **wanted)
+        after = {path: path.stat().st_ino for path in pictures.iterdir()}
+        return {path.name for path, node in after.items() if before.get(path) != node}
+
+    assert read(films[0]) == {"1.overlay.png"}
+    drawn = (pictures / "1.overlay.png").read_bytes()
+    [apart] = read(films[1])
+    assert apart == overlay_names(films)[str(films[1])]
+    assert (pictures / "1.overlay.png").read_bytes() == drawn
+    assert (pictures / apart).read_bytes() != drawn
+    # The same names again.
+    assert [read(film) for film in films] == (
+        [set()] * 2 if resume else [{"1.overlay.png"}, {apart}]
+    )
+    assert str(films[0]).encode() not in drawn
+    # A picture that one may have drawn oneself is as another's.
+    (pictures / "1.overlay.png").write_bytes(films[0].read_bytes())
+    assert read(films[0]) == {overlay_names(films)[str(films[0])]}
+    assert (pictures / "1.overlay.png").read_bytes() == films[0].read_bytes()
 
 
 @pytest.mark.parametrize("known", [True, False])

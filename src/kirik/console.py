@@ -1,8 +1,10 @@
 """What the terminal shows while kirik works: bars with rate and time left, lines where none fit."""
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console as RichConsole
 from rich.progress import (
@@ -11,7 +13,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -22,8 +23,31 @@ class _Rate(ProgressColumn):
     """Radiographs per second."""
 
     def render(self, task) -> Text:
-        speed = (task.finished_speed or task.speed or 0) * task.fields.get("each", 1)
-        return Text(f"{speed:.0f}/s" if speed else "–/s", style="cyan")
+        rate = _rate(task) * task.fields["each"]
+        words = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+        return Text(words if rate else "–/s", style="cyan")
+
+
+class _TimeLeft(ProgressColumn):
+    """What is still to be done, at the rate so far."""
+
+    def render(self, task) -> Text:
+        if task.total is None:
+            return Text("")
+        rate, words = _rate(task), "-:--:--"
+        if rate or task.remaining <= 0:
+            words = str(timedelta(seconds=math.ceil(max(0, task.remaining) / (rate or 1))))
+        return Text(words, style="progress.remaining")
+
+
+def _rate(task) -> float:
+    """Steps per second; of readings since the bar began, without those that an earlier run had
+    done. From one moment to the next, as rich has it, says nothing of them: they come a batch at
+    once."""
+    before = task.fields["before"]
+    if before is None:
+        return task.finished_speed or task.speed or 0
+    return max(0, task.completed - before) / task.elapsed if task.elapsed else 0
 
 
 class Console:
@@ -48,39 +72,48 @@ class Console:
             self.say(f"  {reason}")
 
     @contextmanager
-    def _bar(self, label: str, total: int | None, each: int = 1) -> Iterator[tuple]:
+    def _bar(
+        self, label: str, total: int | None, each: int = 1, before: int | None = None
+    ) -> Iterator[tuple]:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             TextColumn("{task.fields[note]}"),
         )
         shared = bool(self.before)
         with Progress(*columns, console=self.rich, transient=True, disable=shared) as progress:
-            yield progress, progress.add_task(label, total=total, each=each, note="")
+            fields = {"each": each, "before": before, "note": ""}
+            yield progress, progress.add_task(label, total=total, **fields)
 
     @contextmanager
     def decoding(self, label: str, total: int | None = None) -> Iterator:
         """A bar for `progress(done, total)` callbacks, or `progress(done, total, failed)`."""
         with self._bar(label, total) as (progress, task):
+            yield _shown(progress, task)
 
-            def show(done: int, count: int | None, failed: int = 0) -> None:
-                note = f"{failed:,} failed" if failed else ""
-                progress.update(task, completed=done, total=count, note=note)
-
-            yield show
-
-    def reading(self, total: int):
-        """A bar over `total` radiographs being read."""
-        return self.decoding("reading", total)
+    @contextmanager
+    def reading(self, total: int | None) -> Iterator:
+        """A bar over `total` radiographs being read, see `decoding`. Its callback takes `before`,
+        too: how many of those done an earlier run had read."""
+        with self._bar("reading", total, before=0) as (progress, task):
+            yield _shown(progress, task)
 
     @contextmanager
     def training(self, settings: TrainingSettings) -> Iterator["TrainingProgress"]:
         """A bar over the steps of an epoch, and a line after each epoch."""
         with self._bar("training", None, each=settings.batch_size) as (progress, task):
             yield TrainingProgress(self, progress, task, settings)
+
+
+def _shown(progress: Progress, task) -> Callable[..., None]:
+    def show(done: int, total: int | None, failed: int = 0, **fields: int) -> None:
+        note = f"{failed:,} failed" if failed else ""
+        progress.update(task, completed=done, total=total, note=note, **fields)
+
+    return show
 
 
 class TrainingProgress:

@@ -1,18 +1,24 @@
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from kirik.errors import OutputError, SettingsError
 from kirik.operating_points import OperatingPoints
 from kirik.output.overlay import (
     draw_marked,
     draw_overlay,
+    font,
     overlay_names,
     overlay_writer,
     write_overlay,
 )
 from kirik.output.words import TEXTS
-from kirik.radiograph import read_radiograph
+from kirik.radiograph import radiograph_from_array, read_radiograph
 from kirik.reading.reading import Failure, Finding, Reading
 
 
@@ -128,6 +134,40 @@ def test_a_box_for_a_person_to_decide_and_a_faint_one_is_of_dashes(
         assert (reach[0][[0, -1]] == reach[1][[0, -1]]).all()
 
 
+def has_blue_of(text: str, marked: np.ndarray) -> bool:
+    """Whether a score stands somewhere in the picture, whole and with nothing drawn into it."""
+    label = Image.new("RGB", (60, 30), "#808080")
+    style = {"font": font(14), "stroke_width": 2}
+    ImageDraw.Draw(label).text((9, 9), text, "#56b4e9", stroke_fill="#000000", **style)
+    left, top, right, bottom = ImageDraw.Draw(label).textbbox((9, 9), text, **style)
+    wanted = np.asarray(label).astype(int)[top:bottom, left:right]
+    wanted, found = (picture[..., 2] - picture[..., 0] > 40 for picture in (wanted, marked))
+    height, width = np.subtract(found.shape, wanted.shape) + 1
+    here = np.ones((height, width), bool)
+    for (y, x), is_ink in np.ndenumerate(wanted):
+        here &= found[y : y + height, x : x + width] == is_ink
+    return here.any()
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(16, 48, 16, 16), (15, 40, 16, 7)],  # the second above the first, where its score was
+        [(16, 48, 16, 16), (17, 48, 16, 16), (18, 48, 16, 16)],
+        [(0, 0, 64, 96), (0, 0, 9, 9), (55, 0, 9, 9), (55, 87, 9, 9)],
+        [(63, 0, 1, 1), (62, 1, 1, 1), (0, 95, 1, 1), (63, 95, 1, 1)],
+        [(30 + i % 4, 40 + i // 4, 8, 8) for i in range(8)],
+    ],
+)
+def test_no_score_is_hidden_by_a_box_another_score_or_an_edge(boxes):
+    film = radiograph_from_array(np.full((96, 64), 0.5))
+    boxes = [Finding(*box, 0.97 - i / 100) for i, box in enumerate(boxes)]
+    reading = reading_of("film.png", findings=tuple(boxes), evidence=None)
+    marked = draw_marked(film, reading).astype(int)
+    for box in boxes:
+        assert has_blue_of(f"{box.score:.2f}", marked), box
+
+
 def test_files_of_one_name_get_pictures_of_their_own():
     paths = ["a/film.png", "b/film.png", "b/FILM.jpg", "b/other.png"]
     names = overlay_names(paths)
@@ -155,6 +195,60 @@ def test_pictures_beside_their_radiographs_leave_them_as_they_are(save_radiograp
         write(Failure("x/bad.png", "bad", "bad"))
     assert [path.read_bytes() for path in paths] == before
     assert len(list(paths[0].parent.iterdir())) == 4
+
+
+@pytest.mark.parametrize("when", ["saved", "about to get its place"])
+@pytest.mark.parametrize("other", ["a/film.png", "b/film.png"])
+def test_two_runs_draw_into_one_folder_at_the_same_time(
+    save_radiograph, tmp_path, monkeypatch, when, other
+):
+    one, other = save_radiograph("a/film.png", 0.2), save_radiograph(other, 0.9)
+    folder, save, link = tmp_path / "pictures", Image.Image.save, os.link
+    with ExitStack() as held:
+        writers = [
+            held.enter_context(overlay_writer(folder, overlay_names([path])))
+            for path in (one, other)
+        ]
+
+        def save_and_be_late(*words, **more):
+            monkeypatch.undo()
+            save(*words, **more)
+            writers[1](reading_of(other))
+
+        def be_late_and_link(*words):
+            monkeypatch.undo()
+            writers[1](reading_of(other))
+            link(*words)
+
+        if when == "saved":
+            monkeypatch.setattr(Image.Image, "save", save_and_be_late)
+        else:
+            monkeypatch.setattr(os, "link", be_late_and_link)
+        writers[0](reading_of(one))
+    drawn = {path.name: path.read_bytes() for path in folder.iterdir()}
+    apart = overlay_names([one, "b/film.png"])[str(one)]
+    assert sorted(drawn) == sorted({"film.overlay.png"} | ({apart} if one != other else set()))
+    for path in (one, other):
+        write_overlay(reading_of(path), tmp_path / "alone.png")
+        assert (tmp_path / "alone.png").read_bytes() in drawn.values()
+
+
+def test_what_a_killed_run_was_drawing_goes_with_the_next_one(tmp_path):
+    folder = tmp_path / "pictures"
+    code = f"""
+import os, signal
+from kirik.output.overlay import overlay_writer
+begun = overlay_writer({str(folder)!r}, {{}})
+begun.__enter__()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with overlay_writer(folder, {}):
+        subprocess.run([sys.executable, "-c", code], check=False)
+        assert len([*folder.iterdir()]) == 2
+    assert len([*folder.iterdir()]) == 1
+    with overlay_writer(folder, {}):
+        assert len([*folder.iterdir()]) == 1
+    assert not [*folder.iterdir()]
 
 
 def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path, save_radiograph):

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 from PIL import Image
 
 from convolutions import convolution_graph
+from kirik.archives import Member
 from kirik.errors import SettingsError
 from kirik.reading import batch
 from kirik.reading.classifier import load_model
@@ -95,10 +98,10 @@ def test_only_bad_files_give_only_failures(make_bundle, tmp_path):
 
 def test_an_unforeseen_error_costs_its_own_file_alone(make_bundle, films, monkeypatch):
     classifier = load_model(make_bundle().path)
-    frames = classifier.frames
+    frames, content = classifier.frames, b"DOE^JANE"
 
     def breaking(path):
-        if path == films[1]:
+        if path in (films[1], content):
             raise ZeroDivisionError("of a kind\nnobody foresaw")
         return frames(path)
 
@@ -106,7 +109,51 @@ def test_an_unforeseen_error_costs_its_own_file_alone(make_bundle, films, monkey
     results = list(classifier.read_many(films[:3]))
     assert [type(result) for result in results] == [Reading, Failure, Reading]
     assert results[1].reason == "unexpected"
-    assert "ZeroDivisionError: of a kind nobody foresaw" in results[1].error
+    assert f"{films[1]}: could not be decoded (ZeroDivisionError: of a kind" in results[1].error
+    assert "\n" not in results[1].error
+    [no_file] = classifier.read_many([content])
+    assert (no_file.path, no_file.reason) == (None, "unexpected")
+    assert "bytes: could not be decoded (ZeroDivisionError" in no_file.error
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (b"\0" * 128 + b"DICM\x10\0\x10\0PN\x08\0DOE^JANE", "not_an_image"),
+        (np.array([["DOE^JANE"]]), "bad_array"),
+        (np.zeros((50, 50)), "blank"),
+    ],
+)
+def test_a_failure_does_not_tell_what_stands_in_what_is_no_file(make_bundle, films, given, reason):
+    classifier = load_model(make_bundle().path)
+    first, failed, last = classifier.read_many([films[0], given, films[1]])
+    assert (first.path, last.path) == (str(films[0]), str(films[1]))
+    assert (failed.path, failed.reason) == (None, reason)
+    assert "DOE" not in repr(failed)
+
+
+def test_a_failure_names_the_member_that_it_is_of(make_bundle, tmp_path):
+    [failed] = load_model(make_bundle().path).read_many([Member(str(tmp_path / "x.zip"), "a.png")])
+    assert failed.path == f"{tmp_path / 'x.zip'}/a.png"
+
+
+def test_what_came_before_a_list_that_breaks_off_is_read(make_bundle, films):
+    def listing():
+        yield from films
+        raise ConnectionError("the archive has gone")
+
+    results, paths = load_model(make_bundle().path).read_many(listing(), batch_size=8), []
+    with pytest.raises(ConnectionError, match="the archive has gone"):
+        paths.extend(result.path for result in results)
+    assert paths == [str(film) for film in films]
+
+
+def test_a_list_that_is_left_is_not_closed(make_bundle, films):
+    listing = (film for film in films)
+    results = load_model(make_bundle().path).read_many(listing, batch_size=1)
+    next(results)
+    results.close()
+    assert films[-1] in listing
 
 
 def test_numbers_that_cannot_be_are_refused_at_once(make_bundle):
@@ -195,6 +242,28 @@ def test_reading_that_is_left_within_a_file_of_many_frames_ends_at_once(make_bun
     next(results)
     results.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("kirik-decode")]
+
+
+def test_a_program_that_takes_no_more_readings_ends(make_bundle, stacks):
+    """And so do its decoders."""
+    code = f"""
+import os
+from pathlib import Path
+from kirik.reading.classifier import load_model
+paths = {[str(path) for path in stacks]!r}
+results = load_model({str(make_bundle().path)!r}).read_many(paths, batch_size=2)
+print(next(results).path)
+for thread in Path("/proc/self/task").glob("*/children"):
+    print(thread.read_text())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    first, *children = ended.stdout.split()
+    assert (ended.returncode, first, ended.stderr) == (0, str(stacks[0]), "")
+    assert children or not Path("/proc").exists()
+    deadline = time.monotonic() + 10
+    while any(Path("/proc", child).exists() for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_one_classifier_serves_several_threads(make_bundle, films):

@@ -52,7 +52,8 @@ def predict(
         Write the readings to this file, in the CSV's columns; with --cluster, to this folder or
         URL, a file for each partition.
     overlay
-        Write a picture of each reading into this folder.
+        Write a picture of each reading into this folder: NAME.overlay.png, or NAME-HASH.overlay.png
+        where the first is another file's, by a hash of its path.
     resume
         Go on with the files that a stopped run left (NAME.partial): read only what they lack.
     threads
@@ -93,16 +94,17 @@ def predict(
     from kirik.reading.reading import Failure
 
     classifier = load_model(model, threads=threads, engine=engine, decoders=decoders)
-    console, shown, failed = Console(), [], 0
+    console, shown, failed, before = Console(), [], 0, None
     with _resumable(json, csv, parquet), console.reading(None) as progress:
 
         def keep(result, done: int, total: int | None) -> None:
-            nonlocal failed
+            nonlocal failed, before
+            before = done - 1 if before is None else before
             if isinstance(result, Failure):
                 failed += 1
             elif len(shown) < SHOWN:
                 shown.append(result)
-            progress(done, total, failed)
+            progress(done, total, failed, before=before)
 
         summary = read(
             [*map(Path, paths)],

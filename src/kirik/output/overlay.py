@@ -10,18 +10,20 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from kirik.archives import Member
+from kirik.drafts import drafting
 from kirik.errors import OutputError, RadiographError
-from kirik.files import OVERLAY_SUFFIX, shown
+from kirik.files import OVERLAY_SUFFIX, head_of, shown
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
 from kirik.output.files import writing
@@ -31,7 +33,7 @@ from kirik.radiograph import Radiograph
 from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.evidence import upright_size
 from kirik.reading.film import decode_film
-from kirik.reading.reading import Failure, Reading
+from kirik.reading.reading import Failure, Finding, Reading
 
 _HEAT = np.array([230, 120, 0])  # between Okabe and Ito's orange and vermillion
 _CONTOUR, _CONTOUR_AT = np.array([240, 228, 66]), 0.25
@@ -62,17 +64,22 @@ def write_overlay(
     disk refuses.
     """
     path = Path(path)
+    picture = _picture(reading, language, source, decoders)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with drafting(path.parent / _DRAFTS) as drafts:
+            _saved(picture, reading.path or str(source), drafts).replace(path)
+
+
+def _picture(
+    reading: Reading,
+    language: str,
+    source: Path | str | Member | None,
+    decoders: Decoders | None,
+) -> Image.Image:
     decoders = decoders or shared_decoders()
     radiograph = decode_film(source or reading.path, reading.frame, FILM, decoders)
-    picture = draw_overlay(radiograph, reading, language)
-    draft = path.with_name(f".{path.name}.draft")
-    with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(draft, "PNG")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+    return draw_overlay(radiograph, reading, language)
 
 
 @contextmanager
@@ -84,30 +91,75 @@ def overlay_writer(
 ) -> Iterator[Write]:
     """A PNG in `folder` for each reading.
 
-    names: by path, see `overlay_names`; where None, each name is told apart by its path. One that
-    is too long for a file is cut short.
+    names: by path, see `overlay_names`; where None, each name is told apart by its path, and so is
+    one that something else than this file's own picture has in the folder. One that is too long
+    for a file is cut short.
     Raises OutputError if the disk refuses, SettingsError if kirik does not speak the language. The
     writer raises RadiographError if this picture alone cannot be written, and can be asked on.
     """
     texts(language)
     folder = Path(folder)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
     def write(result: Reading | Failure) -> None:
         if isinstance(result, Failure):
             return
-        name = names[result.path] if names is not None else _told_apart(result.path)
-        path = folder / _numbered(name, result.path, result.frame)
+        places = _places_of(folder, names, result.path, result.frame)
         try:
-            write_overlay(result, path, language, source=result.source, decoders=decoders)
+            picture = _picture(result, language, result.source, decoders)
+            with writing(places[0]):
+                drafts.mkdir(parents=True, exist_ok=True)
+                _put(_saved(picture, result.path, drafts), *places, result.path)
         except (OutputError, RadiographError) as error:
             if getattr(error.__cause__, "errno", None) in _NO_ROOM:
                 raise
             message = f"{shown(result.path)}: has a reading, but no picture: {error}"
             raise RadiographError(message, frame=result.frame) from error
 
-    yield write
+    with ExitStack() as held:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            drafts = held.enter_context(drafting(folder / _DRAFTS))
+            (drafts / "begun").touch()  # one that is empty would stay after a kill
+        yield write
+
+
+def _saved(picture: Image.Image, path: str, drafts: Path) -> Path:
+    """Where a picture is written before it gets its place; in it stands whose it is."""
+    draft, note = drafts / f"draft{OVERLAY_SUFFIX}", PngInfo()
+    note.add_text(_NOTE, _hash(path))
+    picture.save(draft, "PNG", pnginfo=note)
+    return draft
+
+
+def _put(draft: Path, plain: Path, apart: Path, path: str) -> None:
+    """Move a picture to its place, where at most an earlier one of the same file stands."""
+    free = not (plain.exists() or apart.exists())
+    if not (free and _put_first(draft, plain)):
+        target = plain if _is_of(plain, path) else apart
+        with writing(target):
+            draft.replace(target)
+
+
+def _put_first(draft: Path, plain: Path) -> bool:
+    """Give a picture a name that nothing has; False if another process has just taken it."""
+    try:
+        os.link(draft, plain)  # which replaces nothing
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        draft.replace(plain)
+    else:
+        draft.unlink()
+    return True
+
+
+def _is_of(picture: Path, path: str) -> bool:
+    """Whether a picture says that it is of a file."""
+    try:
+        said = head_of(picture) if picture.is_file() else b""
+    except OSError:  # whoever's it is, it is not replaced
+        return False
+    return f"tEXt{_NOTE}\0{_hash(path)}".encode() in said
 
 
 def has_pictures(
@@ -118,8 +170,18 @@ def has_pictures(
 ) -> bool:
     """Whether the pictures of a file's frames are in a folder; frame None is the only one. names:
     see `overlay_writer`."""
-    name = names[path] if names is not None else _told_apart(path)
-    return all((Path(folder) / _numbered(name, path, frame)).exists() for frame in frames)
+    places = (_places_of(Path(folder), names, path, frame) for frame in frames)
+    return all(_is_of(plain, path) or apart.exists() for plain, apart in places)
+
+
+def _places_of(
+    folder: Path, names: Mapping[str, str] | None, path: str, frame: int | None
+) -> tuple[Path, Path]:
+    """Where a frame's picture goes, and where if that is taken; no other file has the second."""
+    apart = _told_apart(path)
+    name = apart if names is None else names[path]
+    plain, apart = (folder / _numbered(one, path, frame) for one in (name, apart))
+    return plain, apart
 
 
 def _numbered(name: str, path: str, frame: int | None) -> str:
@@ -159,16 +221,24 @@ def _without_frame(name: str) -> str:
     return re.sub(rf"-\d+(?={re.escape(OVERLAY_SUFFIX)}$)", "", name)
 
 
-_LONGEST = 255 - len("..draft")
-"""Bytes in a picture's name: what file systems take, less what is added while it is written."""
+_LONGEST = 255
+"""Bytes in a file's name that file systems take."""
 _APART = len(f"-01234567{OVERLAY_SUFFIX}")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """With these no further picture can be written."""
+_DRAFTS = "pictures"
+"""After this the folder is called, hidden, in which pictures are written before they are moved."""
+_NOTE = "kirik-of"
+"""The keyword in a picture of the hash of its file's path."""
 
 
 def _told_apart(path: str) -> str:
+    return f"{Path(path).stem}-{_hash(path)[:8]}{OVERLAY_SUFFIX}"
+
+
+def _hash(path: str) -> str:
     where = str(Path(path).absolute()).encode("utf-8", "surrogateescape")
-    return f"{Path(path).stem}-{hashlib.sha256(where).hexdigest()[:8]}{OVERLAY_SUFFIX}"
+    return hashlib.sha256(where).hexdigest()
 
 
 def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en") -> Image.Image:
@@ -249,26 +319,86 @@ def _contour(heat: np.ndarray) -> np.ndarray:
 def _with_boxes(
     film: Image.Image, radiograph: Radiograph, reading: Reading, language: str
 ) -> Image.Image:
+    """The film with a box for each finding, and then the scores, which nothing may hide."""
     draw = ImageDraw.Draw(film)
-    rows, columns = upright_size(radiograph)
-    scale = np.array([film.width / columns, film.height / rows])
-    for finding in reading.findings:
-        box = (finding.x, finding.y, finding.width, finding.height)
-        upright = to_upright_box(box, radiograph.orientation, radiograph.stored_size)
-        left, top = (upright[:2] * scale).round().astype(int).tolist()
-        right, bottom = ((upright[:2] + upright[2:]) * scale).round().astype(int).tolist()
-        for colour, thick in ((_RIM, 7), (_BOX, 4)):
-            by = thick // 2
-            edges = (left - by, top - by, max(right, left + 1) + by, max(bottom, top + 1) + by)
+    boxes = [_on_film(finding, radiograph, film.size) for finding in reading.findings]
+    for colour, thick in ((_RIM, 7), (_BOX, 4)):
+        for finding, box in zip(reading.findings, boxes, strict=True):
+            edges = _widened(box, thick // 2)
             if reading.decision == "uncertain" or finding.score < _CONTOUR_AT:
                 _dashed(draw, edges, colour, thick)
             else:
                 draw.rectangle(edges, outline=colour, width=thick)
-        at = (max(2, left), max(0, top - 22))
-        draw.text(
-            at, number(finding.score, 2, language), _BOX, font(14), stroke_width=2, stroke_fill=_RIM
-        )
+    scores = [number(finding.score, 2, language) for finding in reading.findings]
+    inks = [draw.textbbox((0, 0), score, font(14), stroke_width=2) for score in scores]
+    sizes = [(right - left, bottom - top) for left, top, right, bottom in inks]
+    places = _places(sizes, [_widened(box, _AIR) for box in boxes], film.size)
+    for score, ink, (x, y) in zip(scores, inks, places, strict=True):
+        at = (x - ink[0], y - ink[1])
+        draw.text(at, score, _BOX, font(14), stroke_width=2, stroke_fill=_RIM)
     return film
+
+
+_Edges = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels of the film as drawn; the last two are within."""
+
+
+def _on_film(finding: Finding, radiograph: Radiograph, size: tuple[int, int]) -> _Edges:
+    rows, columns = upright_size(radiograph)
+    box = (finding.x, finding.y, finding.width, finding.height)
+    upright = to_upright_box(box, radiograph.orientation, radiograph.stored_size)
+    scale = np.array(size) / (columns, rows)
+    left, top = (upright[:2] * scale).round().astype(int).tolist()
+    right, bottom = ((upright[:2] + upright[2:]) * scale).round().astype(int).tolist()
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _widened(edges: _Edges, by: int) -> _Edges:
+    left, top, right, bottom = edges
+    return left - by, top - by, right + by, bottom + by
+
+
+def _places(
+    sizes: Sequence[tuple[int, int]], boxes: Sequence[_Edges], size: tuple[int, int]
+) -> Iterator[tuple[int, int]]:
+    """Left and top of each box's label, above the box where it is free: over no other label and
+    within the picture wherever that is possible, and then over as little of all boxes, and as near
+    to its own, as goes together.
+
+    sizes: width and height of the labels. size: of the picture.
+    """
+    size = np.max([size, *sizes], axis=0).tolist()  # a film may be narrower than a label
+    crowd = Image.new("F", size)
+    draw = ImageDraw.Draw(crowd)
+    for box in boxes:
+        draw.rectangle(box, 1)
+    for box in boxes:
+        draw.rectangle(box, outline=_LINE_COSTS, width=2 * _AIR)
+    crowd = np.array(crowd, np.float64)
+    for (wide, high), box in zip(sizes, boxes, strict=True):
+        sums = np.pad(crowd.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        across = sums[:, wide:] - sums[:, :-wide]
+        covered = across[high:] - across[:-high]
+        y, x = np.ogrid[: covered.shape[0], : covered.shape[1]]
+        left, top, right, bottom = box
+        gap = np.hypot(_gap(x, wide, left, right), _gap(y, high, top, bottom))
+        moved = np.hypot(x - left, y - (top - high))
+        at = np.argmin(covered + _APART_COSTS * gap + _MOVED_COSTS * moved)
+        row, column = (int(place) for place in np.unravel_index(at, covered.shape))
+        crowd[row : row + high, column : column + wide] = _LABEL_COSTS
+        yield column, row
+
+
+_AIR = 6
+"""Pixels between a label and the middle of its box's lines."""
+_LABEL_COSTS, _LINE_COSTS, _APART_COSTS, _MOVED_COSTS = 10_000, 4, 10, 0.1
+"""What it costs to cover a pixel of another label, or of a box's lines (within the box: 1), and to
+be a pixel away from the own box, or from the place above its left corner."""
+
+
+def _gap(start: np.ndarray, length: int, first: int, last: int) -> np.ndarray:
+    """Pixels between a stretch that begins at `start` and one from `first` to `last`."""
+    return np.maximum(0, np.maximum(first - (start + length), start - (last + 1)))
 
 
 def _dashed(draw: ImageDraw.ImageDraw, edges, colour: str, thick: int) -> None:

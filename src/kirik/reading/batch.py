@@ -1,9 +1,10 @@
 """Many files, in order: decoded in processes while the network runs, one result a frame."""
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from operator import index
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from kirik.reading.classifier import Classifier
     from kirik.reading.prepare import Prepared
 
-Source = Path | str | Member | Remote | Failure
+_File = Path | str | Member | Remote
+Source = _File | Failure
 """A failure goes through: what could not be looked into has its place among the rest."""
 
 _MOST_WORKERS = 8
@@ -41,7 +43,7 @@ def read_in_order(
     workers: int | None = None,
 ) -> Iterator[Reading | Failure]:
     """One Reading or Failure for each frame, in order; see `Classifier.read_many`."""
-    if isinstance(sources, str | Path | Member | Remote):
+    if isinstance(sources, _File):
         what = f"{sources}: one file where a list of them is expected; give [file], or use read"
         raise SettingsError(what)
     if not _is_count(batch_size):
@@ -65,107 +67,157 @@ def _is_count(value: object) -> bool:
 def _read(
     classifier: "Classifier", sources: Iterator[Source], batch_size: int, workers: int
 ) -> Iterator[Reading | Failure]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="kirik-decode")
     judges = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kirik-judge")
     judged: deque[Future] = deque()
+    given = _Given(sources)
     try:
-        with closing(_prepared_ahead(pool, classifier, sources, batch_size)) as ahead:
+        with closing(_prepared_ahead(classifier, given, batch_size, workers)) as ahead:
             while batch := list(islice(ahead, batch_size)):
                 judged.append(judges.submit(_judge, classifier, batch))
                 if len(judged) >= _AT_ONCE:
                     yield from judged.popleft().result()
         while judged:
             yield from judged.popleft().result()
+        if given.error is not None:
+            raise given.error
     finally:
         judges.shutdown(cancel_futures=True)
-        pool.shutdown(cancel_futures=True)
+
+
+class _Given:
+    """The sources as far as they come. error: what their iterator raised instead of the next."""
+
+    def __init__(self, sources: Iterator[Source]):
+        self._sources = sources
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Source]:
+        try:
+            # Not `yield from`, which would close what is the caller's.
+            for source in self._sources:  # noqa: UP028
+                yield source
+        except Exception as error:
+            self.error = error
 
 
 def _prepared_ahead(
-    pool: ThreadPoolExecutor, classifier: "Classifier", sources: Iterator[Source], depth: int
+    classifier: "Classifier", sources: Iterable[Source], depth: int, workers: int
 ) -> Iterator["Prepared | Failure"]:
     """Prepared radiographs in order, with at most `depth` files begun, and as many frames prepared,
     before they are asked."""
-    ahead = _Ahead(depth)
-    begun: deque[tuple[_Begun, Future]] = deque()
-
-    def first() -> "Iterator[Prepared | Failure]":
-        file, filling = begun.popleft()
-        yield from ahead.taken(file)
-        filling.result()  # raises what went wrong in the thread
-
+    ahead = _Ahead(depth, workers)
+    begun: deque[_Begun] = deque()
     try:
         for source in sources:
-            file = _Begun()
-            begun.append((file, pool.submit(ahead.fill, file, _prepared(classifier, source))))
+            begun.append(ahead.begin(_prepared(classifier, source)))
             if len(begun) > depth:
-                yield from first()
+                yield from ahead.taken(begun.popleft())
         while begun:
-            yield from first()
+            yield from ahead.taken(begun.popleft())
     finally:
         ahead.close()
 
 
 class _Begun:
-    """A file that is being decoded. frames: that wait to be taken. its_turn: nothing comes before
-    it any more. ended: there will be no further frame."""
+    """A file to be decoded. coming: its frames as they are made. frames: that wait to be taken.
+    its_turn: nothing comes before it any more. ended: there will be no further frame. error: what
+    went wrong, so that there is none."""
 
-    def __init__(self):
+    def __init__(self, coming: "Iterator[Prepared | Failure]"):
+        self.coming = coming
         self.frames: deque[Prepared | Failure] = deque()
         self.its_turn = self.ended = False
+        self.error: BaseException | None = None
 
 
 class _Ahead:
-    """Frames that wait in their files, at most `most` in all.
+    """Threads that decode files, and the frames that wait in these, at most `most` in all.
 
     A file whose turn it is may always have one, so that none waits for the others for ever.
     """
 
-    def __init__(self, most: int):
-        self._most, self._waiting, self._closed = most, 0, False
-        self._changed = threading.Condition()
+    # An executor's threads are waited for at a program's end before anything can tell them that
+    # nobody takes their frames any more. These are daemons, and stopped in time by `atexit`.
 
-    def fill(self, file: _Begun, frames: "Iterator[Prepared | Failure]") -> None:
-        """Give a file its frames, each as soon as there is room; to be called in a thread."""
+    def __init__(self, most: int, workers: int):
+        self._most, self._workers = most, workers
+        self._waiting, self._closed = 0, False
+        self._to_do: deque[_Begun] = deque()
+        self._threads: list[threading.Thread] = []
+        lock = threading.RLock()
+        self._given, self._changed = threading.Condition(lock), threading.Condition(lock)
+        atexit.register(self.close)
+
+    def begin(self, frames: "Iterator[Prepared | Failure]") -> _Begun:
+        """Have a thread take a file's frames, as soon as one is free."""
+        file = _Begun(frames)
+        with self._given:
+            self._to_do.append(file)
+            self._given.notify()
+        if len(self._threads) < self._workers:
+            name = f"kirik-decode_{len(self._threads)}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return file
+
+    def _work(self) -> None:
+        while True:
+            with self._given:
+                self._given.wait_for(lambda: self._to_do or self._closed)
+                if self._closed:
+                    return
+                file = self._to_do.popleft()
+            self._fill(file)
+
+    def _fill(self, file: _Begun) -> None:
+        """Give a file its frames, each as soon as there is room."""
 
         def room() -> bool:
             own = file.its_turn and not file.frames
             return self._closed or own or self._waiting < self._most
 
         try:
-            with closing(frames):
+            with closing(file.coming) as frames:
                 for frame in frames:
                     with self._changed:
                         self._changed.wait_for(room)
                         if self._closed:
-                            return
+                            raise CancelledError
                         file.frames.append(frame)
                         self._waiting += 1
                         self._changed.notify_all()
-        finally:
-            with self._changed:
-                file.ended = True
-                self._changed.notify_all()
+        except BaseException as error:
+            file.error = error
+        with self._changed:
+            file.ended = True
+            self._changed.notify_all()
 
     def taken(self, file: _Begun) -> "Iterator[Prepared | Failure]":
-        """The frames of the file whose turn it is."""
+        """The frames of the file whose turn it is. Raises what went wrong in its thread."""
         while True:
             with self._changed:
                 file.its_turn = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: file.frames or file.ended)
                 if not file.frames:
-                    return
+                    break
                 frame = file.frames.popleft()
                 self._waiting -= 1
                 self._changed.notify_all()
             yield frame
+        if file.error:
+            raise file.error
 
     def close(self) -> None:
-        """Let the threads go that wait for room."""
+        """Let the threads go, those that wait for room, too, and wait for them."""
+        atexit.unregister(self.close)
         with self._changed:
             self._closed = True
+            self._given.notify_all()
             self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
 
 def _prepared(classifier: "Classifier", source: Source) -> "Iterator[Prepared | Failure]":
@@ -176,16 +228,18 @@ def _prepared(classifier: "Classifier", source: Source) -> "Iterator[Prepared | 
     if isinstance(source, Failure):
         yield source
         return
+    path = str(source) if isinstance(source, _File) else None  # else it is content
     try:
         for one in classifier.frames(source):
-            yield failure_of(source, one) if isinstance(one, KirikError) else one
+            yield failure_of(path, one) if isinstance(one, KirikError) else one
     except RadiographError as error:
-        yield failure_of(source, error)
+        yield failure_of(path, error)
     except KirikError:
         raise
     except Exception as error:  # one odd file must not cost the readings of all others
-        what = f"{source}: could not be decoded ({type(error).__name__}: {error})"
-        yield Failure(str(source), " ".join(what.split()), "unexpected")
+        where = type(source).__name__ if path is None else path
+        what = f"{where}: could not be decoded ({type(error).__name__}: {error})"
+        yield Failure(path, " ".join(what.split()), "unexpected")
 
 
 def _judge(classifier: "Classifier", batch: list["Prepared | Failure"]) -> list[Reading | Failure]:

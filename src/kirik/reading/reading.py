@@ -75,16 +75,21 @@ class Reading:
 @dataclass(frozen=True)
 class Failure:
     """A file, or a frame of it, that could not be read: one line for a person, one stable word for
-    a program."""
+    a program.
 
-    path: str
+    path: as it was asked for; None for what is no file.
+    """
+
+    path: str | None
     error: str
     reason: str
     frame: int | None = None
 
 
-def failure_of(path: object, error: Exception) -> Failure:
-    """The failure that an exception stands for; its message made one line."""
+def failure_of(path: object | None, error: Exception) -> Failure:
+    """The failure that an exception stands for; its message made one line. path: None for what is
+    no file."""
     message = " ".join(str(error).split()) or type(error).__name__
     reason = getattr(error, "reason", None) or "unreadable"
-    return Failure(str(path), message, reason, getattr(error, "frame", None))
+    where = None if path is None else str(path)
+    return Failure(where, message, reason, getattr(error, "frame", None))
