@@ -6,7 +6,6 @@ file. Archives within archives are not entered.
 
 import errno
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -25,6 +24,7 @@ from kirik.files import (
     kind_of,
     promises_radiographs,
     read_file,
+    refuse_device,
     shown,
 )
 
@@ -118,9 +118,7 @@ _DAMAGE = (
 
 def _opened(path: str) -> zipfile.ZipFile:
     facts = os.stat(path)  # noqa: PTH116
-    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):  # to open it may wait
-        what = f"{shown(path)}: a pipe or device, not a file; name a file"
-        raise RadiographError(what, reason="not_a_file")
+    refuse_device(facts.st_mode, shown(path))
     return _kept_open(path, (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns))
 
 

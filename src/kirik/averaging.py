@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from kirik.bundle import Bundle, average_bundles, load_bundle, member_files, write_bundle
-from kirik.card import model_card
+from kirik.card import model_card, with_card
 from kirik.console import Console
 from kirik.crossval import (
     Read,
@@ -239,5 +239,4 @@ def _uncalibrated(bundle: Bundle, place: Path, chosen: Choices) -> Bundle:
 def _finish(place: Path, average: Bundle, chosen: Choices, summary: dict) -> None:
     """The average with what was chosen on its own out-of-fold readings."""
     manifest = with_choices(average.manifest, chosen, summary)
-    card = {"card.md": model_card(manifest, average.members).encode()}
-    write_bundle(place, manifest, average.files | card, replace=True)
+    with_card(average, place, manifest)

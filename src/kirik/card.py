@@ -1,6 +1,7 @@
 """The model card: what a model is, what it was made of, and what it must not be used for."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from kirik.bundle import Bundle, Manifest, write_bundle
 
@@ -33,13 +34,17 @@ def model_card(manifest: Manifest, members: Sequence[Bundle] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_card(bundle: Bundle) -> Bundle:
-    """Write a bundle's model card into it, in place of the one that it may have; loads it anew.
+def with_card(
+    bundle: Bundle, place: Path | None = None, manifest: Manifest | None = None
+) -> Bundle:
+    """Write a bundle with its model card, in place of the one that it may have; loads it anew.
 
+    place: another one than its own. manifest: another one than its own.
     Raises BundleError if the disk refuses.
     """
-    card = {"card.md": model_card(bundle.manifest, bundle.members).encode()}
-    return write_bundle(bundle.path, bundle.manifest, bundle.files | card, replace=True)
+    manifest = manifest or bundle.manifest
+    card = {"card.md": model_card(manifest, bundle.members).encode()}
+    return write_bundle(place or bundle.path, manifest, bundle.files | card, replace=True)
 
 
 def _with_common(manifest: Manifest, members: Sequence[Bundle]) -> Manifest:

@@ -21,8 +21,8 @@ from typing import Literal
 
 import numpy as np
 
-from kirik.bundle import Bundle, average_bundles, load_bundle, write_bundle
-from kirik.card import model_card
+from kirik.bundle import Bundle, average_bundles, load_bundle
+from kirik.card import with_card
 from kirik.console import Console
 from kirik.dataset.check import select
 from kirik.dataset.index import Index, Record
@@ -473,6 +473,5 @@ def _finish(
             operating_points=chosen.points,
             provenance=shared_provenance(bundles[0]) | {"out_of_fold": summary},
         )
-        card = {"card.md": model_card(average.manifest, average.members).encode()}
-        write_bundle(out, average.manifest, average.files | card, replace=True)
+        with_card(average, out)
     return out

@@ -134,11 +134,17 @@ def access_error(path: Path | str, error: OSError | ValueError) -> RadiographErr
     return RadiographError(message, reason="unreadable")
 
 
+def refuse_device(mode: int, name: str) -> None:
+    """Raise RadiographError for what is neither a file nor a folder: to open it may wait."""
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        what = f"{name}: a pipe or device, not a file; name a file"
+        raise RadiographError(what, reason="not_a_file")
+
+
 def _refuse_special(mode: int, name: str) -> None:
-    if stat.S_ISREG(mode):
-        return
-    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
-    raise RadiographError(f"{name}: {kind}, not a file; name a file", reason="not_a_file")
+    refuse_device(mode, name)
+    if stat.S_ISDIR(mode):
+        raise RadiographError(f"{name}: a folder, not a file; name a file", reason="not_a_file")
 
 
 def find_files(

@@ -1,5 +1,7 @@
 """The words of an audit's page and summary, in English and Turkish."""
 
+from kirik.output.words import TERMS
+
 FACTS: dict[str, dict[str, str]] = {
     "en": {
         "size": "image size",
@@ -37,25 +39,9 @@ FACTS: dict[str, dict[str, str]] = {
     },
 }
 
-TURKISH = {
-    "fractured": "kırık",
+TURKISH = TERMS | {
     "not_fractured": "kırık yok",
-    "hand": "el",
-    "leg": "bacak",
-    "hip": "kalça",
-    "shoulder": "omuz",
-    "mixed": "karışık",
-    "frontal": "AP/PA",
-    "lateral": "yan",
-    "oblique": "oblik",
-    "transverse": "transvers",
-    "spiral": "spiral",
-    "comminuted": "parçalı",
-    "greenstick": "yaş ağaç",
-    "yes": "var",
-    "no": "yok",
     "other": "diğer",
-    "unknown": "bilinmiyor",
     "none": "yok",
     "truncated": "yarım",
     "unreadable": "okunamıyor",

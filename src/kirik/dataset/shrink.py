@@ -19,7 +19,7 @@ from PIL import Image
 
 from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import whose
-from kirik.dataset.sources.bonds import bound_by_tags
+from kirik.dataset.sources.bonds import bonds_of_tags
 from kirik.dataset.sources.table import write_index
 from kirik.errors import DataSetError, RadiographError
 from kirik.files import read_file
@@ -64,7 +64,7 @@ def shrink(
         reason = next(iter(failures.values()), "no radiographs")
         raise DataSetError(f"{index.root}: no radiograph of it can be read; first: {reason}")
     copied = replace(index, root=out, records=tuple(kept), defects=())
-    write_index(bound_by_tags(copied, tags), out / "data.csv")
+    write_index(bonds_of_tags(tags).bound(copied), out / "data.csv")
     return failures
 
 

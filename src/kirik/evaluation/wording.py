@@ -78,8 +78,7 @@ INDICES = frozenset(
 )
 """Measures written as a number; all others are shares and written in percent."""
 
-TURKISH = {
-    "fractured": "kırık",
+TURKISH = words.TERMS | {
     "not fractured": "kırık yok",
     "no fracture": "kırık yok",
     "fracture": "kırık",
@@ -88,21 +87,6 @@ TURKISH = {
     "view": "projeksiyon",
     "hardware": "metal implant",
     "size": "görüntü boyutu",
-    "hand": "el",
-    "leg": "bacak",
-    "hip": "kalça",
-    "shoulder": "omuz",
-    "mixed": "karışık",
-    "frontal": "AP/PA",
-    "lateral": "yan",
-    "oblique": "oblik",
-    "yes": "var",
-    "no": "yok",
-    "unknown": "bilinmiyor",
-    "transverse": "transvers",
-    "spiral": "spiral",
-    "comminuted": "parçalı",
-    "greenstick": "yaş ağaç",
 }
 
 

@@ -108,6 +108,26 @@ REASONS = {
 }
 """Why a file could not be read, by the stable word of it; English errors are words already."""
 
+TERMS = {
+    "hand": "el",
+    "leg": "bacak",
+    "hip": "kalça",
+    "shoulder": "omuz",
+    "mixed": "karışık",
+    "frontal": "AP/PA",
+    "lateral": "yan",
+    "oblique": "oblik",
+    "yes": "var",
+    "no": "yok",
+    "unknown": "bilinmiyor",
+    "transverse": "transvers",
+    "spiral": "spiral",
+    "comminuted": "parçalı",
+    "greenstick": "yaş ağaç",
+    "fractured": "kırık",
+}
+"""In Turkish: what pages and reports call radiographs and their fractures."""
+
 
 def texts(language: str) -> dict[str, str]:
     """All words of a language. Raises SettingsError, naming the languages there are."""

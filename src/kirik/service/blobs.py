@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from kirik.drafts import sync
 from kirik.errors import RadiographError
 from kirik.files import HEAD_BYTES
 from kirik.service.refusals import StorageFull
@@ -100,9 +101,9 @@ class Blobs:
         with refused_when_full():
             if not place.parent.is_dir():
                 place.parent.mkdir(mode=0o700, exist_ok=True)
-                _flush(self._kept)
+                sync(self._kept)
             draft.path.replace(place)
-            _flush(place.parent)
+            sync(place.parent)
 
     def remove(self, sha256: str) -> None:
         """Delete the bytes of this hash, if they are there."""
@@ -134,16 +135,6 @@ def refused_when_full() -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise StorageFull("the disk is full; free some space and try again") from error
-
-
-def _flush(folder: Path) -> None:
-    if os.name == "nt":  # Windows has no such thing
-        return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _too_large(name: str, most: int) -> RadiographError:

@@ -152,9 +152,3 @@ def bonds_of_tags(whose: Mapping[str, Sequence[str]]) -> TagBonds:
         crowded = tag.startswith(OF_PATIENT) and len(ids) > LONGEST_RUN
         (crowds if crowded else bonds).append(ids)
     return TagBonds(components(ids for ids in bonds if len(ids) > 1), crowds)
-
-
-def bound_by_tags(index: Index, whose: Mapping[str, Sequence[str]]) -> Index:
-    """The index with groups that also hold together what DICOM's tags say is of one study or
-    patient. whose: see `bonds_of_tags`."""
-    return bonds_of_tags(whose).bound(index)
