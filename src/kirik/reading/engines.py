@@ -183,6 +183,7 @@ class OpenVino(SideBySide):
         except ImportError as error:
             message = "the engine OpenVINO is not installed: pip install 'kirik[openvino]'"
             raise SettingsError(message) from error
+        _fill_tables_of_openvino()
         super().__init__(graph, threads, side)
         self._process = os.getpid()
         self._core = openvino.Core()
@@ -234,6 +235,19 @@ class OpenVino(SideBySide):
 
     def _run_wide(self, names: Sequence[str], radiograph: np.ndarray) -> list[np.ndarray]:
         return self._wide.run(names, radiograph)
+
+
+_filling = threading.Lock()
+
+
+def _fill_tables_of_openvino() -> None:
+    """Two threads that look at a tensor's data for the first time at the same moment wait for each
+    other without end: one fills OpenVINO's tables of element types and waits for Python's lock, the
+    other holds that and waits for the tables (2026.4). So they are filled here, by one."""
+    import openvino
+
+    with _filling:
+        _ = openvino.Tensor(np.zeros(1, np.uint8)).data
 
 
 class _Requests:
