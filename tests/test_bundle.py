@@ -8,16 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kirik.bundle import (
-    FORMAT,
-    Evidence,
-    Manifest,
-    average_bundles,
-    find_bundle,
-    load_bundle,
-    write_bundle,
-)
+from kirik.bundle import FORMAT, Evidence, Manifest, find_bundle, load_bundle, write_bundle
 from kirik.errors import BundleError
+from kirik.joining import average_bundles
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
 

@@ -3,8 +3,9 @@
 import pytest
 
 from brightness import STRIDE
-from kirik.bundle import Bundle, Evidence, average_bundles, cascade_bundles
+from kirik.bundle import Bundle, Evidence
 from kirik.card import model_card, with_card
+from kirik.joining import average_bundles, cascade_bundles
 from kirik.operating_points import OperatingPoints
 
 OWN, WIDE, CLOSE = "the model is kirik's own", "of wide radiographs", "of close ones"

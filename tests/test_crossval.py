@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from kirik.bundle import load_bundle
 from kirik.cli import run
-from kirik.crossval import Read, choose, concat, cross_fit
 from kirik.dataset.split import load_split
 from kirik.evaluation.predictions import Predictions, read_predictions
+from kirik.out_of_fold import Read, choose, concat, cross_fit
 from kirik.reading.classifier import load_model
 from kirik.shipping import megabytes
 from kirik.training.runs import find_run
@@ -129,12 +129,12 @@ def test_the_same_command_goes_on_where_it_stopped(made):
         shutil.rmtree(gone)
     for gone in ("read.csv", "findings.csv", "strangeness.csv"):
         (out / "fold3" / gone).unlink()
-    (out / ".drafts" / "0").mkdir(parents=True)  # as of a kirik that was killed
+    (out / ".bundles.0123abcd" / "0").mkdir(parents=True)  # as of a kirik that was killed
     older = json.loads((out / "fold2" / "run.json").read_text())
     del older["settings"]["close_ups"]  # as of a run that began before there was such a setting
     (out / "fold2" / "run.json").write_text(json.dumps(older))
     assert kirik(*words) == 0
-    assert not (out / ".drafts").exists()
+    assert not list(out.glob(".bundles*"))
     assert (out / "fold2" / "read.csv").stat().st_mtime_ns == before
     assert (out / "fold3" / "checkpoints" / "best.safetensors").read_bytes() == kept
     again = json.loads((out / "report" / "metrics.json").read_text())

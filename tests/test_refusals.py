@@ -475,9 +475,9 @@ def undecoded(monkeypatch):
     def decoded(*_, **__):
         pytest.fail("a file was looked at before the refusal")
 
-    for name in ("kirik.dataset.audit.inspect_files", "kirik.workflow.inspect_files"):
+    for name in ("kirik.dataset.audit.inspect_files", "kirik.splitting.inspect_files"):
         monkeypatch.setattr(name, decoded)
-    monkeypatch.setattr("kirik.workflow.read_all", decoded)
+    monkeypatch.setattr("kirik.measuring.read_all", decoded)
     monkeypatch.setattr("kirik.training.preview.read_radiograph", decoded)
 
 

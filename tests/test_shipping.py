@@ -2,9 +2,10 @@
 
 import pytest
 
-from kirik.bundle import Evidence, average_bundles, cascade_bundles
+from kirik.bundle import Evidence
+from kirik.joining import average_bundles, cascade_bundles
 from kirik.preprocessing import Preprocessing
-from kirik.shipping import cost_of, drafts
+from kirik.shipping import cost_of
 from kirik.training.cost import network_cost
 from kirik.training.settings import TrainingSettings
 
@@ -44,13 +45,3 @@ def test_what_several_cascades_begin_with_counts_once(make_bundle, tmp_path):
         expected = overviews * whole["parameters"] + len(members) * patch["parameters"]
         assert cost["parameters"] == pytest.approx(expected, abs=1e-3)
     assert cost_of(one)["size"] == 256
-
-
-def test_what_a_killed_kirik_left_is_gone_with_the_next_one(tmp_path):
-    killed = drafts(tmp_path)
-    (killed.__enter__() / "half.onnx").write_bytes(b"")
-    for name in ("one", "two"):
-        with drafts(tmp_path) as folder:
-            assert not list(folder.iterdir())
-            (folder / name).mkdir()
-        assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ import pytest
 from kirik.bundle import load_bundle
 from kirik.cli import run
 from kirik.dataset.split import load_split
-from kirik.workflow import _trained_on, seen_facts
+from kirik.measuring import _trained_on, seen_facts
 from one_thread import one_thread  # noqa: F401 (a fixture)
 
 TINY = [

@@ -19,31 +19,25 @@ from pathlib import Path
 
 import numpy as np
 
-from kirik.bundle import Bundle, average_bundles, load_bundle, member_files, write_bundle
+from kirik.bundle import Bundle, load_bundle, write_bundle
 from kirik.card import model_card, with_card
 from kirik.console import Console
-from kirik.crossval import (
-    Read,
-    check_labels,
-    choose,
-    concat,
-    facts_of,
-    read_fold,
-    refuse_run,
-    report_out_of_fold,
-)
+from kirik.crossval import check_labels, facts_of, refuse_run
 from kirik.dataset.index import Index
 from kirik.dataset.places import refuse_folder
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import Split
+from kirik.drafts import drafting
 from kirik.errors import SettingsError
 from kirik.evaluation.calibration import Calibration
 from kirik.evaluation.metrics import Metrics
+from kirik.joining import average_bundles, member_files
+from kirik.out_of_fold import Read, choose, concat, read_fold, report_out_of_fold
 from kirik.radiograph import Radiograph
 from kirik.shipping import (
+    DRAFTS,
     Choices,
     costs,
-    drafts,
     examples_of,
     rewrite,
     shared_provenance,
@@ -100,7 +94,7 @@ def average_cross_validated(
         _average(models, [fold], place, examples, apart=True)
     parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
     read = concat(parts)
-    with drafts(directory) as folder:
+    with drafting(directory / DRAFTS) as folder:
         whole = _joined(models, split.folds, folder / directory.resolve().name, examples)
         facts = facts_of(
             directory,

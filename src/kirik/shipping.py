@@ -1,23 +1,24 @@
 """From finished runs to the bundle of a model: what was chosen is entered, weights are stored
 in fewer bits."""
 
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kirik.bundle import GRAPH, WIDE, Bundle, Manifest, Scope, member_files, write_bundle
+from kirik.bundle import GRAPH, WIDE, Bundle, Manifest, Scope, write_bundle
 from kirik.card import model_card
 from kirik.dataset.check import select
 from kirik.dataset.index import Index
 from kirik.dataset.split import Split
+from kirik.drafts import drafting
 from kirik.errors import RadiographError
 from kirik.evaluation.calibration import Calibration
 from kirik.evaluation.metrics import Metrics
+from kirik.joining import member_files
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import Radiograph, read_radiograph
@@ -27,6 +28,8 @@ from kirik.reading.network import outputs_of
 
 COMPARED = 32
 """Radiographs on which weights in fewer bits must give nearly the same probabilities."""
+DRAFTS = "bundles"
+"""Where a run drafts bundles of which it makes one."""
 TIMED = 200
 """Radiographs read for the rate that a study tells."""
 
@@ -43,21 +46,6 @@ class Choices:
     points: OperatingPoints | None
     shown_from: float | None
     scope: Scope | None
-
-
-@contextmanager
-def drafts(place: Path) -> Iterator[Path]:
-    """An empty folder in another one, for bundles of which one is made, gone when that is done.
-
-    What a kirik that was killed left in it is gone with the next one. One at a time.
-    """
-    folder = place / ".drafts"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def examples_of(index: Index, split: Split) -> list[Radiograph]:
@@ -102,7 +90,7 @@ def compacted(
         told = {"embedding", *outputs_of(manifest)}
         files[GRAPH] = compact(bundle.read(GRAPH), inputs[:, None, middle, middle], told)
         return write_bundle(place, manifest, files, replace=True)
-    with drafts(place.absolute().parent) as folder:
+    with drafting(place.absolute().parent / DRAFTS) as folder:
         members = [
             compacted(folder / member.path.name, member, member.manifest, examples, over)
             for member, over in zip(bundle.members, (1, WIDE), strict=True)

@@ -11,8 +11,8 @@ from kirik.evaluation.compare import compare
 from kirik.evaluation.compare_page import TEXTS, print_comparison, write_comparison
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.report import write_report
+from kirik.measuring import compare_runs
 from kirik.operating_points import CrossFitted, OperatingPoints
-from kirik.workflow import compare_runs
 
 from .conftest import make_predictions, make_types
 

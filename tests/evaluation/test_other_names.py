@@ -41,7 +41,7 @@ def test_other_classes_are_refused_before_anything_is_read(
     name, make_bundle, save_radiograph, tmp_path, capsys, monkeypatch
 ):
     films = {name: (0.8, 0.9, 0.6), "spiral": (0.1, 0.3, 0.2)}
-    monkeypatch.setattr("kirik.workflow.read_all", None)
+    monkeypatch.setattr("kirik.measuring.read_all", None)
     assert evaluate(make_bundle(), save_radiograph, tmp_path, films) == 2
     said = capsys.readouterr().err
     assert f"its classes ({name}, spiral)" in said.replace(f"spiral, {name}", f"{name}, spiral")

@@ -9,17 +9,9 @@ import numpy as np
 import pytest
 
 from brightness import GAIN
-from kirik.bundle import (
-    Evidence,
-    Manifest,
-    Scope,
-    average_bundles,
-    cascade_bundles,
-    load_bundle,
-    member_files,
-    write_bundle,
-)
+from kirik.bundle import Evidence, Manifest, Scope, load_bundle, write_bundle
 from kirik.errors import BundleError
+from kirik.joining import average_bundles, cascade_bundles, member_files
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import Classifier, load_model
 from kirik.reading.network import Network

@@ -6,8 +6,9 @@ import pytest
 
 import kirik
 from brightness import GAIN, brightness_graph, two_tone
-from kirik.bundle import Scope, average_bundles, write_bundle
+from kirik.bundle import Scope, write_bundle
 from kirik.errors import BundleError, KirikError, RadiographError, SettingsError
+from kirik.joining import average_bundles
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import Classifier, load_model
 

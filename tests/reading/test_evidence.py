@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kirik.bundle import Evidence, average_bundles
+from kirik.bundle import Evidence
+from kirik.joining import average_bundles
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import read_radiograph

@@ -215,7 +215,7 @@ def evaluate(
     """
     from kirik.console import Console
     from kirik.evaluation.metrics import headline
-    from kirik.workflow import evaluate as measure
+    from kirik.measuring import evaluate as measure
 
     console = Console()
     metrics, unreadable = measure(
@@ -261,7 +261,7 @@ def compare(
     """
     from kirik.dataset.places import refuse_unwritable
     from kirik.evaluation.compare_page import print_comparison, write_comparison
-    from kirik.workflow import compare_runs
+    from kirik.measuring import compare_runs
 
     refuse_unwritable(html)
     comparison = compare_runs(runs, bootstrap=bootstrap, seed=seed)
@@ -300,8 +300,8 @@ def ensemble(
     language
         Of the report.
     """
-    from kirik.bundle import average_bundles
     from kirik.card import with_card
+    from kirik.joining import average_bundles
     from kirik.trainings import refuse_several_processes
 
     if (data is None) != (split is None):

@@ -80,7 +80,7 @@ def split(
     """
     from kirik.dataset.groups import nothing_known
     from kirik.dataset.split import class_counts
-    from kirik.workflow import split_data
+    from kirik.splitting import split_data
 
     made, index = split_data(directory, out, folds=folds, test_share=test_share, seed=seed)
     for part, counts in class_counts(made, index).items():
@@ -104,7 +104,7 @@ def check_split(split: str, directory: Path) -> int:
     directory
         The data set.
     """
-    from kirik.workflow import check
+    from kirik.splitting import check
 
     leaks, absent, unbound = check(split, directory)
     if absent:
