@@ -45,8 +45,9 @@ demo: $(VENV)/.train
 serve: $(VENV)/.serve
 	$(BIN)/kirik serve $(ARGS)
 
+# Two files of tests at a time: their servers, browsers and trainings often wait.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
