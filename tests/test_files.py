@@ -36,6 +36,7 @@ def folder(tmp_path) -> Path:
     (tmp_path / "bare").write_bytes(b"\x08\0\x05\0CS\x0a\0ISO_IR 100")
     (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7")
     (tmp_path / "empty.jpg").touch()
+    (tmp_path / "packed.tar").write_bytes(b"a.jpg".ljust(257, b"\0") + b"ustar")
     return tmp_path
 
 
@@ -50,6 +51,7 @@ def test_images_by_suffix_or_content_and_nothing_else(folder):
         "bare",
         "c/d/e/deep.tif",
         "empty.jpg",
+        "packed.tar",
     ]
     assert errors == []
 
@@ -70,7 +72,7 @@ def test_links_in_a_circle_end(folder):
     (folder / "b" / "self").symlink_to("self")
     plain, _ = found(folder / "c")
     files, errors = found(folder)
-    assert len(files) == len({path.resolve() for path in files}) == 7
+    assert len(files) == len({path.resolve() for path in files}) == 8
     assert plain == [folder / "c/d/e/deep.tif"]
     assert errors == []
 
@@ -129,4 +131,4 @@ def test_folder_without_permission_is_reported_and_the_rest_given(folder, monkey
     monkeypatch.setattr(os, "scandir", scandir)
     files, errors = found(folder)
     assert errors == [(folder / "b", "no_permission")]
-    assert [path.name for path in files] == ["a.PNG", "bare", "deep.tif", "empty.jpg"]
+    assert [path.name for path in files] == ["a.PNG", "bare", "deep.tif", "empty.jpg", "packed.tar"]

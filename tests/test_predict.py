@@ -250,6 +250,15 @@ def test_readings_on_standard_output_have_no_table_among_them(make_bundle, folde
     assert "film.png" in plain.stdout
 
 
+@pytest.mark.parametrize("letters", ["ascii", "iso8859-9", "cp1254"])
+def test_a_table_in_letters_that_lack_its_marks(make_bundle, folder, letters):
+    words = [sys.executable, "-m", "kirik", "predict", folder / "a", "--model", make_bundle().path]
+    told = {**os.environ, "PYTHONIOENCODING": letters, "PYTHONUTF8": "0"}
+    run = subprocess.run(words, capture_output=True, env=told)
+    assert run.returncode == 0, run.stderr
+    assert "? fracture" in run.stdout.decode(letters)
+
+
 def test_a_disk_that_fills_up_costs_that_output_and_nothing_else(make_bundle, folder, tmp_path):
     (folder / "many").mkdir()
     for i in range(300):

@@ -506,6 +506,9 @@ def test_pillows_own_limit_does_not_leak(tmp_path, gray, monkeypatch):
         (b"%PDF-1.7 ...", "unsupported"),
         (b"GIF89a.....", "unsupported"),
         (b"RIFF\x10\0\0\0WEBPVP8 ", "unsupported"),
+        (b"a.jpg".ljust(257, b"\0") + b"ustar", "unsupported"),
+        (b"7z\xbc\xaf\x27\x1c", "unsupported"),
+        (b"Rar!\x1a\x07\x01\0", "unsupported"),
     ],
 )
 def test_what_is_no_radiograph_has_its_own_reason(tmp_path, content, reason):

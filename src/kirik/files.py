@@ -16,11 +16,12 @@ IMAGE_SUFFIXES = frozenset(
     for names in (
         ("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "dcm", "dicom", "dic"),
         ("bmp", "gif", "webp", "jp2", "heic"),
-        ("zip",),
+        ("zip", "tar", "tgz", "7z", "rar"),
     )
     for name in names
 )
-"""Suffixes that promise an image; a file with one is looked at even if its bytes say otherwise."""
+"""Suffixes that promise an image, or many; a file with one is looked at even if its bytes say
+otherwise."""
 
 OVERLAY_SUFFIX = ".overlay.png"
 """How the names of kirik's own pictures of readings end."""
@@ -44,7 +45,10 @@ _MAGIC = (
     (b"%PDF", "PDF"),
     (b"PK\x03\x04", "ZIP"),
     (b"\x1f\x8b", "gzip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "RAR"),
 )
+_PACKED = ("ZIP", "gzip", "tar", "7z", "RAR")
 # Group 2 or 8, then an element that stands first in a data set: in explicit encoding its value
 # representation follows, in implicit encoding a short length.
 _BARE_DICOM = re.compile(
@@ -63,9 +67,21 @@ def kind_of(head: bytes) -> str | None:
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
+    if head[257:262] == b"ustar":
+        return "tar"
     if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"):
         return "HEIC"
     return "DICOM" if _BARE_DICOM.match(head) else None
+
+
+def not_readable(name: str, kind: str | None) -> RadiographError:
+    """The error for a file that is no radiograph by its first bytes. kind: see `kind_of`."""
+    if kind is None:
+        message = f"{name}: not an image; give a JPEG, PNG, TIFF or DICOM file"
+        return RadiographError(message, reason="not_an_image")
+    advice = "unpack it first" if kind in _PACKED else "save it as JPEG, PNG or DICOM"
+    message = f"{name}: a {kind} file, which kirik does not read; {advice}"
+    return RadiographError(message, reason="unsupported")
 
 
 def is_dicomdir(head: bytes) -> bool:

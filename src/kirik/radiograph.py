@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from kirik.errors import RadiographError
-from kirik.files import HEAD_BYTES, READABLE, find_files, kind_of, read_file, shown
+from kirik.files import HEAD_BYTES, READABLE, find_files, kind_of, not_readable, read_file, shown
 from kirik.orientation import (
     to_stored,
     to_stored_box,
@@ -214,7 +214,7 @@ def decode_radiographs(
     """
     name, kind = shown(name), kind_of(data[:HEAD_BYTES])
     if kind not in READABLE:
-        raise _not_readable(name, kind)
+        raise not_readable(name, kind)
     with quiet_decoding():
         if kind == "DICOM":
             from kirik.dicom import open_dicom  # pydicom takes longer to import than a reading
@@ -297,11 +297,3 @@ def stretched(values: np.ndarray) -> np.ndarray:
         low, high = float(values.min()), float(values.max())
     span = max(high - low, np.finfo(np.float32).tiny)
     return np.clip((values.astype(np.float32) - np.float32(low)) / np.float32(span), 0, 1)
-
-
-def _not_readable(name: str, kind: str | None) -> RadiographError:
-    if kind is None:
-        message = f"{name}: not an image; give a JPEG, PNG, TIFF or DICOM file"
-        return RadiographError(message, reason="not_an_image")
-    message = f"{name}: a {kind} file, which kirik does not read; save it as JPEG, PNG or DICOM"
-    return RadiographError(message, reason="unsupported")

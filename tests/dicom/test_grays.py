@@ -4,7 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from dicom.helpers import COLUMNS, ROWS, SECONDARY, content_of, dicom
 
@@ -207,6 +208,21 @@ def test_window_with_a_decimal_comma(read, stored):
     assert np.array_equal(read(content.replace(b"1234.5", b"1234,5")).pixels, read(content).pixels)
 
 
+def test_spacing_with_a_decimal_comma(read, stored):
+    content = content_of(dicom(stored, PixelSpacing=["0.125", "0.25"]))
+    assert read(content.replace(b"0.125\\0.25", b"0,125\\0,25")).spacing == (0.125, 0.25)
+
+
+@pytest.mark.parametrize("representation", ["FD", "FL", "SS", "SL"])
+def test_numbers_in_binary(read, stored, representation):
+    texts = {"RescaleSlope": -1, "RescaleIntercept": 4095}
+    texts |= {"WindowCenter": [2000, 9], "WindowWidth": [1000, 9]}
+    expected, binary = read(dicom(stored, **texts)), dicom(stored)
+    for keyword, value in texts.items():
+        binary.add(DataElement(keyword, representation, value))
+    assert np.array_equal(read(binary).pixels, expected.pixels)
+
+
 @pytest.mark.parametrize("value", [b"wide", b"1e999 ", b"nan", b""])
 def test_window_that_is_no_number_gives_way_to_percentiles(read, stored, value):
     dataset = dicom(stored, WindowCenter="1234.5", WindowWidth=1000)
@@ -290,14 +306,16 @@ def test_colours_of_12_bits_are_as_bright_where_16_are_told(read, told):
     assert np.allclose(pixels, gray / 4095, atol=1e-3)
 
 
-def test_palette_becomes_luminance(read):
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_palette_becomes_luminance(read, syntax):
     places = np.tile(np.arange(COLUMNS, dtype=np.uint8), (ROWS, 1))
     dataset = dicom(places, bits=8, PhotometricInterpretation="PALETTE COLOR")
-    levels = (np.arange(256) * 257).astype("<u2")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    levels = (np.arange(256) * 256).astype("<u2" if syntax.is_little_endian else ">u2")
     for color in ("Red", "Green", "Blue"):
         setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
         setattr(dataset, f"{color}PaletteColorLookupTableData", levels.tobytes())
-    assert np.allclose(read(dataset).pixels, places / 255, atol=1e-5)
+    assert np.allclose(read(dataset).pixels, places / 256, atol=1e-4)
 
 
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])

@@ -200,15 +200,21 @@ def test_unknown_compression_is_named(refusal, stored, syntax, says):
     assert says in str(error)
 
 
+@pytest.mark.parametrize("element", ["BodyPartExamined", "CodeMeaning"])
 @pytest.mark.parametrize("letters", ["utf-8", "iso8859-9", "cp1254"])
 @pytest.mark.parametrize(
     ("word", "part"),
     [("GÖĞÜS", "chest"), ("AKCİĞER", "chest"), ("akciğer", "chest"), ("BAŞ", "skull")],
 )
-def test_body_parts_in_turkish_letters(refusal, stored, word, part, letters):
+def test_body_parts_in_turkish_letters(refusal, stored, word, part, letters, element):
+    """Without a character set that would tell of them."""
     told = word.encode(letters)
     told += b" " * (len(told) % 2)
-    content = content_of(dicom(stored, BodyPartExamined="Q" * len(told)))
+    text = "Q" * len(told)
+    tags = {"AnatomicRegionSequence": region(text)}
+    if element == "BodyPartExamined":
+        tags = {element: text}
+    content = content_of(dicom(stored, **tags))
     error = refusal(content.replace(b"Q" * len(told), told))
     assert error.reason == "wrong_body_part"
     assert part in str(error)

@@ -4,11 +4,15 @@ Exit codes: 0 all went well; 1 done, but some files could not be read, or a spli
 could be done, and one line on standard error says why; 130 stopped with Ctrl-C.
 """
 
+import io
 import sys
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command `kirik`."""
+    # A mark that an older terminal's letters lack, as ● in those of Windows, is no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

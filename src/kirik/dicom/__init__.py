@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.pixels import apply_color_lut
 
 from kirik.dicom.frames import refuse_compression, stored_values, without_unused_bits
-from kirik.dicom.grays import shown
+from kirik.dicom.grays import numbers, shown
 from kirik.dicom.parsing import parsed, share_pixels, truncated
 from kirik.dicom.scope import refuse_body_part, refuse_others
 from kirik.dicom.shutters import visible
@@ -111,7 +111,7 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
         # As of gray: fewer bits than are told would be dark.
         pixels = graded(gray, whole) if dataset.BitsStored > 8 else gray / np.float32(whole)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
-        colors = apply_color_lut(stored, dataset)
+        colors = _colored(stored, dataset)
         pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)
     else:
         pixels = shown(stored, open_, dataset)
@@ -128,6 +128,13 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
         frame=index + 1 if count > 1 else None,
         frames=count,
     )
+
+
+def _colored(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    colors = apply_color_lut(stored, dataset)
+    # pydicom takes a palette's plain words for those of this machine.
+    plain = "RedPaletteColorLookupTableData" in dataset and colors.dtype.itemsize == 2
+    return colors if dataset.original_encoding[1] or not plain else colors.byteswap()
 
 
 def _palette_white(colors: np.ndarray, dataset: Dataset) -> int:
@@ -147,10 +154,10 @@ def _spacing(dataset: Dataset) -> tuple[float, float] | None:
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
     """An element's two numbers above 0, for rows and for columns."""
-    try:
-        row, column = (float(value) for value in dataset.get(keyword) or ())
-    except (TypeError, ValueError):
+    found = numbers(dataset, keyword)
+    if len(found) != 2:
         return None
+    row, column = found
     return (row, column) if 0 < row < np.inf and 0 < column < np.inf else None
 
 

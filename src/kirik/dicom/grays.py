@@ -21,6 +21,7 @@ _WIDE = 1 / 4
 """So is one to which all values that the bits stored could hold are less than this of the scale."""
 
 _MOST_OFFERED = 32
+_BINARY = ("FD", "FL", "US", "SS", "UL", "SL")
 """Of LUTs, and of windows, so many are looked at: each costs as much as all of a small frame."""
 
 _BLOCK = 2**17
@@ -172,19 +173,28 @@ def _modality(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _first(dataset: Dataset, keyword: str, otherwise: float) -> float:
-    numbers = _numbers(dataset, keyword)
-    return numbers[0] if numbers and not np.isnan(numbers[0]) else float(otherwise)
+    found = numbers(dataset, keyword)
+    return found[0] if found and not np.isnan(found[0]) else float(otherwise)
 
 
-def _numbers(dataset: Dataset, keyword: str) -> list[float]:
+def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """The first numbers that an element's text holds, NaN in the place of what is none.
 
-    Not by pydicom, to which one bad value, or a decimal comma, spoils those beside it.
+    Not by pydicom, to which one bad value, or a decimal comma, spoils those beside it; but for
+    numbers that some write in binary instead.
     """
     if keyword not in dataset:
         return []
-    value = dataset.get_item(keyword).value
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
+    element = dataset.get_item(keyword)
+    value = element.value
+    if isinstance(value, bytes) and element.VR in _BINARY:
+        value = dataset[keyword].value
+    if isinstance(value, bytes):
+        text = value.decode("latin-1")
+    elif isinstance(value, str | float | int | None):
+        text = "" if value is None else str(value)
+    else:
+        text = "\\".join(map(str, value))
     return [number(part) for part in text.split("\\", _MOST_OFFERED)[:_MOST_OFFERED]]
 
 
@@ -216,7 +226,7 @@ def _luts(dataset: Dataset) -> Iterator[Formula]:
 
 
 def _windows(dataset: Dataset) -> Iterator[Formula]:
-    centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
+    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     for center, width in zip(centers, widths, strict=False):
         if np.isnan((center, width)).any():

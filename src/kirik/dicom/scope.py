@@ -221,6 +221,8 @@ def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
     try:
         words.append(_plain(body_part_examined(dataset)))
         for item in dataset.get("AnatomicRegionSequence") or ():
+            # In the letters that the file tells of, if any, or in those of Turkish writers.
+            words.append(_plain(_turkish(item, "CodeMeaning")))
             words.append(_plain(item.get("CodeMeaning") or ""))
             codes.add(str(item.get("CodeValue") or ""))
     except (ValueError, TypeError, AttributeError):
@@ -231,9 +233,14 @@ def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
 def body_part_examined(dataset: Dataset) -> str:
     """The element of that name, "" where it is not there: its letters are those of ASCII by the
     standard, and pydicom takes them for Latin-1; Turkish writers write theirs."""
-    if "BodyPartExamined" not in dataset:
+    return _turkish(dataset, "BodyPartExamined")
+
+
+def _turkish(dataset: Dataset, keyword: str) -> str:
+    """An element's text if its letters are those of UTF-8, or else of Turkish Windows."""
+    if keyword not in dataset:
         return ""
-    value = dataset.get_item("BodyPartExamined").value
+    value = dataset.get_item(keyword).value
     if not isinstance(value, bytes):
         return str(value or "")
     try:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from kirik.archives import Member
 from kirik.errors import KirikError, RadiographError
-from kirik.files import HEAD_BYTES, READABLE, kind_of
+from kirik.files import HEAD_BYTES, READABLE, kind_of, not_readable
 from kirik.service import audit_trail
 from kirik.service.blobs import Draft
 from kirik.service.core import Core, raise_refusal
@@ -317,11 +317,7 @@ def _checked_kind(head: bytes, name: str) -> str:
     kind = kind_of(head)
     if kind in READABLE:
         return kind
-    if kind is None:
-        message = f"{name}: not an image; give a JPEG, PNG, TIFF or DICOM file"
-        raise RadiographError(message, reason="not_an_image")
-    message = f"{name}: a {kind} file, which kirik does not read; save it as JPEG, PNG or DICOM"
-    raise RadiographError(message, reason="unsupported")
+    raise not_readable(name, kind)
 
 
 def _too_many(name: str, most: int) -> RadiographError:
