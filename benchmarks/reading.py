@@ -27,7 +27,6 @@ from pathlib import Path
 
 import cyclopts
 import numpy as np
-import onnxruntime
 from PIL import Image
 from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
@@ -42,6 +41,7 @@ from kirik.reading.models import Cascade
 from kirik.reading.network import Network
 from kirik.reading.prepare import Prepared
 from kirik.reading.reading import Reading
+from kirik.telemetry import onnxruntime
 
 BATCH = 16
 BESIDE = "side by side"

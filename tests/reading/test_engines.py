@@ -163,6 +163,21 @@ assert (engine.run(["logits"], films)[0] == before).all()
     assert process.returncode == 0, err
 
 
+@pytest.mark.parametrize("name", ENGINES)
+def test_nobody_is_told_that_a_model_was_read_with(make_bundle, tmp_path, name):
+    """ONNX Runtime and OpenVINO write down who they will tell their makers of, and then tell."""
+    if name != ENGINES[0]:
+        pytest.importorskip("openvino")
+    bundle, home = make_bundle().path, tmp_path / "home"
+    home.mkdir()
+    code = f"from kirik import load_model; load_model({str(bundle)!r}, engine={name!r})"
+    told = {**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    for variable in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        told.pop(variable, None)
+    subprocess.run([sys.executable, "-c", code], env=told, check=True)
+    assert [*home.rglob("*")] == []
+
+
 def test_an_engine_refuses_a_graph_that_is_none(engine, make_bundle):
     with pytest.raises(BundleError, match="not a graph that kirik can run"):
         load_model(make_bundle(graph=b"no graph").path, engine=engine)

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache, cached_property, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 
 from kirik.allocator import give_back_freed_memory
 from kirik.errors import SettingsError
+from kirik.telemetry import load_openvino, onnxruntime
 
 CPU = "CPUExecutionProvider"
 ENGINES = ("onnxruntime", "openvino")
@@ -178,12 +179,12 @@ class OpenVino(SideBySide):
 
     def __init__(self, graph: bytes | Path, threads: int, *, side: int = 0, bfloat16: bool = False):
         try:
-            import openvino
+            openvino = load_openvino()
             from openvino.passes import ConstantFolding, Manager
         except ImportError as error:
             message = "the engine OpenVINO is not installed: pip install 'kirik[openvino]'"
             raise SettingsError(message) from error
-        _fill_tables_of_openvino()
+        _fill_tables(openvino)
         super().__init__(graph, threads, side)
         self._process = os.getpid()
         self._core = openvino.Core()
@@ -240,12 +241,10 @@ class OpenVino(SideBySide):
 _filling = threading.Lock()
 
 
-def _fill_tables_of_openvino() -> None:
+def _fill_tables(openvino: ModuleType) -> None:
     """Two threads that look at a tensor's data for the first time at the same moment wait for each
     other without end: one fills OpenVINO's tables of element types and waits for Python's lock, the
     other holds that and waits for the tables (2026.4). So they are filled here, by one."""
-    import openvino
-
     with _filling:
         _ = openvino.Tensor(np.zeros(1, np.uint8)).data
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from kirik.errors import TrainingError
 from kirik.reading.network import softmax
+from kirik.telemetry import onnxruntime
 
 LEAST = 4096
 """Smaller tensors are kept as they are: they weigh little, and depthwise kernels, into which the

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 from torch.export import Dim
 
 from kirik.errors import TrainingError
 from kirik.reading.network import softmax
+from kirik.telemetry import onnxruntime
 from kirik.training.networks import FractureNetwork
 
 TOLERANCE = 1e-4
