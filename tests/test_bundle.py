@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kirik.bundle import FORMAT, Evidence, Manifest, find_bundle, load_bundle, write_bundle
+from kirik.bundle import FORMAT, Evidence, Manifest, Scope, find_bundle, load_bundle, write_bundle
 from kirik.errors import BundleError
 from kirik.joining import average_bundles
 from kirik.operating_points import OperatingPoints
@@ -310,6 +310,18 @@ def test_an_average_holds_whole_bundles_of_its_members(tmp_path, make_bundle):
     assert [m.manifest for m in average.members] == [first.manifest, second.manifest]
     for member in average.members:
         assert load_bundle(member.path).manifest == member.manifest
+
+
+def test_an_average_promises_no_more_than_each_of_its_members(tmp_path, make_bundle):
+    said = ((0.99, OperatingPoints(0.1, 0.5)), (0.95, OperatingPoints(0.3, 0.9)))
+    places = [
+        make_bundle(name, scope=Scope(threshold=2, accepted=accepted), operating_points=points).path
+        for name, (accepted, points) in zip("ab", said, strict=True)
+    ]
+    found = average_bundles(places, tmp_path / "average", "average", weights=(3, 1)).manifest
+    assert (found.scope.accepted, found.weights) == (0.95, (3, 1))
+    points = found.operating_points
+    assert (points.low, points.high) == pytest.approx((0.2, 0.7))
 
 
 def test_an_average_of_bundles_of_one_name_keeps_them_apart(tmp_path, make_bundle):

@@ -88,6 +88,21 @@ def test_opposite_labels_name_every_copy_and_the_bond(facts_of):
     assert agreeing.opposite == ()
 
 
+def test_copies_are_found_however_many_radiographs_lie_before_them():
+    """More than are compared at once."""
+    rng = np.random.default_rng(0)
+    shown = [rng.random((48, 48)).astype(np.float32) for _ in range(300)]
+    shown += [shown[290] + np.float32(0.01), shown[2].T.copy(), 1 - shown[280]]
+    facts = [
+        FileFacts(f"{i:03}", sha256=str(i), pixel_hash=str(i), thumbnail=one)
+        for i, one in enumerate(shown)
+    ]
+    found = find_duplicates(facts)
+    for pairs, bound in ((found.near, ("290", "300")), (found.turned, ("002", "301"))):
+        assert [(pair.first, pair.second) for pair in pairs] == [bound]
+    assert [(pair.first, pair.second) for pair in found.inverted] == [("280", "302")]
+
+
 def test_one_or_no_file_has_no_duplicates(facts_of):
     assert find_duplicates([]).pairs() == ()
     assert find_duplicates(facts_of(a=scene(1))).pairs() == ()

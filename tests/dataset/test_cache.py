@@ -130,6 +130,30 @@ def test_an_outline_wholly_outside_its_radiograph_is_none(records, tmp_path):
     assert [bool(mask.any()) for mask in cache.masks] == [False, True, True, True]
 
 
+def test_of_many_outlines_the_largest_are_kept_and_each_keeps_its_outermost_corners(
+    records, tmp_path
+):
+    """Of a record of 90 rows and 80 columns, in an input as high."""
+    boxes = tuple((5.0 * n, 2.0, 2.0 + n, 4.0 + n) for n in range(10))
+    turns = np.linspace(0, 2 * np.pi, 201)[:-1]
+    wheel = 8 * np.stack([np.cos(turns), np.sin(turns)], axis=1) + (30, 50)
+    wheel[3] = (76.0, 51.0)
+    given = [
+        replace(records[0], boxes=boxes, polygons=()),
+        replace(records[1], boxes=(), polygons=(tuple(wheel.flatten().tolist()),)),
+    ]
+    cache = open_cache(given, Preprocessing(size=96), directory=tmp_path / "cache")
+    many, one = np.array(cache.outlines)
+    scale, top, left = Preprocessing(size=96).placement(90, 80)
+    kept = np.sort(np.ptp(many[..., 0], axis=1))
+    np.testing.assert_allclose(kept, scale * np.arange(4.0, 12.0), rtol=1e-4)
+    low, high = one[0].min(axis=0), one[0].max(axis=0)
+    np.testing.assert_allclose(low, wheel.min(axis=0) * scale + (left, top), atol=1e-3)
+    np.testing.assert_allclose(high, wheel.max(axis=0) * scale + (left, top), atol=1e-3)
+    middle = np.argwhere(cache.masks[1] > 128).mean(axis=0) * 4 + 2
+    np.testing.assert_allclose(middle[0], 50 * scale + top, atol=2)
+
+
 def test_processes_that_begin_at_once_decode_once(save_radiograph, tmp_path):
     """As the trainings of a cross-validation do."""
     films = [save_radiograph(f"{i}.png", 0.5, (900, 900)) for i in range(40)]

@@ -328,6 +328,13 @@ class TestFiles:
         assert load_split(tmp_path / "mine.csv") == split
         assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
 
+    def test_a_radiograph_in_another_fold_makes_another_digest(self):
+        split = make_split(like_fracatlas(100, 1))
+        moved = split.part("fold1")[0].image_id
+        assert changed(split, moved, fold=2).digest != split.digest
+        again = Split("other", dict(reversed(split.assignments.items())))
+        assert again.digest == split.digest
+
     def test_a_split_that_leaks_is_not_written(self, tmp_path):
         index = like_fracatlas(100, 1)
         split = make_split(index)

@@ -127,3 +127,13 @@ def test_reliability_points_hold_every_radiograph_once():
     assert bins.count.sum() == 100
     assert np.all(bins.count > 0)
     assert np.sum(bins.said * bins.count) == pytest.approx(p.sum())
+
+
+def test_few_radiographs_move_a_class_less_than_their_share_asks_for():
+    """A quarter of four may be chance; of four hundred it is not."""
+    said = []
+    for times in (1, 100):
+        even, labels = np.full((4 * times, 2), 0.5), np.array([0, 0, 0, 1] * times)
+        said.append(fit_calibration(even, labels).apply(even)[0, 1])
+    assert 0.28 < said[0] < 0.45
+    assert said[1] == pytest.approx(0.25, abs=0.005)

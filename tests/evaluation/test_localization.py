@@ -89,6 +89,27 @@ def test_a_fractured_radiograph_without_a_box_is_left_out():
     assert figures(unknown)["map50"] == 1
 
 
+def test_thresholds_stay_with_their_radiographs_where_some_are_left_out():
+    pairs = [([], [exact(0.95)]), ([BOX], [exact(0.9), exact(0.8)]), ([], [exact(0.4)])]
+    given = localized(*pairs)
+    some = Localized(given.truth, given.found, given.groups, np.array([False, True, True]))
+    said = measure_localization(some, np.array([0.1, 0.85, np.inf]), replicates=20)
+    assert said["findings_right"]["value"] == 1
+    assert said["false_per_normal"]["value"] == 0
+    pairs = [([], [exact(0.8)] * 3), ([BOX], [exact(0.9)]), ([BOX], [exact(0.7)])]
+    given = localized(*pairs)
+    some = Localized(given.truth, given.found, given.groups, np.array([False, True, True]))
+    assert choose_shown_from(some) == choose_shown_from(localized(*pairs[1:])) == 0.7
+    assert choose_shown_from(given) == 0.9
+
+
+def test_a_finding_takes_the_fracture_that_it_overlaps_most():
+    """The second one's, though it overlaps the first one enough."""
+    first, second = (10, 10, 20, 20), (12, 10, 20, 20)
+    said = figures(localized(([first, second], [exact(0.9, second), exact(0.8, (5, 10, 20, 20))])))
+    assert said["map50"] == 1
+
+
 def test_findings_are_shown_from_the_score_that_serves_best():
     right = [([BOX], [exact(score)]) for score in (0.9, 0.8, 0.7)]
     false = [([], [exact(score)]) for score in (0.6, 0.5, 0.4, 0.3)]

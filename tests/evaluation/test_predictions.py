@@ -1,9 +1,15 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from kirik.dataset.index import Index, Record
+from kirik.dataset.split import Assignment, Split
 from kirik.errors import DataSetError
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.predictions import read_predictions
+from kirik.measuring import predictions_of
+from kirik.reading.reading import Peak
 
 from .conftest import make_predictions, make_types
 
@@ -111,3 +117,27 @@ def test_selecting_keeps_rows_together():
     assert chosen.subgroups["region"][0] == part.subgroups["region"][first]
     assert chosen.probabilities[0].tolist() == part.probabilities[first].tolist()
     assert part.select([]).ids == ()
+
+
+def test_readings_become_predictions_with_their_groups_and_what_their_maps_hit(tmp_path):
+    box = (10.0, 20.0, 30.0, 5.0)
+    records = [
+        Record(f"{n}.png", tmp_path / f"{n}.png", n % 2, region=("hand",), boxes=own)
+        for n, own in enumerate(((), (box,), (), (box,), (), ()))
+    ]
+    index = Index(tmp_path, "csv", ("normal", "fractured"), 0, tuple(records))
+    split = Split(
+        "s", {one.id: Assignment(one.id, f"g{n // 3}", "dev") for n, one in enumerate(records)}
+    )
+    peaks = [None, Peak(38, 22, 0.9), Peak(1, 1, 0.9), Peak(12, 38, 0.9), None, Peak(38, 22, 0.9)]
+    readings = [
+        (record, SimpleNamespace(probabilities={"yes": 0.1 * n, "no": 1 - 0.1 * n}, peak=peak))
+        for n, (record, peak) in enumerate(zip(records, peaks, strict=True))
+    ]
+    said = SimpleNamespace(negative=1, evidence=object())
+    model = SimpleNamespace(classes=("yes", "no"), manifest=said)
+    found = predictions_of(readings, index, split, model)
+    assert found.groups == ("g0",) * 3 + ("g1",) * 3
+    assert found.fractured.tolist() == [False, True] * 3
+    assert found.fracture_probability == pytest.approx(0.1 * np.arange(6))
+    np.testing.assert_array_equal(found.peaks_on_fracture, [np.nan, 1, np.nan, 0, np.nan, np.nan])

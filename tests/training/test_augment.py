@@ -67,6 +67,36 @@ def test_some_radiographs_of_a_batch_are_turned_by_quarters():
     assert 0.05 < standing.float().mean() < 0.16
 
 
+def drawn(level=128, count=150):
+    """A flat square, augmented so often, and the outlines of what lies in its middle."""
+    torch.manual_seed(0)
+    image, mask, outlines = square(top=52, left=52)
+    return augment_batch(
+        torch.full_like(image, level).expand(count, -1, -1, -1),
+        mask.expand(count, -1, -1, -1),
+        outlines[:1].expand(count, -1, -1, -1),
+    )
+
+
+def test_a_batch_is_mirrored_scaled_and_moved_as_is_told():
+    corners = drawn()[2][:, 0]
+    (across, down), (across_too, down_too) = ((corners[:, one] - corners[:, 0]).T for one in (1, 3))
+    area = across * down_too - down * across_too
+    assert 0.4 < (area < 0).float().mean() < 0.6
+    scale = area.abs().sqrt() / 24
+    assert 0.84 < scale.min() < 0.92
+    assert 1.1 < scale.max() < 1.18
+    off = (corners.mean(dim=1) - 64).abs() / 128
+    assert 0.05 < off.max() < 0.12
+
+
+def test_levels_of_a_batch_vary_and_some_are_noisy():
+    middles = drawn()[0][:, 0, 48:80, 48:80]
+    means, noise = middles.mean(dim=(1, 2)), middles.std(dim=(1, 2))
+    assert means.std() > 8
+    assert 0.12 < (noise > 0.5).float().mean() < 0.38
+
+
 def test_augmentation_of_a_batch_stays_in_range_and_shape():
     images = torch.randint(0, 256, (5, 1, 64, 64), dtype=torch.uint8)
     masks = torch.zeros(5, 1, 16, 16, dtype=torch.uint8)

@@ -59,8 +59,10 @@ def test_without_copies_an_epoch_is_each_radiograph_once(balance):
 def test_epochs_differ_and_seeds_repeat():
     first, again = (plan_epoch(LABELS, "autoaugment", seed=1, epoch=0) for _ in range(2))
     other = plan_epoch(LABELS, "autoaugment", seed=1, epoch=1)
+    seeded = plan_epoch(LABELS, "autoaugment", seed=2, epoch=0)
     assert (first.rows == again.rows).all()
     assert (first.rows != other.rows).any()
+    assert (first.rows != seeded.rows).any()
 
 
 def test_class_weights_are_inverse_to_frequency_for_weights_alone():

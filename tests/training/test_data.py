@@ -81,6 +81,33 @@ def test_no_two_copies_are_augmented_alike(part):
         assert sum(one == two for one, two in zip(first, more, strict=True)) < 6
 
 
+def test_another_seed_holds_out_others(part):
+    held = [set(hold_out(part, 0.25, seed)[1].rows.tolist()) for seed in (0, 0, 1, 2)]
+    assert held[0] == held[1]
+    assert len({frozenset(one) for one in held}) > 1
+
+
+def test_a_copy_moves_with_its_mask_and_outline_and_keeps_what_is_known_of_it(part):
+    chosen = np.random.default_rng(0).permutation(48)[:36]
+    own = replace(part, marked=np.arange(48) % 5 > 0).select(chosen)
+    plan = EpochPlan(np.tile(np.arange(36), 6), np.ones(216, bool))
+    epoch, moved = Epoch(own, plan, "radiograph", 0, 0), 0
+    for position in range(216):
+        one, row = epoch[position], chosen[position % 36]
+        assert (one.labels, one.marked) == (part.labels[row], row % 5 > 0)
+        np.testing.assert_array_equal(one.attributes, part.attributes[row])
+        rows, columns = (one.masks[0] > 128).nonzero(as_tuple=True)
+        if not part.labels[row]:
+            assert not len(rows)
+            continue
+        bar = one.radiographs[0].float()
+        assert bar[rows * 4 + 2, columns * 4 + 2].mean() > bar.mean() + bar.std()
+        middle = torch.stack([columns, rows]).float().mean(dim=1) * 4 + 2
+        assert (one.outlines[0].mean(dim=0) - middle).abs().max() < 6
+        moved += not torch.equal(one.masks, torch.from_numpy(part.masks[row])[None])
+    assert moved > 20
+
+
 def test_processes_share_each_batch_and_see_no_radiograph_twice(part):
     plan = EpochPlan(np.random.default_rng(0).permutation(48), np.zeros(48, bool))
     epoch = Epoch(part, plan, "radiograph", 0, 0)

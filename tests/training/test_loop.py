@@ -1,19 +1,26 @@
 """The loop: it learns, stops early, and a killed and resumed run ends in the same weights."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from kirik.dataset.cache import open_cache
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Assignment, Split
 from kirik.errors import TrainingError
 from kirik.preprocessing import Preprocessing
+from kirik.training import loop
+from kirik.training.checkpoint import load_checkpoint
+from kirik.training.data import Part
 from kirik.training.loop import State, Trainer
 from kirik.training.machine import find_machine
 from kirik.training.run import _part
-from kirik.training.validated import choose_evidence_threshold
+from kirik.training.scope import fit_scope
+from kirik.training.validated import choose_evidence_threshold, validated
 from kirik.training.weights import build_network
 
 
@@ -169,6 +176,158 @@ def test_an_epoch_that_is_surely_worse_is_not_kept():
 def test_small_losses_do_not_creep_away_from_the_best():
     epochs = [[0.1 + 0.02 * i, 0.1 + 0.02 * i, 0.1 + 0.02 * i + 0.001] for i in range(6)]
     assert judged(*epochs)[1] == [True] + [False] * 5
+
+
+def test_an_epoch_that_many_radiographs_call_worse_is_not_kept_though_they_differ():
+    """What counts is the error of the mean, not how far single radiographs are off it."""
+    losses = np.random.default_rng(0).uniform(0.2, 0.4, 400)
+    worse = losses + 0.02 + np.random.default_rng(1).normal(0, 0.1, 400)
+    assert judged(losses.tolist(), worse.tolist())[1] == [True, False]
+
+
+def test_what_is_measured_and_kept_is_the_moving_average(part, settings, tmp_path):
+    once = settings.model_copy(update={"epochs": 1, "batch_size": 16})
+    averaged = trainer(part, once, tmp_path / "a", validation=None)
+    plain = trainer(part, once.model_copy(update={"ema": 0.0}), tmp_path / "b", validation=None)
+    for trained in (averaged, plain):
+        trained.fit(quiet, quiet)
+    last, kept = plain.network.state_dict(), load_file(tmp_path / "a" / "best.safetensors")
+    assert all(torch.equal(averaged.network.state_dict()[name], last[name]) for name in last)
+    name = "head.1.weight"
+    assert not torch.equal(averaged.averaged.state_dict()[name], last[name])
+    assert torch.equal(averaged.averaged.state_dict()[name], kept[f"network/{name}"])
+
+
+def test_the_epoch_that_is_kept_is_the_one_that_was_best(part, settings, tmp_path, monkeypatch):
+    large = settings.model_copy(update={"batch_size": 32})
+    trained, losses = trainer(part, large, tmp_path), iter((0.5, 0.4, 0.6, 0.7))
+    monkeypatch.setattr(trained, "validate", lambda: ({}, [next(losses)] * 9))
+    trained.fit(quiet, quiet)
+    assert (trained.state.best_epoch, trained.state.epoch) == (2, 4)
+    assert load_checkpoint(tmp_path / "best.safetensors", {}) == {"epoch": 2}
+
+
+def test_the_learning_rate_warms_up_then_falls_to_next_to_nothing(part, settings, tmp_path):
+    large = settings.model_copy(update={"batch_size": 16})
+    trained, rates = trainer(part, large, tmp_path, validation=None), []
+    trained.fit(lambda *_: rates.append(trained.optimizer.param_groups[0]["lr"]), quiet)
+    peak = int(np.argmax(rates))
+    assert rates[0] < settings.learning_rate / 10
+    assert rates[peak] == pytest.approx(settings.learning_rate)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 0 < rates[-1] < settings.learning_rate / 20
+
+
+def test_norms_and_biases_do_not_decay_and_no_step_is_a_leap(part, settings, tmp_path):
+    trained = trainer(part, settings, tmp_path, validation=None)
+    decay = {p: g["weight_decay"] for g in trained.optimizer.param_groups for p in g["params"]}
+    for one in trained.network.parameters():
+        assert decay[one] == (settings.weight_decay if one.ndim > 1 else 0)
+    with torch.no_grad():
+        trained.network.head[-1].bias.copy_(torch.tensor([1e3, -1e3]))
+        trained.network.head[-1].weight.mul_(1e3)
+    with pytest.raises(Killed):
+        trained.fit(kill_at(1, 1), quiet)
+    moments = [moment["exp_avg"].flatten() for moment in trained.optimizer.state.values()]
+    assert torch.cat(moments).norm() < 0.1 * 5.01  # a tenth of the gradient, which is held to 5
+
+
+def test_no_two_steps_of_any_epoch_process_or_seed_draw_alike(
+    part, settings, tmp_path, monkeypatch
+):
+    drawn, augment = [], loop.augment_batch
+
+    def noted(*words):
+        drawn.append(torch.initial_seed())
+        return augment(*words)
+
+    monkeypatch.setattr(loop, "augment_batch", noted)
+    for number, (seed, rank) in enumerate(((0, 0), (0, 1), (1, 0))):
+        own = settings.model_copy(update={"epochs": 2, "seed": seed, "batch_size": 32})
+        trained = trainer(part, own, tmp_path / str(number), validation=None)
+        trained.machine = replace(trained.machine, rank=rank)
+        trained.fit(quiet, quiet)
+    assert len(drawn) == len(set(drawn)) == 3 * 2 * trained.steps
+
+
+@pytest.mark.parametrize(("setting", "more"), [("label_smoothing", 0.4), ("box_weight", 5.0)])
+def test_settings_of_the_loss_are_heeded(setting, more, part, settings, tmp_path):
+    losses = []
+    for value in (0.0, more):
+        still = {"epochs": 1, "learning_rate": 1e-9, "ema": 0.0, "balance": "none"}
+        own = settings.model_copy(update=still | {setting: value})
+        trained = trainer(part, own, tmp_path / str(value), validation=None)
+        with torch.no_grad():
+            trained.network.head[-1].bias.copy_(torch.tensor([4.0, -4.0]))
+        trained.fit(quiet, quiet)
+        losses.append(trained.state.history[0]["train_loss"])
+    assert abs(losses[1] - losses[0]) > 0.2
+
+
+@dataclass(frozen=True)
+class Told(Part):
+    """A part whose batches say what they show: here the opposite."""
+
+    def as_shown(self, batch, negative):
+        return batch._replace(labels=1 - batch.labels)
+
+
+def test_masks_outlines_and_labels_are_those_of_what_a_step_shows(
+    part, settings, tmp_path, monkeypatch
+):
+    seen, loss = [], loop.training_loss
+
+    def noted(output, batch, *words, **options):
+        seen.append(batch)
+        return loss(output, batch, *words, **options)
+
+    monkeypatch.setattr(loop, "training_loss", noted)
+    once = settings.model_copy(update={"epochs": 1})
+    trainer(Told(**vars(part)), once, tmp_path, validation=None).fit(quiet, quiet)
+    inside, off = [], []
+    for batch in seen:
+        assert torch.equal(batch.labels == 0, batch.masks.amax(dim=(1, 2, 3)) > 0)
+        for image, mask, outlines in zip(
+            batch.radiographs, batch.masks, batch.outlines, strict=True
+        ):
+            low, high = outlines[0].amin(dim=0), outlines[0].amax(dim=0)
+            rows, columns = (mask[0] > 128).nonzero(as_tuple=True)
+            if not len(rows) or low.amin() < 0 or high.amax() > 64:
+                continue
+            where = torch.stack([columns, rows]).float().mean(dim=1) * 4 + 2
+            off.append(float((where - (low + high) / 2).norm()))
+            inside.append(float(image[0, rows * 4 + 2, columns * 4 + 2].mean() / image.mean()))
+    assert len(inside) > 10
+    assert np.median(off) < 3.3  # whole cells are marked, and some copies moved by whole ones
+    assert np.median(inside) > 1.5
+
+
+def test_what_is_chosen_for_a_model_is_computed_as_its_graph_does(part, settings, tmp_path):
+    """In float32, whatever the network trained in."""
+    trained = trainer(part, settings.model_copy(update={"precision": "bfloat16"}), tmp_path)
+    said = validated(trained, part).logits
+    with torch.inference_mode():
+        exact = trained.averaged.eval()(torch.from_numpy(part.images)[:, None]).logits
+    np.testing.assert_allclose(said, exact.numpy(), atol=1e-5)
+
+
+def test_what_is_in_scope_may_look_as_other_devices_show_it(part, settings, tmp_path):
+    trained = trainer(part, settings, tmp_path)
+    network = trained.averaged
+    fit_scope(network, part, trained.machine, seed=0)
+    tables = (torch.from_numpy(table) for table in (part.images, part.masks, part.outlines))
+    images, masks, outlines = tables
+    torch.manual_seed(1)
+    other, *_ = loop.augment_batch(images[:, None], masks[:, None], outlines)
+    strange = torch.from_numpy(255 * (np.indices((64, 64)).sum(axis=0) % 2)).expand(1, 1, 64, 64)
+    with torch.inference_mode():
+        plain, augmented, odd = (
+            network(shown).strangeness for shown in (images[:, None], other, strange)
+        )
+    assert plain.mean() < 1.5
+    assert augmented.mean() < 1.5
+    assert odd > 2 * augmented.max()
 
 
 @pytest.mark.parametrize("balance", ["autoaugment", "weights", "sampler", "none"])

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from kirik.training.losses import attribute_loss, box_loss, map_loss
+from kirik.training.data import Batch
+from kirik.training.losses import attribute_loss, box_loss, map_loss, training_loss
+from kirik.training.networks import Output
 
 RADIOGRAPHS = torch.zeros(1, 1, 64, 64)
 
@@ -78,3 +80,63 @@ def test_what_is_unknown_costs_nothing():
     some = attribute_loss(logits, known)
     assert some == pytest.approx(attribute_loss(logits[:1], known[:1]))
     assert attribute_loss(logits, torch.full_like(known, torch.nan)) == 0
+
+
+def test_every_radiograph_with_a_fracture_counts_the_same_however_large_that_is():
+    large, small = outline((0, 0, 64, 64)), outline((16, 16, 32, 32))
+    near = [around(4, 4, 60, 60), around(0, 0, 64, 64)]
+    pairs = zip(near, (large, small), strict=True)
+    alone = [box_loss(boxes, truth, RADIOGRAPHS) for boxes, truth in pairs]
+    both = box_loss(torch.cat(near), torch.cat([large, small]), RADIOGRAPHS.expand(2, 1, 64, 64))
+    assert alone[1] > 2 * alone[0]
+    assert both == pytest.approx(float(sum(alone)) / 2)
+
+
+def test_a_mask_that_is_not_known_teaches_nothing():
+    masks = torch.zeros(2, 1, 16, 16)
+    masks[0, :, 4:8, 4:8] = 255
+    evidence = torch.full((2, 1, 8, 8), -3.0)
+    marked = torch.tensor([True, False])
+    known = map_loss(evidence[:1], masks[:1], marked[:1])
+    evidence[1] = 6.0
+    assert map_loss(evidence, masks, marked) == pytest.approx(float(known), rel=1e-5)
+
+
+def test_a_fracture_that_the_map_misses_costs_more_than_one_too_many():
+    masks = torch.zeros(1, 1, 16, 16)
+    masks[..., :8] = 255
+    marked = torch.ones(1, dtype=torch.bool)
+    missed, cried = (map_loss(torch.full((1, 1, 8, 8), e), masks, marked) for e in (-2.0, 2.0))
+    assert missed > 2 * cried
+
+
+def test_labels_maps_boxes_and_attributes_all_count():
+    right = Output(
+        torch.tensor([[-3.0, 3.0]]),
+        None,
+        torch.full((1, 1, 8, 8), -6.0),
+        around(10, 18, 40, 50),
+        torch.tensor([[5.0]]),
+        None,
+        None,
+    )
+    right.evidence[..., 2:6, 2:4] = 6
+    masks = torch.zeros(1, 1, 16, 16)
+    masks[..., 4:12, 4:8] = 255
+    batch = Batch(
+        *(RADIOGRAPHS, masks, outline((10, 18, 40, 50)), torch.tensor([1])),
+        *(torch.tensor([True]), torch.tensor([[1.0]])),
+    )
+
+    def cost(output, box_weight=0.5):
+        weights = torch.ones(2)
+        options = {"label_smoothing": 0.0, "box_weight": box_weight}
+        return float(training_loss(output, batch, weights, **options))
+
+    assert cost(right) < 0.1
+    wrong = {name: -getattr(right, name) for name in ("logits", "evidence", "attributes")}
+    wrong["boxes"] = around(20, 28, 50, 60)
+    for name, said in wrong.items():
+        assert cost(right._replace(**{name: said})) > cost(right) + 0.3, name
+    far = right._replace(boxes=wrong["boxes"])
+    assert cost(far, 1.0) - cost(right) == pytest.approx(2 * (cost(far) - cost(right)), rel=0.01)

@@ -160,6 +160,19 @@ def test_an_augmented_patch_is_judged_by_what_it_shows_now(patches):
     assert torch.equal(has_box, told.labels == 1)
 
 
+def test_the_class_of_no_fracture_may_be_the_second(radiographs):
+    maps, other = np.zeros((6, 32, 32), np.float32), replace(radiographs, labels=np.arange(6) // 3)
+    first = patch_part(radiographs, maps, SIZE, negative=0, seed=0)
+    second = patch_part(other, maps, SIZE, negative=1, seed=0)
+    assert (second.labels == 1 - first.labels).all()
+    assert (second.images.corners == first.images.corners).all()
+    batch = batch_of(second.plain(), np.arange(len(second)))
+    told = second.as_shown(batch._replace(labels=torch.zeros_like(batch.labels)), negative=1)
+    assert torch.equal(told.labels, batch.labels)
+    seeded = patch_part(radiographs, maps, SIZE, negative=0, seed=1)
+    assert (seeded.images.corners != first.images.corners).any()
+
+
 def test_a_fracture_is_in_sight_where_its_centre_is():
     outlines = torch.full((1, 4, 4, 2), torch.nan)
     for number, (left, top) in enumerate([(-8, 10), (-12, 10), (60, 60)]):
