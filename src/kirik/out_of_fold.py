@@ -183,8 +183,9 @@ def choose(read: Read, calibration: Calibration | None = None) -> Choices:
     if predictions.binary:
         calibrated = _calibrated(predictions, calibration)
         points = choose_operating_points(calibrated.fractured, calibrated.fracture_probability)
-    has_map = read.localized is not None and any(len(boxes) for boxes in read.localized.truth)
-    shown_from = choose_shown_from(read.localized) if has_map else None
+    own = read.localized
+    measured = own and any(len(boxes) > 0 for boxes in own.select(np.flatnonzero(own.known)).truth)
+    shown_from = choose_shown_from(own) if measured else None
     scope = None if read.strangeness is None else choose_scope(read.strangeness)
     return Choices(calibration, points, shown_from, scope)
 

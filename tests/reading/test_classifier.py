@@ -280,3 +280,15 @@ def test_an_average_holds_strangeness_against_each_members_own_gate(make_bundle,
 def test_attributes_come_by_their_names(make_bundle, square):
     classifier = load_model(make_bundle(attributes=("hardware",)).path)
     assert classifier.read(square(0.8)).attributes == {"hardware": pytest.approx(0.8, abs=0.01)}
+
+
+@pytest.mark.parametrize("said", ["can't start new thread", "Failed to allocate memory for 16 MB"])
+def test_a_machine_that_is_too_small_is_not_blamed_on_the_model(make_bundle, monkeypatch, said):
+    classifier = load_model(make_bundle().path)
+
+    def short(*_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("kirik.reading.engines.OnnxRuntime.run", short)
+    with pytest.raises(SettingsError, match="this machine's limits"):
+        classifier.read(np.tile(np.arange(96, dtype=np.uint8), (96, 1)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from kirik.training import augment
 from kirik.training.augment import _RADIOGRAPH, POLICIES, RadiographAutoAugment, augment_batch
 
 
@@ -38,6 +39,16 @@ def test_mask_and_outline_move_with_the_fracture_under_autoaugment(seed):
     where = centre(image, bright)
     assert centre(mask, 127) * 4 == pytest.approx(where, abs=6)
     assert middle(outlines) == pytest.approx(where, abs=1.5)
+
+
+@pytest.mark.parametrize("step", range(2, 9))
+def test_a_mask_moves_as_far_as_its_radiograph(monkeypatch, step):
+    move = ("TranslateX", 1.0, step)
+    monkeypatch.setattr(augment, "_RADIOGRAPH", [(move, ("Rotate", 0.0, 1))])
+    image, mask, outlines = RadiographAutoAugment("radiograph").whole(*square(56, 52))
+    assert centre(mask, 127) * 4 == pytest.approx(centre(image, 128), abs=4)
+    assert abs(centre(mask, 127)[1] * 4 + 1.5 - centre(image, 128)[1]) <= 2
+    assert middle(outlines) == pytest.approx(centre(image, 128), abs=0.1)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -209,6 +209,8 @@ def writing(path: Path) -> Iterator[None]:
             why = "there is a file where a folder is needed"
         elif error.errno in _FULL:
             advice = f"free some space, or {advice}"
+        elif error.errno in (errno.EMFILE, errno.ENFILE):
+            advice = "raise their limit (ulimit -n)"
         raise OutputError(f"{path}: cannot be written ({why}); {advice}") from error
 
 

@@ -157,8 +157,17 @@ class _Ahead:
         if len(self._threads) < self._workers:
             name = f"kirik-decode_{len(self._threads)}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system gives no more of them
+                if not self._threads:
+                    message = (
+                        "no thread can be started here; raise the limit of processes (ulimit -u)"
+                    )
+                    raise SettingsError(message) from error
+                self._workers = len(self._threads)
+            else:
+                self._threads.append(thread)
         return file
 
     def _work(self) -> None:

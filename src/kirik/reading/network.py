@@ -49,6 +49,10 @@ class Scores:
     parts: tuple[Part, ...] = ()
 
 
+_SHORT = ("allocate", "bad_alloc", "new thread")
+"""What engines and Python say where memory or threads run out."""
+
+
 class Network:
     """A bundle of kind "network", ready to run. Raises BundleError if its graph is not one."""
 
@@ -69,7 +73,13 @@ class Network:
         except SettingsError:
             raise
         except Exception as error:  # engines' errors share no base of their own
-            raise self._broken(" ".join(str(error).split())[:200]) from error
+            said = " ".join(str(error).split())[:200]
+            if any(words in said for words in _SHORT):
+                message = (
+                    f"{self._where}: too much for this machine's limits (see ulimit -a): {said}"
+                )
+                raise SettingsError(message) from error
+            raise self._broken(said) from error
         found = dict(zip(self._outputs, results, strict=True))
         for name, shape in self._outputs.items():
             if found[name].shape != (len(batch), *shape):

@@ -66,7 +66,9 @@ class RadiographAutoAugment(AutoAugment):
         scale = mask.shape[-1] / size
         points = tv_tensors.KeyPoints(outlines.flatten(0, 1), canvas_size=(size, size))
         for transform_id, magnitude in self._moves:
-            in_cells = magnitude * scale if transform_id.startswith("Translate") else magnitude
+            # Torchvision would cut off what is beyond a whole cell.
+            moved_by = round(int(magnitude) * scale)
+            in_cells = moved_by if transform_id.startswith("Translate") else magnitude
             mask, points = (
                 super(RadiographAutoAugment, self)._apply_image_or_video_transform(
                     moved, transform_id, by, interpolation=self.interpolation, fill=self._fill
