@@ -4,11 +4,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from struct import Struct
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from pydicom import Dataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
@@ -45,7 +46,15 @@ _SYNTAXES = {f"1.2.840.10008.1.2.4.{end}": _JPEG for end in (50, 51, 53, 55, 57,
 One and always the same: whichever is installed must not change a radiograph's pixels.
 """
 _LOSSY = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55, 81, 91, 203))
+_HEADER = Struct("<4sI")
+_ITEM, _DELIMITER = b"\xfe\xff\0\xe0", b"\xfe\xff\xdd\xe0"
 _MOST_FRAGMENTS = 100_000
+_BEGINNINGS = (
+    *(b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP"),
+    *(bytes([segments, 0, 0, 0, 64, 0, 0, 0]) for segments in range(1, 16)),
+)
+"""Of a frame as JPEG or JPEG-LS, as JPEG 2000, bare or in boxes, and as RLE: its segments' number,
+and where the first lies."""
 _PROGRESSIVE = 0xC2
 _WARNED_OF = b"\xff\x01\0"
 """A marker that means nothing, and a byte that belongs nowhere, of which libjpeg warns once."""
@@ -73,7 +82,7 @@ def stored_values(
     """
     if not _is_encapsulated(dataset):
         return _native(dataset, index, count, name)
-    frame = _fragment(dataset, index, count)
+    frame = _compressed(dataset, index, count, name)
     codec = _SYNTAXES[dataset.file_meta.TransferSyntaxUID]
     if codec == _JPEG:
         frame = ended(frame)
@@ -155,31 +164,65 @@ def _native(dataset: Dataset, index: int, count: int, name: str) -> np.ndarray:
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         samples = samples * 2 // 3
     length = samples * dataset.BitsAllocated // 8
-    whole = min(count, len(element.value) // length)
-    if index >= whole:
+    held = len(element.value) // length
+    if held > count:  # less than a frame merely fills up
+        raise _miscounted(count, held, name)
+    if index >= held:
         raise truncated(name)
     # An implicit encoding tells no VR; it matters in big endian alone, which is explicit.
-    options = _options(dataset) | {"number_of_frames": whole, "pixel_vr": element.VR or "OW"}
+    options = _options(dataset) | {"number_of_frames": held, "pixel_vr": element.VR or "OW"}
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     return decoder.as_array(element.value, index=index, view_only=True, **options)[0]
 
 
-def _fragment(dataset: Dataset, index: int, count: int) -> bytes:
-    """A frame's compressed bytes."""
-    data, start = dataset.PixelData, 0
-    for _ in range(_MOST_FRAGMENTS):
-        start += 8 + int.from_bytes(data[start + 4 : start + 8], "little")
-        if start >= len(data):
-            break
-    else:
-        raise ValueError("more fragments than a radiograph has")
-    offsets = None
-    if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
-        offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
-    frame = get_frame(data, index, number_of_frames=count, extended_offsets=offsets)
+def _compressed(dataset: Dataset, index: int, count: int, name: str) -> bytes:
+    """A frame's compressed bytes: of the fragment that begins it, and of those up to the next.
+
+    Offset tables are passed over: some lie, and what begins a frame can be told by itself.
+    """
+    data = dataset.PixelData
+    fragments = _fragments(data)
+    begins = [
+        number
+        for number, (start, end) in enumerate(fragments)
+        if number == 0 or data.startswith(_BEGINNINGS, start, end)
+    ]
+    if len(fragments) <= count:  # one each, whether it can be told or is damaged
+        begins = list(range(len(fragments)))
+    elif len(begins) != count:
+        raise _miscounted(count, len(begins), name)
+    if index >= len(begins):
+        raise truncated(name)
+    own = slice(begins[index], begins[index + 1] if index + 1 < len(begins) else None)
+    frame = b"".join(data[start:end] for start, end in fragments[own])
     if not frame:
         raise ValueError("a frame without bytes")
     return frame
+
+
+def _fragments(data: bytes) -> list[tuple[int, int]]:
+    """Where each fragment of compressed pixels starts and ends, without the offset table before
+    them, which some files lack."""
+    items, start = [], 0
+    while start + 8 <= len(data):
+        tag, length = _HEADER.unpack_from(data, start)
+        if tag == _DELIMITER:
+            break
+        start += 8
+        # A length beyond the end does no harm to the last: whether it is whole its stream tells.
+        if tag != _ITEM or (start + length > len(data) and _ITEM in data[start:]):
+            raise ValueError("no fragment where one was expected")
+        items.append((start, start + length))
+        start += length
+        if len(items) > _MOST_FRAGMENTS:
+            raise ValueError("more fragments than a radiograph has")
+    return items if items and data.startswith(_BEGINNINGS, *items[0]) else items[1:]
+
+
+def _miscounted(told: int, held: int, name: str) -> RadiographError:
+    message = f"{name}: damaged, the number of frames is {told:,} by its header and {held:,} by its"
+    message += " pixels; export it again, or each frame as a file of its own"
+    return RadiographError(message, reason="damaged")
 
 
 def _decoded_jpeg(
