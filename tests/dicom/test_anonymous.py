@@ -1,15 +1,16 @@
 """What `without_identity` takes out of a DICOM file's pixels and numbers, and what it leaves."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from pydicom import Dataset, Sequence, dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless, RLELossless
 
-from dicom.helpers import SECRET, content_of, dicom
+from dicom.helpers import SECRET, compressed, content_of, dicom
 from kirik.anonymous import without_identity
 from kirik.errors import RadiographError
 from kirik.radiograph import Limits
@@ -176,3 +177,14 @@ def test_a_modality_that_is_somebodys_name_goes_and_is_refused_as_before(opened,
     clear = without_identity(content, "a", Limits(), b"k" * 32)
     assert b"YILMAZ" not in clear
     assert outcome(opened, clear) == outcome(opened, content)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
+def test_what_lies_in_an_offset_table_goes(cleared, stored, syntax):
+    dataset = compressed(stored, syntax)
+    text = SECRET.encode().ljust(12)
+    table = b"\xfe\xff\0\xe0" + struct.pack("<I", len(text)) + text
+    assert dataset.PixelData.startswith(b"\xfe\xff\0\xe0")
+    before = 8 + struct.unpack("<I", dataset.PixelData[4:8])[0]
+    dataset["PixelData"].value = table + dataset.PixelData[before:]
+    cleared(dataset)

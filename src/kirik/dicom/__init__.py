@@ -2,7 +2,8 @@
 
 Parsed within bounds (`parsing`), refused unseen if it is no radiograph of a limb (`scope`), then
 each frame decompressed (`frames`) after its stream was checked (`codestream`), its stored values
-made grays (`grays`), and what lies outside shutters made black (`shutters`).
+made grays (`grays`) by what the file says of this frame (`groups`), and what lies outside shutters
+made black (`shutters`).
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pydicom.pixels import apply_color_lut
 
 from kirik.dicom.frames import refuse_compression, stored_values, without_unused_bits
 from kirik.dicom.grays import numbers, shown
+from kirik.dicom.groups import frames_differ, lay_shared_groups, of_frame
 from kirik.dicom.parsing import parsed, share_pixels, truncated
 from kirik.dicom.scope import refuse_body_part, refuse_others
 from kirik.dicom.shutters import visible
@@ -38,8 +40,13 @@ def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[i
         dataset = parsed(data, name, limits)
         share_pixels(dataset)
         refuse_others(dataset, name)
-        refuse_body_part(dataset, name)
-        return _checked_frames(dataset, name, limits), dataset
+        lay_shared_groups(dataset)
+        if not frames_differ(dataset):
+            refuse_body_part(dataset, name)
+        count = _checked_frames(dataset, name, limits)
+        if frames_differ(dataset):
+            _refuse_if_all_are(dataset, count, name)
+        return count, dataset
 
     count, dataset = _with_our_errors(read, name)
 
@@ -49,6 +56,21 @@ def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[i
         return _with_our_errors(work, called)
 
     return count, decode
+
+
+def _refuse_if_all_are(dataset: Dataset, count: int, name: str) -> None:
+    """Raise if each frame is of a body part that kirik does not read; else it is for those that are
+    to raise by themselves."""
+    refused = None
+    for index in range(count):
+        try:
+            refuse_body_part(of_frame(dataset, index), name)
+            return
+        except RadiographError as error:
+            refused = error
+        except Exception:  # groups that are damaged, which is this frame's own error, too
+            return
+    raise refused
 
 
 def _with_our_errors(work: Callable, name: str):
@@ -102,6 +124,9 @@ def _without(keyword: str, name: str) -> RadiographError:
 
 
 def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits) -> Radiograph:
+    told = of_frame(dataset, index)
+    if frames_differ(dataset):
+        refuse_body_part(told, name)
     stored = stored_values(dataset, index, count, name, limits)
     stored = without_unused_bits(stored, dataset)
     open_ = visible(dataset, dataset.Rows, dataset.Columns)
@@ -114,10 +139,10 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
         colors = _colored(stored, dataset)
         pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)
     else:
-        pixels = shown(stored, open_, dataset)
+        pixels = shown(stored, open_, told)
     if open_ is not None:
         pixels[~open_] = 0
-    spacing = _spacing(dataset)
+    spacing = _spacing(told)
     return Radiograph(
         np.ascontiguousarray(pixels, dtype=np.float32),
         "DICOM",

@@ -82,7 +82,7 @@ def stored_values(
     """
     if not _is_encapsulated(dataset):
         return _native(dataset, index, count, name)
-    frame = _compressed(dataset, index, count, name)
+    frame = compressed_frame(dataset, index, count, name)
     codec = _SYNTAXES[dataset.file_meta.TransferSyntaxUID]
     if codec == _JPEG:
         frame = ended(frame)
@@ -175,8 +175,9 @@ def _native(dataset: Dataset, index: int, count: int, name: str) -> np.ndarray:
     return decoder.as_array(element.value, index=index, view_only=True, **options)[0]
 
 
-def _compressed(dataset: Dataset, index: int, count: int, name: str) -> bytes:
-    """A frame's compressed bytes: of the fragment that begins it, and of those up to the next.
+def compressed_frame(dataset: Dataset, index: int, count: int, name: str) -> bytes:
+    """Compressed bytes of frame `index` of `count`, from 0: of the fragment that begins it, and of
+    those up to the next.
 
     Offset tables are passed over: some lie, and what begins a frame can be told by itself.
     """

@@ -20,8 +20,8 @@ is one that leaves less than this share of the pixels between black and white.""
 _WIDE = 1 / 4
 """So is one to which all values that the bits stored could hold are less than this of the scale."""
 
-_MOST_OFFERED = 32
 _BINARY = ("FD", "FL", "US", "SS", "UL", "SL")
+_MOST_OFFERED = 32
 """Of LUTs, and of windows, so many are looked at: each costs as much as all of a small frame."""
 
 _BLOCK = 2**17

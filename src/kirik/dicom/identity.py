@@ -13,17 +13,24 @@ from functools import partial
 from operator import index
 
 import numpy as np
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import DataElement, Dataset, dcmread, dcmwrite
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import Tag
 from pydicom.uid import UID, RLELossless
 
-from kirik.dicom.frames import lowest_bit, without_unused_bits
+from kirik.dicom.frames import compressed_frame, lowest_bit, without_unused_bits
 from kirik.dicom.grays import number
-from kirik.dicom.parsing import bounded_source, parsed
+from kirik.dicom.groups import MACROS, lay_shared_groups
+from kirik.dicom.parsing import (
+    FRAMES_GROUPS,
+    bound_sequences,
+    bounded_source,
+    first_items,
+    parsed,
+)
 from kirik.dicom.scope import body_part_examined, keep_known_codes, without_names
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k, nameless_jpeg, nameless_rle
@@ -80,19 +87,22 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     """
     try:
         dataset = parsed(data, name, limits)
+        lay_shared_groups(dataset)
         _keep_numbers(dataset)
         _keep_known_parts(dataset)
         found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
         _keep_what_is_known(dataset)
+        for groups in dataset.get(FRAMES_GROUPS) or ():
+            _keep_known_groups(groups)
         for keyword in _UIDS:
             setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax in _JPEGS:
-            _clear_frames(dataset, nameless_jpeg)
+            _clear_frames(dataset, name, nameless_jpeg)
         elif syntax in _JPEGS_2000:
-            _clear_frames(dataset, nameless_j2k)
+            _clear_frames(dataset, name, nameless_j2k)
         elif syntax == RLELossless:
-            _clear_frames(dataset, partial(nameless_rle, dataset.Rows * dataset.Columns))
+            _clear_frames(dataset, name, partial(nameless_rle, dataset.Rows * dataset.Columns))
         elif "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
             _cut_behind_pixels(dataset)
             _clear_unused_bits(dataset)
@@ -152,9 +162,23 @@ def _keep_what_is_known(dataset: Dataset) -> None:
         elif dictionary_VR(element.tag) in _WHOLE_NUMBERS:
             if not all(isinstance(one, int) for one in values):
                 del dataset[element.tag]
-        elif element.VR == "SQ":
+        elif element.VR == "SQ" and element.keyword != FRAMES_GROUPS:
             for item in element.value:
                 _reduce(item)
+
+
+def _keep_known_groups(groups: Dataset) -> None:
+    """Let a frame's functional groups hold what a reading looks at, and that as the file itself."""
+    told = {macro: first_items(groups, macro, 1) for macro in MACROS if macro in groups}
+    groups.clear()
+    for macro, items in told.items():
+        for item in items:
+            for tag in set(item.keys()) - {Tag(keyword) for keyword in MACROS[macro]}:
+                del item[tag]
+            bound_sequences(item)
+            _keep_numbers(item)
+            _keep_what_is_known(item)
+        groups[macro] = DataElement(Tag(macro), "SQ", items)
 
 
 def _reduce(item: Dataset) -> None:
@@ -206,20 +230,11 @@ def _clear_unused_bits(dataset: Dataset) -> None:
         dataset.PixelData = clear + dataset.PixelData[len(clear) :]
 
 
-def _clear_frames(dataset: Dataset, clear_of: Callable[[bytes], bytes]) -> None:
-    """Take notes out of the compressed frames, where there are any."""
-    offsets = None
-    if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
-        offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
+def _clear_frames(dataset: Dataset, name: str, clear_of: Callable[[bytes], bytes]) -> None:
+    """Take notes out of the compressed frames, and leave what lies in offset tables and besides."""
     count = int(dataset.get("NumberOfFrames") or 1)
-    found = generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
-    frames = [frame.removesuffix(b"\0") for frame in found]
-    clear = [clear_of(frame) for frame in frames]
-    if clear != frames:
-        dataset.PixelData = encapsulate(clear)
-        for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-            if keyword in dataset:
-                delattr(dataset, keyword)
+    frames = (compressed_frame(dataset, index, count, name) for index in range(count))
+    dataset.PixelData = encapsulate([clear_of(frame.removesuffix(b"\0")) for frame in frames])
 
 
 def _written(dataset: Dataset) -> bytes:

@@ -6,9 +6,11 @@ cannot reach an error.
 
 import io
 import zlib
+from itertools import islice
 
-from pydicom import Dataset, dcmread
-from pydicom.filereader import read_dataset, read_preamble
+from pydicom import DataElement, Dataset, Sequence, dcmread
+from pydicom.filereader import read_dataset, read_preamble, read_sequence_item
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -19,6 +21,9 @@ from pydicom.uid import (
 from kirik.errors import RadiographError
 from kirik.radiograph import Limits
 
+SHARED_GROUPS = "SharedFunctionalGroupsSequence"
+FRAMES_GROUPS = "PerFrameFunctionalGroupsSequence"
+_SEQUENCES = ("AnatomicRegionSequence", "ModalityLUTSequence", "VOILUTSequence")
 _COLORS = ("Red", "Green", "Blue")
 _TAGS = [
     *("SOPClassUID", "Modality", "PresentationIntentType"),
@@ -37,7 +42,7 @@ _TAGS = [
     *("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge"),
     *("CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter"),
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
-    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *(SHARED_GROUPS, FRAMES_GROUPS),
 ]
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _PLAIN = (
@@ -49,12 +54,13 @@ _PLAIN = (
 )
 _UNDEFINED, _ITEM = 0xFFFFFFFF, b"\xfe\xff\0\xe0"
 _READS, _BYTES_A_READ = 200_000, 4096
+_FEW_READS, _MOST_ITEMS = 2000, 32
 _PIECE = 16 * 2**20
 
 
 def parsed(data: bytes, name: str, limits: Limits) -> Dataset:
-    """The file's data set; its transfer syntax is the one it is written in, also where untold, and
-    its photometric interpretation in capitals.
+    """The file's data set; its transfer syntax is the one it is written in, also where untold, its
+    photometric interpretation in capitals, and its sequences no longer than a reading looks at.
 
     Raises RadiographError, and nearly anything else for damaged bytes.
     """
@@ -71,6 +77,9 @@ def parsed(data: bytes, name: str, limits: Limits) -> Dataset:
     if isinstance(dataset.get("PhotometricInterpretation"), str):  # some write "Monochrome2"
         told = dataset.PhotometricInterpretation.strip(" \0").upper()
         dataset.PhotometricInterpretation = told
+    _bound(dataset, SHARED_GROUPS, 1, _READS)
+    _bound(dataset, FRAMES_GROUPS, limits.frames, _READS)
+    bound_sequences(dataset)
     return dataset
 
 
@@ -85,6 +94,43 @@ def _is_encapsulated(dataset: Dataset) -> bool:
             raise ValueError("fragments in a transfer syntax that has none")
         return True
     return told not in _PLAIN and (element.value or b"")[:4] == _ITEM
+
+
+def bound_sequences(dataset: Dataset) -> None:
+    """Let those sequences that functional groups may hold as well be their first items, parsed."""
+    for keyword in _SEQUENCES:
+        _bound(dataset, keyword, _MOST_ITEMS, _FEW_READS)
+
+
+def _bound(dataset: Dataset, keyword: str, most: int, reads: int) -> None:
+    if keyword in dataset:
+        items = first_items(dataset, keyword, most, reads)
+        dataset[keyword] = DataElement(Tag(keyword), "SQ", items)
+
+
+def first_items(dataset: Dataset, keyword: str, most: int, reads: int = _FEW_READS) -> Sequence:
+    """At most so many of a sequence's items, none if it is absent or no sequence.
+
+    Not by pydicom, which parses a sequence that tells its length when it is looked at, all of it
+    at once, however many items and elements it has. Raises ValueError, and others, for damaged
+    bytes, and for those that take more than so many reads.
+    """
+    items = Sequence()
+    element = dataset.get_item(keyword) if keyword in dataset else None
+    if element is None or not element.value or element.VR not in (None, "SQ", "UN"):
+        return items
+    if isinstance(element, DataElement):
+        # Copies: what is looked at is decoded for good, by rules that do not suit each reader.
+        items.extend(item[:] for item in islice(element.value, most))
+        return items
+    source = _Bounded(element.value, reads)
+    written = element.is_implicit_VR, element.is_little_endian, dataset.original_character_set
+    while len(items) < most and source.tell() < len(element.value):
+        item = read_sequence_item(source, *written)
+        if item is None:
+            break
+        items.append(item)
+    return items
 
 
 def share_pixels(dataset: Dataset) -> None:
@@ -108,13 +154,14 @@ class _Bounded(io.BytesIO):
     one in every eight bytes.
     """
 
-    def __init__(self, data: bytes = b""):
+    def __init__(self, data: bytes = b"", reads: int = _READS):
         super().__init__(data)
+        self._reads = reads
         self.allow(len(data))
 
     def allow(self, length: int) -> None:
         """As many reads as so many bytes of a radiograph may take."""
-        self._left = _READS + length // _BYTES_A_READ
+        self._left = self._reads + length // _BYTES_A_READ
 
     def read(self, size: int | None = -1) -> bytes:
         self._left -= 1
