@@ -12,7 +12,7 @@ class Finding:
     """A box around evidence of a fracture, in pixels of the file as stored.
 
     x, y: left and top edge. score: the highest evidence within, 0…1. millimetres: width and height
-    on the detector, where the file tells its scale.
+    by PixelSpacing, else by the spacing on the detector, where the file tells one.
     """
 
     x: float
