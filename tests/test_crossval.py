@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -10,16 +11,22 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from scipy.special import expit
 
 from kirik.bundle import load_bundle
 from kirik.cli import run
-from kirik.dataset.split import load_split
+from kirik.console import Console
+from kirik.dataset.index import Index, Record
+from kirik.dataset.split import Assignment, Split, load_split
+from kirik.evaluation.localization import Localized
 from kirik.evaluation.predictions import Predictions, read_predictions
-from kirik.out_of_fold import Read, choose, concat, cross_fit
+from kirik.out_of_fold import Read, choose, concat, cross_fit, read_fold, report_out_of_fold
+from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import load_model
 from kirik.shipping import megabytes
 from kirik.training.runs import find_run
-from kirik.workflow import choose_scope
+from kirik.training.validated import Validated
+from kirik.workflow import _choices, choose_scope
 from one_thread import one_thread  # noqa: F401 (a fixture)
 
 TINY = [
@@ -162,6 +169,52 @@ def test_a_folder_that_was_begun_otherwise_is_refused_before_anything_runs(made,
     shutil.copytree(out / "fold1" / "bundle", unknown / "fold1" / "bundle")
     assert kirik(*but(words, "--out", unknown)) == 2
     assert "no usable run.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now", "told"),
+    [
+        ("weights", "none", "hub", "begun with weights none, not hub"),
+        ("weights", "/disk/closer", "runs/nearer", "begun with weights /disk/closer, not runs/n"),
+        ("teacher", None, "runs/large", "begun with teacher none, not runs/large"),
+        ("overview", "runs/large", None, "begun with overview runs/large, not none"),
+        # Moved, or another user's; then what differs besides is told.
+        ("weights", "~/hand/closer/", "/disk/closer", "begun with seed 0, not 1"),
+        ("teacher", "", None, "begun with seed 0, not 1"),
+        ("overview", "/disk/large", "~nobody/large", "begun with seed 0, not 1"),
+    ],
+)
+def test_what_a_folder_was_begun_with_may_move_but_not_change(
+    made, tmp_path, capsys, name, before, now, told
+):
+    _, _, out, words = made
+    said = json.loads((out / "fold1" / "run.json").read_text())
+    said["settings"][name] = before
+    (tmp_path / "fold1").mkdir()
+    (tmp_path / "fold1" / "run.json").write_text(json.dumps(said))
+    words = [*but(words, "--out", tmp_path), "--seed", 1]
+    capsys.readouterr()
+    if now and f"--{name}" in words:
+        words = but(words, f"--{name}", now)
+    elif now:
+        words += [f"--{name}", now]
+    assert kirik(*words) == 2
+    assert told in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["fold1", "run.json"]
+
+
+def test_what_the_last_network_builds_on_is_looked_for_before_the_first(made, tmp_path, capsys):
+    _, _, out, words = made
+    for fold in ("fold1", "fold2", "fold3"):
+        (tmp_path / "large" / fold).mkdir(parents=True)
+        shutil.copy(out / fold / "run.json", tmp_path / "large" / fold)
+    (tmp_path / "large" / "all").mkdir()  # of which nothing was made
+    words = [*but(words, "--out", tmp_path / "new"), "--teacher", tmp_path / "large"]
+    capsys.readouterr()
+    for final, told in (("single", "with all in it; name another --teacher"), ("none", "fold1")):
+        assert kirik(*words, "--final", final) == 2
+        assert told in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
 
 
 def test_labels_that_were_corrected_are_not_measured_by_what_was_read_before(
@@ -375,6 +428,92 @@ def test_a_fold_is_calibrated_and_decided_by_the_others_alone():
     )
 
 
+def found_at(fold, fractured, score):
+    """A finding on each radiograph, right on the fractured ones, of these scores."""
+    box = (10, 10, 20, 20)
+    truth = tuple(np.array([box] * int(one), float).reshape(-1, 4) for one in fractured)
+    found = tuple(np.array([(*box, own)], float) for own in score)
+    groups = tuple(map(str, range(len(fold))))
+    return Localized(truth, found, groups, np.ones(len(fold), bool))
+
+
+def test_points_findings_and_scope_of_a_fold_are_the_others_choice_on_what_is_calibrated():
+    rng, fold = np.random.default_rng(4), np.repeat([1, 2], 200)
+    fractured = rng.random(400) < 0.4
+    logits = 4 * (np.where(fractured, 1.5, -1.5) + rng.normal(0, 1.5, 400))
+    score = np.where(fractured, 0.8, 0.7) - 0.4 * (fold == 2) + rng.uniform(0, 0.05, 400)
+    strangeness = np.where(fold == 1, 1, 3) + rng.uniform(0, 0.5, 400)
+    read = readings(fold, fractured, 1 / (1 + np.exp(-logits)), strangeness)
+    read = replace(read, localized=found_at(fold, fractured, score))
+    fitted, points, shown_from, refused = cross_fit(read)
+    assert refused == 200  # all of the second fold, which is far from the first
+    for own, other in ((1, 2), (2, 1)):
+        chosen, here = choose(read.select(fold == other)), fold == own
+        assert set(shown_from[here]) == {chosen.shown_from}
+        expected = chosen.calibration.apply(read.predictions.probabilities[here])
+        np.testing.assert_allclose(fitted.predictions.probabilities[here], expected)
+        calibrated = chosen.calibration.apply(read.predictions.probabilities[fold == other])[:, 1]
+        flagged = calibrated[fractured[fold == other]] >= points.low[here][0]
+        assert flagged.mean() == pytest.approx(chosen.points.sensitivity)
+    assert fitted.localized.found[0] is read.localized.found[0]
+
+
+@pytest.mark.parametrize("negative", [0, 1])
+def test_a_single_training_chooses_points_on_probabilities_as_they_will_be_read(negative):
+    rng = np.random.default_rng(6)
+    fractured = rng.random(400) < 0.4
+    logit = 4 * (np.where(fractured, 1.5, -1.5) + rng.normal(0, 1.5, 400))
+    logits = np.stack([-logit, logit] if negative == 0 else [logit, -logit], axis=1) / 2
+    labels = np.where(fractured, 1 - negative, negative)
+    nothing = np.zeros((400, 16, 16), np.uint8)
+    held_out = Validated(logits, labels, None, nothing, np.ones(400, bool), np.ones(400))
+    trained = SimpleNamespace(
+        validation=held_out,
+        network=SimpleNamespace(pyramid=None),
+        preprocessing=Preprocessing(size=64),
+        provenance={"settings": {"scope": True}},
+    )
+    chosen = _choices(trained, SimpleNamespace(negative=negative))
+    assert chosen["temperature"] > 2
+    points, probability = chosen["operating_points"], expit(logit / chosen["temperature"])
+    assert np.mean(probability[fractured] >= points.low) == pytest.approx(0.95, abs=0.01)
+    assert np.mean(probability[~fractured] < points.high) == pytest.approx(0.95, abs=0.01)
+
+
+def test_what_a_reading_dismisses_shows_no_finding_in_the_report(tmp_path, monkeypatch):
+    monkeypatch.setattr("kirik.out_of_fold.write_report", lambda out, *_, **__: out.mkdir())
+    rng, fold = np.random.default_rng(5), np.arange(200) % 2 + 1
+    fractured = np.arange(200) % 4 < 2
+    probability = np.where(fractured, 0.9, 0.1) + rng.uniform(-0.05, 0.05, 200)
+    read = readings(fold, fractured, probability)
+    read = replace(read, localized=found_at(fold, fractured, np.full(200, 0.6)))
+    said = report_out_of_fold(tmp_path / "report", read, {}, bootstrap=20)["localization"]
+    assert said["fractures_found"]["value"] == 1
+    assert said["normal_with_false"]["value"] == 0
+    assert said["map50"]["value"] < 0.9  # a curve counts them, whatever is decided
+
+
+def test_a_fracture_without_a_box_is_not_measured_where_it_is(tmp_path):
+    """Nor what is marked on a radiograph that is not fractured."""
+    boxes = ((10.0, 10.0, 20.0, 20.0),)
+    records = tuple(
+        Record(f"{number}.png", tmp_path / f"{number}.png", label, boxes=own)
+        for number, (label, own) in enumerate(((1, boxes), (1, ()), (0, ()), (0, boxes)))
+    )
+    index = Index(tmp_path, "csv", ("not_fractured", "fractured"), 0, records)
+    split = Split("s", {one.id: Assignment(one.id, one.id, "dev", 1) for one in records})
+    table = np.full((4, 2), 0.5)
+    names = tuple(one.id for one in records)
+    labels = np.array([one.label for one in records])
+    Predictions(names, names, labels, table, index.classes, 0).write(tmp_path / "read.csv")
+    (tmp_path / "findings.csv").write_text("image_id,x,y,width,height,score\n1.png,1,2,3,4,0.5\n")
+    read = read_fold(tmp_path, index, split, 1, Console())
+    assert read.localized.known.tolist() == [True, False, True, False]
+    assert [len(found) for found in read.localized.found] == [0, 1, 0, 0]
+    assert read.fold.tolist() == [1] * 4
+    assert read.strangeness is None
+
+
 def test_the_gate_accepts_99_in_100_of_what_was_not_trained_on():
     rng = np.random.default_rng(1)
     strangeness = rng.normal(1, 0.1, 2000)
@@ -457,6 +596,10 @@ def test_the_average_of_cross_validated_models_is_measured_out_of_fold(made, tmp
     assert set(read.ids) == set(read_predictions(out / "fold2" / "read.csv").ids)
     manifest = load_bundle(pooled / "fold2" / "bundle").manifest
     assert manifest.members == ("tiny-fold2", "other-fold2")
+    others = [read_predictions(out / f"fold{number}" / "read.csv") for number in (1, 3)]
+    fractured = sum(int(one.fractured.sum()) for one in others)
+    for member in load_bundle(pooled / "fold2" / "bundle").members:
+        assert member.manifest.operating_points.fractured == fractured
     bundle = load_bundle(pooled / "bundle")
     assert bundle.manifest.members == ("tiny", "other")
     assert "of the seeds 0 and 1" in (pooled / "bundle" / "card.md").read_text()

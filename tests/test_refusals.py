@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from kirik.cli import run
+from kirik.dataset.split import load_split
 
 
 @pytest.fixture
@@ -183,6 +184,77 @@ def test_a_run_that_failed_early_leaves_its_name_free(refused, tiny_set, tiny_sp
     words += ["--batch-size", 4, "--epochs", 1, "--out", tmp_path / "run", "--device", "cpu"]
     assert "no such starting weights" in refused("train", tiny_set, *words, "--weights", "no.st")
     assert run(["train", str(tiny_set), *map(str, words), "--weights", "none"]) == 0
+
+
+@pytest.fixture
+def finished(tmp_path, tiny_split):
+    """Makes the record of a run: all of one that is looked at before its weights."""
+
+    def make(name, fold=1, split=None, labels=None, **settings) -> Path:
+        place, table = tmp_path / name, split or tiny_split.read_text()
+        place.mkdir()
+        (place / "split.csv").write_text(table)
+        said = {"weights": "none", "validation": 0.1, "seed": 0} | settings
+        digest = load_split(place / "split.csv").digest
+        facts = {"fold": fold, "split": "split", "split_sha256": digest, "settings": said}
+        facts |= {"labels_sha256": labels} if labels else {}
+        (place / "run.json").write_text(json.dumps(facts))
+        return place
+
+    return make
+
+
+KNOWN = "trained on radiographs of which --validation 0.1 holds some out to choose with"
+LACKING = "its weights do not fit"  # what is told of such a record when all else is well
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({"validation": 0}, (), KNOWN),
+        ({"validation": 0.2}, (), KNOWN),
+        ({"seed": 1}, (), KNOWN),
+        ({}, ("--seed", 1), KNOWN),
+        ({}, (), LACKING),
+        ({"validation": 0.2, "seed": 1}, ("--validation", 0.2, "--seed", 1), LACKING),
+        ({"validation": 0}, ("--validation", 0), LACKING),
+    ],
+)
+@pytest.mark.parametrize("option", ["--weights", "--teacher"])
+def test_what_a_run_that_is_built_on_knows_does_not_choose(
+    refused, tiny_set, tiny_split, tmp_path, finished, option, before, now, told
+):
+    words = ["--split", tiny_split, "--fold", 1, "--network", "test_efficientnet", "--size", 64]
+    words += ["--batch-size", 4, "--out", tmp_path / "run", "--device", "cpu", *now]
+    words += ["--weights", "none"] if option == "--teacher" else []
+    run = finished("before", **before)
+    said = refused("train", tiny_set, *words, option, run)
+    assert said.startswith(f"kirik: {run}")
+    assert (told if option == "--weights" or told == KNOWN else "not a bundle") in said
+    assert told != KNOWN or f"begin with --validation 0, or for {option} take a run that" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_nor_does_what_runs_before_it_knew_or_of_another_part(
+    refused, tiny_set, tiny_split, tmp_path, finished
+):
+    words = ["--split", tiny_split, "--network", "test_efficientnet", "--size", 64]
+    words += ["--batch-size", 4, "--out", tmp_path / "run", "--device", "cpu", "--weights"]
+    table = tiny_split.read_text()
+    first = finished("first", validation=0)
+    between = finished("between", weights=str(first), teacher=str(tmp_path / "gone"))
+    (tmp_path / "gone").symlink_to(between)  # as a name that was given anew: no end of them
+    said = refused("train", tiny_set, "--fold", 1, *words, finished("last", teacher=str(between)))
+    assert f"last: builds on {first}, which was {KNOWN}" in said
+    # Of all of dev, another tenth is held out; groups decide, too; another data set's are unknown.
+    assert KNOWN in refused("train", tiny_set, *words, finished("fold"))
+    together = table.replace(",g1,", ",g3,")
+    assert KNOWN in refused("train", tiny_set, *words, finished("groups", None, together))
+    elsewhere = finished("elsewhere", None, table.replace("/", "/other-"), validation=0)
+    assert LACKING in refused("train", tiny_set, *words, elsewhere)
+    corrected = finished("corrected", None, labels="others")
+    assert KNOWN in refused("train", tiny_set, *words, corrected)
+    assert LACKING in refused("train", tiny_set, *words, finished("same", None))
 
 
 def test_a_leaking_split_is_refused_before_its_run_takes_a_name(

@@ -77,10 +77,10 @@ def cross_validate(
     index = load_index(data)
     refuse_folder(directory, index)
     _check_begun(settings, directory, split, index)
-    _check_built_on(settings, directory, split)
     trained = partial(Training, data, settings, split=split, language=language)
     last = [trained(directory / "all", fold=None)] if final == "single" else []
     folds = [trained(directory / f"fold{fold}", fold=fold) for fold in split.folds]
+    _check_built_on(settings, split, [*folds, *last])
     train_all([*folds, *(last if at_once > 1 else [])], at_once, console)
     read = concat([read_fold(one.run, index, split, one.fold, console) for one in folds])
     replace_file(directory / "settings.toml", to_toml(settings, without=PLACES))
@@ -173,28 +173,38 @@ def _check_run(run: Path, settings: TrainingSettings, split: Split, fold: int | 
             f"{run}: was begun on another split than {split.name}, {begun.get('split')}; "
             f"give that one, or {other}"
         )
-    own = {*PLACES, "device", "workers"}  # a machine's affair, which may change on the way
+    own = {"device", "workers"}  # a machine's affair, which may change on the way
     asked = {"fold": fold} | settings.model_dump(exclude=own)
     for name, value in asked.items():
-        if name in said and said[name] != value:
+        if name in said and _unmoved(name, said[name]) != _unmoved(name, value):
+            was, now = ("none" if one in (None, "") else one for one in (said[name], value))
             raise SettingsError(
-                f"{run}: was begun with {name} {said[name]}, not {value}; "
-                f"give that again, or {other}"
+                f"{run}: was begun with {name} {was}, not {now}; give that again, or {other}"
             )
     return begun
 
 
-def _check_built_on(settings: TrainingSettings, directory: Path, split: Split) -> None:
-    """Before the first fold trains for an hour: that there is a run to build on for the last one,
-    too. A fold that was begun is left to its own."""
+def _unmoved(name: str, value):
+    """A setting as it stays when folders move: of a place, the name of what lies there."""
+    if name not in PLACES or value in ("hub", "none"):
+        return value
+    return Path(value).absolute().name if value else None
+
+
+def _check_built_on(
+    settings: TrainingSettings, split: Split, trainings: Sequence[Training]
+) -> None:
+    """Before the first one trains for an hour: that there is a run to build on for the last one,
+    too. A training that was begun is left to its own."""
     from kirik.training.runs import find_run, is_run
 
-    begun = {fold for fold in split.folds if (directory / f"fold{fold}" / "run.json").is_file()}
+    left = [one.fold for one in trainings if not (one.run / "run.json").is_file()]
+    test = {one.image_id for one in split.part("test")}
     for name in PLACES:
         place = getattr(settings, name)
         if place and is_run(folder := Path(place).expanduser()):
-            for fold in sorted(set(split.folds) - begun):
-                find_run(folder, fold, f"--{name}", split.digest)
+            for fold in left:
+                find_run(folder, fold, f"--{name}", split.digest, test)
 
 
 def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:

@@ -1,15 +1,17 @@
 """The finished runs that a training builds on: its overview, its start, and its teacher."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from kirik.bundle import Bundle, load_bundle
 from kirik.dataset.index import Index
-from kirik.dataset.split import Split
-from kirik.errors import SettingsError
+from kirik.dataset.split import Split, load_split
+from kirik.errors import KirikError, SettingsError
 from kirik.training.distil import Teacher
 from kirik.training.machine import Machine
-from kirik.training.runs import find_run, is_run
-from kirik.training.settings import TrainingSettings
+from kirik.training.runs import find_run, is_run, trained_on
+from kirik.training.settings import PLACES, TrainingSettings
 
 
 def overview_of(
@@ -41,22 +43,96 @@ def overview_of(
     return overview
 
 
-def start_of(settings: TrainingSettings, fold: int | None, split: Split) -> Path | None:
-    """The run whose weights this one begins with; None where it begins with others."""
-    is_one = is_run(Path(settings.weights).expanduser())
-    return _find_run(settings.weights, fold, "--weights", split) if is_one else None
+def start_of(
+    index: Index, settings: TrainingSettings, fold: int | None, split: Split
+) -> Path | None:
+    """The run whose weights this one begins with; None where it begins with others.
+
+    Raises SettingsError if it knows radiographs that are left out, or held out to choose with.
+    """
+    if not is_run(Path(settings.weights).expanduser()):
+        return None
+    run = _find_run(settings.weights, fold, "--weights", split)
+    _refuse_known(run, "--weights", index, settings, fold, split)
+    return run
 
 
 def teacher_of(
     index: Index, settings: TrainingSettings, fold: int | None, split: Split, machine: Machine
 ) -> Teacher | None:
-    """The run that this one learns from besides the labels, if any."""
+    """The run that this one learns from besides the labels, if any.
+
+    Raises SettingsError if it knows radiographs that are left out, or held out to choose with.
+    """
     if not settings.teacher:
         return None
     run = _find_run(settings.teacher, fold, "--teacher", split)
+    _refuse_known(run, "--teacher", index, settings, fold, split)
     return Teacher(run, index.classes, machine, closer=bool(settings.overview))
 
 
 def _find_run(folder: str, fold: int | None, option: str, split: Split) -> Path:
     held_out = {one.image_id for one in split.part("test")}
     return find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
+
+
+def _refuse_known(
+    run: Path,
+    option: str,
+    index: Index,
+    settings: TrainingSettings,
+    fold: int | None,
+    split: Split,
+) -> None:
+    """Refuse a run that knows radiographs which this one holds out to choose with: on these, what
+    is chosen (the epoch, the temperature, the operating points) would be chosen too well."""
+    from kirik.training.run import labels_hash
+
+    if not settings.validation:
+        return
+    own = _part(split, fold)
+    labels = labels_hash([index.by_id[name] for name, _ in own], index.classes)
+    for one in _lineage(run):
+        facts = json.loads((one / "run.json").read_text(encoding="utf-8"))
+        said, its_split = facts.get("settings", {}), load_split(one / "split.csv")
+        # What `hold_out` goes by; an older kirik did not note the labels.
+        held_out_the_same = (
+            _part(its_split, facts["fold"]) == own
+            and all(said.get(name) == getattr(settings, name) for name in ("seed", "validation"))
+            and facts.get("labels_sha256", labels) == labels
+        )
+        if held_out_the_same or not trained_on(its_split, facts["fold"], [name for name, _ in own]):
+            continue
+        raise SettingsError(
+            f"{run}: {'' if one == run else f'builds on {one}, which '}was trained on radiographs "
+            f"of which --validation {settings.validation:g} holds some out to choose with: what it "
+            f"learned would leak them; begin with --validation 0, or for {option} take a run that "
+            "held out the same: of the same split, labels, fold, --validation and --seed"
+        )
+
+
+def _part(split: Split, fold: int | None) -> list[tuple[str, str]]:
+    """Ids and groups of what a run on a split trains on and holds out of, in order."""
+    name = "dev" if fold is None else f"train{fold}"
+    return [(one.image_id, one.group) for one in split.part(name)]
+
+
+def _lineage(run: Path) -> Iterator[Path]:
+    """A run, and those that it built on in their turn, where they still lie."""
+    left, seen = [run], set()
+    while left:
+        one = left.pop()
+        if one.resolve() in seen:  # a folder may have been made anew under an older one's name
+            continue
+        seen.add(one.resolve())
+        yield one
+        facts = json.loads((one / "run.json").read_text(encoding="utf-8"))
+        said = facts.get("settings", {})
+        for name in (name for name in PLACES if said.get(name)):
+            try:
+                place = Path(said[name]).expanduser()
+                if is_run(place):
+                    split_sha256 = facts["split_sha256"]
+                    left.append(find_run(place, facts["fold"], f"--{name}", split_sha256))
+            except (KirikError, OSError, RuntimeError):  # replaced since, or another user's
+                continue

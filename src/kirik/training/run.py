@@ -105,7 +105,7 @@ def train_network(
     # in its checkpoint: the starting ones may be gone by then.
     attributes = () if settings.overview else attribute_names(records)
     overview = overview_of(index, settings, fold, split)
-    start = None if resuming else start_of(settings, fold, split)
+    start = None if resuming else start_of(index, settings, fold, split)
     timms = built_as_timms(start or directory) if start or resuming else settings.weights == "hub"
     network = _network(
         index, records, settings, len(attributes), start, timms=timms, load=not resuming

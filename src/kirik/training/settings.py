@@ -27,7 +27,8 @@ class TrainingSettings(BaseModel):
 
     weights: str = "hub"
     """Starting weights: a file, a folder of NAME.safetensors, a finished run or cross-validated
-    folder of the same network, 'hub' (timm's) or 'none'."""
+    folder of the same network, 'hub' (timm's) or 'none'. A run that trained on what --validation
+    holds out is refused."""
 
     freeze: int = Field(default=0, ge=0, le=32)
     """Layers with cells of at most so many pixels keep their starting weights, which makes a step
@@ -62,7 +63,8 @@ class TrainingSettings(BaseModel):
 
     teacher: str | None = None
     """Finished run, or cross-validated folder, of a larger network to learn from, too; with
-    --overview, one that looks closer."""
+    --overview, one that looks closer. A run that trained on what
+    --validation holds out is refused."""
 
     overview: str | None = None
     """Finished run, or cross-validated folder, whose network sees the whole radiograph: this one
