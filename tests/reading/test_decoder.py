@@ -49,13 +49,15 @@ def ends(decoders, source, request=FILM) -> str:
 
 
 def children() -> list[int]:
-    found = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid="], capture_output=True)
-    return [int(pid) for pid in found.stdout.split()]
+    """The decoding ones: the browser and the servers of other tests are this process's, too."""
+    words = ["ps", "--ppid", str(os.getpid()), "-ww", "-o", "pid=,args="]
+    found = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
+    return [int(line.split()[0]) for line in found if "kirik.reading.child" in line]
 
 
 def kill_children() -> None:
     for pid in children():
-        with suppress(ProcessLookupError):  # ps was a child, too
+        with suppress(ProcessLookupError):  # it may have ended by itself
             os.kill(pid, signal.SIGKILL)
 
 
