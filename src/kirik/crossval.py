@@ -196,15 +196,15 @@ def _check_built_on(
 ) -> None:
     """Before the first one trains for an hour: that there is a run to build on for the last one,
     too. A training that was begun is left to its own."""
-    from kirik.training.runs import find_run, is_run
+    from kirik.training.built_on import find_built_on
+    from kirik.training.runs import is_run
 
     left = [one.fold for one in trainings if not (one.run / "run.json").is_file()]
-    test = {one.image_id for one in split.part("test")}
     for name in PLACES:
         place = getattr(settings, name)
-        if place and is_run(folder := Path(place).expanduser()):
+        if place and is_run(Path(place).expanduser()):
             for fold in left:
-                find_run(folder, fold, f"--{name}", split.digest, test)
+                find_built_on(place, fold, f"--{name}", split)
 
 
 def facts_of(directory: Path, index: Index, split: Split, **own) -> dict:

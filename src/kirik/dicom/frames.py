@@ -1,6 +1,6 @@
 """The stored values of one frame: cut out of the pixel data, and decompressed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -82,7 +82,7 @@ def stored_values(
     """
     if not _is_encapsulated(dataset):
         return _native(dataset, index, count, name)
-    frame = compressed_frame(dataset, index, count, name)
+    [frame] = compressed_frames(dataset, [index], count, name)
     codec = _SYNTAXES[dataset.file_meta.TransferSyntaxUID]
     if codec == _JPEG:
         frame = ended(frame)
@@ -175,9 +175,11 @@ def _native(dataset: Dataset, index: int, count: int, name: str) -> np.ndarray:
     return decoder.as_array(element.value, index=index, view_only=True, **options)[0]
 
 
-def compressed_frame(dataset: Dataset, index: int, count: int, name: str) -> bytes:
-    """Compressed bytes of frame `index` of `count`, from 0: of the fragment that begins it, and of
-    those up to the next.
+def compressed_frames(
+    dataset: Dataset, wanted: Iterable[int], count: int, name: str
+) -> Iterator[bytes]:
+    """Compressed bytes of those of `count` frames, from 0: of each, the fragment that begins it,
+    and those up to the next.
 
     Offset tables are passed over: some lie, and what begins a frame can be told by itself.
     """
@@ -192,13 +194,15 @@ def compressed_frame(dataset: Dataset, index: int, count: int, name: str) -> byt
         begins = list(range(len(fragments)))
     elif len(begins) != count:
         raise _miscounted(count, len(begins), name)
-    if index >= len(begins):
-        raise truncated(name)
-    own = slice(begins[index], begins[index + 1] if index + 1 < len(begins) else None)
-    frame = b"".join(data[start:end] for start, end in fragments[own])
-    if not frame:
-        raise ValueError("a frame without bytes")
-    return frame
+    ends = [*begins[1:], len(fragments)]
+    for index in wanted:
+        if index >= len(begins):
+            raise truncated(name)
+        own = fragments[begins[index] : ends[index]]
+        frame = b"".join(data[start:end] for start, end in own)
+        if not frame:
+            raise ValueError("a frame without bytes")
+        yield frame
 
 
 def _fragments(data: bytes) -> list[tuple[int, int]]:
@@ -211,7 +215,7 @@ def _fragments(data: bytes) -> list[tuple[int, int]]:
             break
         start += 8
         # A length beyond the end does no harm to the last: whether it is whole its stream tells.
-        if tag != _ITEM or (start + length > len(data) and _ITEM in data[start:]):
+        if tag != _ITEM or (start + length > len(data) and data.find(_ITEM, start) >= 0):
             raise ValueError("no fragment where one was expected")
         items.append((start, start + length))
         start += length
@@ -221,9 +225,11 @@ def _fragments(data: bytes) -> list[tuple[int, int]]:
 
 
 def _miscounted(told: int, held: int, name: str) -> RadiographError:
-    message = f"{name}: damaged, the number of frames is {told:,} by its header and {held:,} by its"
-    message += " pixels; export it again, or each frame as a file of its own"
-    return RadiographError(message, reason="damaged")
+    return RadiographError(
+        f"{name}: damaged, the number of frames is {told:,} by its header and {held:,} by its "
+        "pixels; export it again, or each frame as a file of its own",
+        reason="damaged",
+    )
 
 
 def _decoded_jpeg(

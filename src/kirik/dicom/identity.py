@@ -21,7 +21,7 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import Tag
 from pydicom.uid import UID, RLELossless
 
-from kirik.dicom.frames import compressed_frame, lowest_bit, without_unused_bits
+from kirik.dicom.frames import compressed_frames, lowest_bit, without_unused_bits
 from kirik.dicom.grays import number
 from kirik.dicom.groups import MACROS, lay_shared_groups
 from kirik.dicom.parsing import (
@@ -233,7 +233,7 @@ def _clear_unused_bits(dataset: Dataset) -> None:
 def _clear_frames(dataset: Dataset, name: str, clear_of: Callable[[bytes], bytes]) -> None:
     """Take notes out of the compressed frames, and leave what lies in offset tables and besides."""
     count = int(dataset.get("NumberOfFrames") or 1)
-    frames = (compressed_frame(dataset, index, count, name) for index in range(count))
+    frames = compressed_frames(dataset, range(count), count, name)
     dataset.PixelData = encapsulate([clear_of(frame.removesuffix(b"\0")) for frame in frames])
 
 

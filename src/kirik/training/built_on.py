@@ -29,7 +29,7 @@ def overview_of(
         )
     if not settings.masks:
         raise SettingsError("--overview needs --masks: patches lie around outlined fractures")
-    run = _find_run(settings.overview, fold, "--overview", split)
+    run = find_built_on(settings.overview, fold, "--overview", split)
     overview = load_bundle(run)
     if overview.manifest.evidence is None or overview.manifest.classes != index.classes:
         raise SettingsError(
@@ -52,7 +52,7 @@ def start_of(
     """
     if not is_run(Path(settings.weights).expanduser()):
         return None
-    run = _find_run(settings.weights, fold, "--weights", split)
+    run = find_built_on(settings.weights, fold, "--weights", split)
     _refuse_known(run, "--weights", index, settings, fold, split)
     return run
 
@@ -66,12 +66,14 @@ def teacher_of(
     """
     if not settings.teacher:
         return None
-    run = _find_run(settings.teacher, fold, "--teacher", split)
+    run = find_built_on(settings.teacher, fold, "--teacher", split)
     _refuse_known(run, "--teacher", index, settings, fold, split)
     return Teacher(run, index.classes, machine, closer=bool(settings.overview))
 
 
-def _find_run(folder: str, fold: int | None, option: str, split: Split) -> Path:
+def find_built_on(folder: str, fold: int | None, option: str, split: Split) -> Path:
+    """The run in a folder that a training without that fold may build on. Raises SettingsError if
+    there is none, or it knows radiographs of the test part."""
     held_out = {one.image_id for one in split.part("test")}
     return find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
 
@@ -92,8 +94,7 @@ def _refuse_known(
         return
     own = _part(split, fold)
     labels = labels_hash([index.by_id[name] for name, _ in own], index.classes)
-    for one in _lineage(run):
-        facts = json.loads((one / "run.json").read_text(encoding="utf-8"))
+    for one, facts in _lineage(run):
         said, its_split = facts.get("settings", {}), load_split(one / "split.csv")
         # What `hold_out` goes by; an older kirik did not note the labels.
         held_out_the_same = (
@@ -117,18 +118,18 @@ def _part(split: Split, fold: int | None) -> list[tuple[str, str]]:
     return [(one.image_id, one.group) for one in split.part(name)]
 
 
-def _lineage(run: Path) -> Iterator[Path]:
-    """A run, and those that it built on in their turn, where they still lie."""
+def _lineage(run: Path) -> Iterator[tuple[Path, dict]]:
+    """A run with its facts, and those that it built on in their turn, where they still lie."""
     left, seen = [run], set()
     while left:
         one = left.pop()
         if one.resolve() in seen:  # a folder may have been made anew under an older one's name
             continue
         seen.add(one.resolve())
-        yield one
         facts = json.loads((one / "run.json").read_text(encoding="utf-8"))
+        yield one, facts
         said = facts.get("settings", {})
-        for name in (name for name in PLACES if said.get(name)):
+        for name in filter(said.get, PLACES):
             try:
                 place = Path(said[name]).expanduser()
                 if is_run(place):
