@@ -37,6 +37,8 @@ def folder(tmp_path) -> Path:
     (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "packed.tar").write_bytes(b"a.jpg".ljust(257, b"\0") + b"ustar")
+    (tmp_path / "packed.DCM.gz").write_bytes(b"\x1f\x8b\x08")
+    (tmp_path / "server.log.gz").write_bytes(b"\x1f\x8b\x08")
     return tmp_path
 
 
@@ -51,6 +53,7 @@ def test_images_by_suffix_or_content_and_nothing_else(folder):
         "bare",
         "c/d/e/deep.tif",
         "empty.jpg",
+        "packed.DCM.gz",
         "packed.tar",
     ]
     assert errors == []
@@ -72,7 +75,7 @@ def test_links_in_a_circle_end(folder):
     (folder / "b" / "self").symlink_to("self")
     plain, _ = found(folder / "c")
     files, errors = found(folder)
-    assert len(files) == len({path.resolve() for path in files}) == 8
+    assert len(files) == len({path.resolve() for path in files}) == 9
     assert plain == [folder / "c/d/e/deep.tif"]
     assert errors == []
 
@@ -131,4 +134,5 @@ def test_folder_without_permission_is_reported_and_the_rest_given(folder, monkey
     monkeypatch.setattr(os, "scandir", scandir)
     files, errors = found(folder)
     assert errors == [(folder / "b", "no_permission")]
-    assert [path.name for path in files] == ["a.PNG", "bare", "deep.tif", "empty.jpg", "packed.tar"]
+    left = ["a.PNG", "bare", "deep.tif", "empty.jpg", "packed.DCM.gz", "packed.tar"]
+    assert [path.name for path in files] == left

@@ -508,6 +508,9 @@ def test_pillows_own_limit_does_not_leak(tmp_path, gray, monkeypatch):
         (b"RIFF\x10\0\0\0WEBPVP8 ", "unsupported"),
         (b"a.jpg".ljust(257, b"\0") + b"ustar", "unsupported"),
         (b"7z\xbc\xaf\x27\x1c", "unsupported"),
+        (b"BZh91AY&SY", "unsupported"),
+        (b"\xfd7zXZ\0\0\x04", "unsupported"),
+        (b"\x28\xb5\x2f\xfd\x24", "unsupported"),
         (b"Rar!\x1a\x07\x01\0", "unsupported"),
     ],
 )

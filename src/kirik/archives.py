@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 from kirik.errors import RadiographError
 from kirik.files import (
     HEAD_BYTES,
-    IMAGE_SUFFIXES,
     access_error,
     head_of,
     is_dicomdir,
     kind_of,
+    promises_image,
     promises_radiographs,
     read_file,
     refuse_device,
@@ -170,7 +170,7 @@ def _worth_a_look(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
         return False
     if inside.name.upper() == DICOMDIR:
         return False
-    if inside.suffix.lower() in IMAGE_SUFFIXES:
+    if promises_image(inside.name):
         return True  # a zip, too, which is then refused: what was passed over would be missed
     try:
         with archive.open(info) as file:

@@ -4,14 +4,14 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kirik.errors import KirikError, RadiographError
 
 HEAD_BYTES = 512
 """As many first bytes as `kind_of` needs."""
 
-IMAGE_SUFFIXES = frozenset(
+_IMAGE_SUFFIXES = frozenset(
     f".{name}"
     for names in (
         ("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "dcm", "dicom", "dic"),
@@ -20,8 +20,7 @@ IMAGE_SUFFIXES = frozenset(
     )
     for name in names
 )
-"""Suffixes that promise an image, or many; a file with one is looked at even if its bytes say
-otherwise."""
+_PACKED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst"})
 
 OVERLAY_SUFFIX = ".overlay.png"
 """How the names of kirik's own pictures of readings end."""
@@ -45,10 +44,13 @@ _MAGIC = (
     (b"%PDF", "PDF"),
     (b"PK\x03\x04", "ZIP"),
     (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "RAR"),
 )
-_PACKED = ("ZIP", "gzip", "tar", "7z", "RAR")
+_PACKED = ("ZIP", "gzip", "bzip2", "xz", "Zstandard", "tar", "7z", "RAR")
 # Group 2 or 8, then an element that stands first in a data set: in explicit encoding its value
 # representation follows, in implicit encoding a short length.
 _BARE_DICOM = re.compile(
@@ -87,6 +89,15 @@ def not_readable(name: str, kind: str | None) -> RadiographError:
 def is_dicomdir(head: bytes) -> bool:
     """Whether a file's first bytes say that it lists others, and is no radiograph itself."""
     return head[128:132] == b"DICM" and _DICOMDIR in head
+
+
+def promises_image(name: str) -> bool:
+    """Whether a file's name ends as those of images or archives do, packed once more or not: it is
+    looked at even if its bytes say otherwise."""
+    path = PurePath(name)
+    if path.suffix.lower() in _PACKED_SUFFIXES:
+        path = PurePath(path.stem)
+    return path.suffix.lower() in _IMAGE_SUFFIXES
 
 
 def promises_radiographs(name: str, head: bytes) -> bool:
@@ -214,7 +225,7 @@ def _walk(
 def _worth_a_look(entry: os.DirEntry) -> bool:
     if entry.name.startswith("."):
         return False
-    promises = Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+    promises = promises_image(entry.name)
     try:
         if entry.is_dir():
             return True

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from kirik.errors import RadiographError, SettingsError
-from kirik.files import HEAD_BYTES, IMAGE_SUFFIXES, READABLE, kind_of, shown
+from kirik.files import HEAD_BYTES, READABLE, kind_of, promises_image, shown
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+(::[A-Za-z][\w+.-]+)*://", re.ASCII)
 _TRIES = 3
@@ -136,7 +136,7 @@ def walk(
         path, is_folder = waiting[-1].pop()
         inside = base + path[len(top.rstrip("/")) :]
         if not is_folder:
-            yield Remote(inside, PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
+            yield Remote(inside, promises_image(PurePosixPath(path).name))
             continue
         if inside in seen:
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
 from kirik.errors import RadiographError
-from kirik.files import IMAGE_SUFFIXES, OVERLAY_SUFFIX, find_files
+from kirik.files import OVERLAY_SUFFIX, find_files, promises_image
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
 
@@ -49,7 +49,7 @@ def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iter
             continue
         # Not each file of a folder is opened for this: where opening takes a network's time, the
         # first reading would come late. A zip with an image's suffix is refused when it is read.
-        sniffed = path in named or path.suffix.lower() not in IMAGE_SUFFIXES
+        sniffed = path in named or not promises_image(path.name)
         if is_archive(path) or (sniffed and announces_archive(path)):
             yield from _archived(path, decoders)
         else:
