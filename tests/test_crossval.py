@@ -206,15 +206,19 @@ def test_what_a_folder_was_begun_with_may_move_but_not_change(
 def test_what_the_last_network_builds_on_is_looked_for_before_the_first(made, tmp_path, capsys):
     _, _, out, words = made
     for fold in ("fold1", "fold2", "fold3"):
-        (tmp_path / "large" / fold).mkdir(parents=True)
+        (tmp_path / "large" / fold / "bundle").mkdir(parents=True)
         shutil.copy(out / fold / "run.json", tmp_path / "large" / fold)
     (tmp_path / "large" / "all").mkdir()  # of which nothing was made
     words = [*but(words, "--out", tmp_path / "new"), "--teacher", tmp_path / "large"]
     capsys.readouterr()
-    for final, told in (("single", "with all in it; name another --teacher"), ("none", "fold1")):
+    for final, told in (
+        ("single", "with all in it; name another --teacher"),
+        ("none", "fold3: its training has not come to its end"),
+    ):
         assert kirik(*words, "--final", final) == 2
         assert told in capsys.readouterr().err
         assert not (tmp_path / "new").exists()
+        shutil.rmtree(tmp_path / "large" / "fold3" / "bundle", ignore_errors=True)
 
 
 def test_labels_that_were_corrected_are_not_measured_by_what_was_read_before(

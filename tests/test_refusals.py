@@ -192,7 +192,7 @@ def finished(tmp_path, tiny_split):
 
     def make(name, fold=1, split=None, labels=None, **settings) -> Path:
         place, table = tmp_path / name, split or tiny_split.read_text()
-        place.mkdir()
+        (place / "bundle").mkdir(parents=True)
         (place / "split.csv").write_text(table)
         said = {"weights": "none", "validation": 0.1, "seed": 0} | settings
         digest = load_split(place / "split.csv").digest

@@ -73,9 +73,15 @@ def teacher_of(
 
 def find_built_on(folder: str, fold: int | None, option: str, split: Split) -> Path:
     """The run in a folder that a training without that fold may build on. Raises SettingsError if
-    there is none, or it knows radiographs of the test part."""
+    there is none, it knows radiographs of the test part, or it has not come to its end."""
     held_out = {one.image_id for one in split.part("test")}
-    return find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
+    run = find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
+    if not (run / "bundle").is_dir():
+        raise SettingsError(
+            f"{run}: its training has not come to its end; let it (kirik train --resume {run}), "
+            f"or name another {option}"
+        )
+    return run
 
 
 def _refuse_known(
