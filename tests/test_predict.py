@@ -10,7 +10,7 @@ from PIL import Image
 
 from kirik.cli import run
 from kirik.errors import KirikError, OutputError, SettingsError
-from kirik.output.overlay import overlay_names
+from kirik.output.pictures import overlay_names
 from kirik.predict import predict
 from kirik.reading.classifier import load_model
 from kirik.reading.reading import Failure

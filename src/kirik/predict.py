@@ -12,7 +12,7 @@ from kirik.errors import KirikError, OutputError, RadiographError, SettingsError
 from kirik.files import head_of, kind_of
 from kirik.output.done import Done
 from kirik.output.files import in_each_others_way, refuse_urls
-from kirik.output.overlay import has_pictures, overlay_names, overlay_writer
+from kirik.output.pictures import has_pictures, overlay_names, overlay_writer
 from kirik.output.records import (
     Write,
     begin_anew,

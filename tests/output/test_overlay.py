@@ -1,39 +1,14 @@
-import os
-import subprocess
-import sys
-from contextlib import ExitStack
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from kirik.errors import OutputError, SettingsError
+from a_reading import reading_of
+from kirik.errors import SettingsError
 from kirik.operating_points import OperatingPoints
-from kirik.output.overlay import (
-    draw_marked,
-    draw_overlay,
-    font,
-    overlay_names,
-    overlay_writer,
-    write_overlay,
-)
+from kirik.output.overlay import draw_marked, draw_overlay, font
 from kirik.output.words import TEXTS
 from kirik.radiograph import radiograph_from_array, read_radiograph
-from kirik.reading.reading import Failure, Finding, Reading
-
-
-def reading_of(path, **said) -> Reading:
-    evidence = np.zeros((12, 8), np.float32)
-    evidence[6:8, 2:4] = 1
-    values = {
-        "decision": "fracture",
-        "probability": 0.9,
-        "probabilities": {"not_fractured": 0.1, "fractured": 0.9},
-        "model": "wrist 1",
-        "findings": (Finding(16, 48, 16, 16, 0.97),),
-        "evidence": evidence,
-    }
-    return Reading(str(path), **(values | said))
+from kirik.reading.reading import Finding
 
 
 def changed(path, reading) -> np.ndarray:
@@ -166,95 +141,3 @@ def test_no_score_is_hidden_by_a_box_another_score_or_an_edge(boxes):
     marked = draw_marked(film, reading).astype(int)
     for box in boxes:
         assert has_blue_of(f"{box.score:.2f}", marked), box
-
-
-def test_files_of_one_name_get_pictures_of_their_own():
-    paths = ["a/film.png", "b/film.png", "b/FILM.jpg", "b/other.png"]
-    names = overlay_names(paths)
-    assert len({name.casefold() for name in names.values()}) == 4
-    assert names["b/other.png"] == "other.overlay.png"
-    assert overlay_names(paths[::-1]) == names
-
-
-def test_a_frame_has_no_picture_of_another_files_name(tmp_path):
-    paths = ["a/hand.tif", "a/hand-1.png", "b/wrist-2.dcm", "b/film", "b/film-3.overlay.png"]
-    names = overlay_names(paths)
-    frames = [*(f"hand-{n}.overlay.png" for n in (1, 2)), "film-3.overlay.png"]
-    assert not {*frames} & {*names.values()}
-    assert names["a/hand.tif"] == "hand.overlay.png"
-    assert names["b/wrist-2.dcm"] == "wrist-2.overlay.png"
-    assert names["b/film"] != "film.overlay.png"  # its third frame's would be an input's
-
-
-def test_pictures_beside_their_radiographs_leave_them_as_they_are(save_radiograph):
-    paths = [save_radiograph("x/film.png", 0.5), save_radiograph("x/film.overlay.png", 0.6)]
-    before = [path.read_bytes() for path in paths]
-    with overlay_writer(paths[0].parent, overlay_names(paths)) as write:
-        for path in paths:
-            write(reading_of(path))
-        write(Failure("x/bad.png", "bad", "bad"))
-    assert [path.read_bytes() for path in paths] == before
-    assert len(list(paths[0].parent.iterdir())) == 4
-
-
-@pytest.mark.parametrize("when", ["saved", "about to get its place"])
-@pytest.mark.parametrize("other", ["a/film.png", "b/film.png"])
-def test_two_runs_draw_into_one_folder_at_the_same_time(
-    save_radiograph, tmp_path, monkeypatch, when, other
-):
-    one, other = save_radiograph("a/film.png", 0.2), save_radiograph(other, 0.9)
-    folder, save, link = tmp_path / "pictures", Image.Image.save, os.link
-    with ExitStack() as held:
-        writers = [
-            held.enter_context(overlay_writer(folder, overlay_names([path])))
-            for path in (one, other)
-        ]
-
-        def save_and_be_late(*words, **more):
-            monkeypatch.undo()
-            save(*words, **more)
-            writers[1](reading_of(other))
-
-        def be_late_and_link(*words):
-            monkeypatch.undo()
-            writers[1](reading_of(other))
-            link(*words)
-
-        if when == "saved":
-            monkeypatch.setattr(Image.Image, "save", save_and_be_late)
-        else:
-            monkeypatch.setattr(os, "link", be_late_and_link)
-        writers[0](reading_of(one))
-    drawn = {path.name: path.read_bytes() for path in folder.iterdir()}
-    apart = overlay_names([one, "b/film.png"])[str(one)]
-    assert sorted(drawn) == sorted({"film.overlay.png"} | ({apart} if one != other else set()))
-    for path in (one, other):
-        write_overlay(reading_of(path), tmp_path / "alone.png")
-        assert (tmp_path / "alone.png").read_bytes() in drawn.values()
-
-
-def test_what_a_killed_run_was_drawing_goes_with_the_next_one(tmp_path):
-    folder = tmp_path / "pictures"
-    code = f"""
-import os, signal
-from kirik.output.overlay import overlay_writer
-begun = overlay_writer({str(folder)!r}, {{}})
-begun.__enter__()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    with overlay_writer(folder, {}):
-        subprocess.run([sys.executable, "-c", code], check=False)
-        assert len([*folder.iterdir()]) == 2
-    assert len([*folder.iterdir()]) == 1
-    with overlay_writer(folder, {}):
-        assert len([*folder.iterdir()]) == 1
-    assert not [*folder.iterdir()]
-
-
-def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path, save_radiograph):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be written"):
-        overlay_writer(tmp_path / "file" / "folder", {}).__enter__()
-    path = save_radiograph("film.png", 0.5)
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_overlay(reading_of(path), tmp_path / "file" / "a.png")

@@ -226,7 +226,7 @@ def test_reading_imports_no_torch_no_sklearn_and_no_matplotlib(make_bundle, squa
         "import sys, kirik\n"
         "assert 'numpy' not in sys.modules, 'import kirik is not cheap'\n"
         f"reading = kirik.load_model({str(make_bundle().path)!r}).read({str(square(0.9))!r})\n"
-        "from kirik.output.overlay import write_overlay\n"
+        "from kirik.output.pictures import write_overlay\n"
         f"write_overlay(reading, {str(make_bundle('o').path / 'x.png')!r})\n"
         "import kirik.predict\n"
         "assert reading.decision == 'fracture'\n"

@@ -1,0 +1,216 @@
+"""Pictures of readings in a folder: each under a name of its own, whole or not there at all."""
+
+import errno
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from kirik.archives import Member
+from kirik.drafts import drafting
+from kirik.errors import OutputError, RadiographError
+from kirik.files import OVERLAY_SUFFIX, head_of, shown
+from kirik.output.files import writing
+from kirik.output.overlay import FILM, draw_overlay
+from kirik.output.records import Write
+from kirik.output.words import texts
+from kirik.reading.decoder import Decoders, shared_decoders
+from kirik.reading.film import decode_film
+from kirik.reading.reading import Failure, Reading
+
+_LONGEST = 255
+"""Bytes in a file's name that file systems take."""
+_APART = len(f"-01234567{OVERLAY_SUFFIX}")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""With these no further picture can be written."""
+_DRAFTS = "pictures"
+"""After this the folder is called, hidden, in which pictures are written before they are moved."""
+_NOTE = "kirik-of"
+"""The keyword in a picture of the hash of its file's path."""
+
+
+def write_overlay(
+    reading: Reading,
+    path: Path | str,
+    language: str = "en",
+    *,
+    source: Path | str | Member | None = None,
+    decoders: Decoders | None = None,
+) -> None:
+    """Draw the reading of a file as PNG.
+
+    source: the file, where it is not simply the one of the reading's path. decoders: see
+    `Classifier`. Raises RadiographError if the file cannot be read any more, OutputError if the
+    disk refuses.
+    """
+    path = Path(path)
+    picture = _picture(reading, language, source, decoders)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with drafting(path.parent / _DRAFTS) as drafts:
+            _saved(picture, reading.path or str(source), drafts).replace(path)
+
+
+def _picture(
+    reading: Reading,
+    language: str,
+    source: Path | str | Member | None,
+    decoders: Decoders | None,
+) -> Image.Image:
+    decoders = decoders or shared_decoders()
+    radiograph = decode_film(source or reading.path, reading.frame, FILM, decoders)
+    return draw_overlay(radiograph, reading, language)
+
+
+@contextmanager
+def overlay_writer(
+    folder: Path | str,
+    names: Mapping[str, str] | None,
+    decoders: Decoders | None = None,
+    language: str = "en",
+) -> Iterator[Write]:
+    """A PNG in `folder` for each reading.
+
+    names: by path, see `overlay_names`; where None, each name is told apart by its path, and so is
+    one that something else than this file's own picture has in the folder. One that is too long
+    for a file is cut short.
+    Raises OutputError if the disk refuses, SettingsError if kirik does not speak the language. The
+    writer raises RadiographError if this picture alone cannot be written, and can be asked on.
+    """
+    texts(language)
+    folder = Path(folder)
+
+    def write(result: Reading | Failure) -> None:
+        if isinstance(result, Failure):
+            return
+        places = _places_of(folder, names, result.path, result.frame)
+        try:
+            picture = _picture(result, language, result.source, decoders)
+            with writing(places[0]):
+                drafts.mkdir(parents=True, exist_ok=True)
+                _put(_saved(picture, result.path, drafts), *places, result.path)
+        except (OutputError, RadiographError) as error:
+            if getattr(error.__cause__, "errno", None) in _NO_ROOM:
+                raise
+            message = f"{shown(result.path)}: has a reading, but no picture: {error}"
+            raise RadiographError(message, frame=result.frame) from error
+
+    with ExitStack() as held:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            drafts = held.enter_context(drafting(folder / _DRAFTS))
+            (drafts / "begun").touch()  # one that is empty would stay after a kill
+        yield write
+
+
+def _saved(picture: Image.Image, path: str, drafts: Path) -> Path:
+    """Where a picture is written before it gets its place; in it stands whose it is."""
+    draft, note = drafts / f"draft{OVERLAY_SUFFIX}", PngInfo()
+    note.add_text(_NOTE, _hash(path))
+    picture.save(draft, "PNG", pnginfo=note)
+    return draft
+
+
+def _put(draft: Path, plain: Path, apart: Path, path: str) -> None:
+    """Move a picture to its place, where at most an earlier one of the same file stands."""
+    free = not (plain.exists() or apart.exists())
+    if not (free and _put_first(draft, plain)):
+        target = plain if _is_of(plain, path) else apart
+        with writing(target):
+            draft.replace(target)
+
+
+def _put_first(draft: Path, plain: Path) -> bool:
+    """Give a picture a name that nothing has; False if another process has just taken it."""
+    try:
+        os.link(draft, plain)  # which replaces nothing
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        draft.replace(plain)
+    else:
+        draft.unlink()
+    return True
+
+
+def _is_of(picture: Path, path: str) -> bool:
+    """Whether a picture says that it is of a file."""
+    try:
+        said = head_of(picture) if picture.is_file() else b""
+    except OSError:  # whoever's it is, it is not replaced
+        return False
+    return f"tEXt{_NOTE}\0{_hash(path)}".encode() in said
+
+
+def has_pictures(
+    folder: Path | str,
+    names: Mapping[str, str] | None,
+    path: str,
+    frames: Iterable[int | None],
+) -> bool:
+    """Whether the pictures of a file's frames are in a folder; frame None is the only one. names:
+    see `overlay_writer`."""
+    places = (_places_of(Path(folder), names, path, frame) for frame in frames)
+    return all(_is_of(plain, path) or apart.exists() for plain, apart in places)
+
+
+def _places_of(
+    folder: Path, names: Mapping[str, str] | None, path: str, frame: int | None
+) -> tuple[Path, Path]:
+    """Where a frame's picture goes, and where if that is taken; no other file has the second."""
+    apart = _told_apart(path)
+    name = apart if names is None else names[path]
+    plain, apart = (folder / _numbered(one, path, frame) for one in (name, apart))
+    return plain, apart
+
+
+def _numbered(name: str, path: str, frame: int | None) -> str:
+    """A picture's name with its frame's number, cut short where no file could have it."""
+    number = "" if frame is None else f"-{frame}"
+    whole = name.replace(OVERLAY_SUFFIX, f"{number}{OVERLAY_SUFFIX}")
+    if len(os.fsencode(whole)) <= _LONGEST:
+        return whole
+    end = _told_apart(path)[-_APART:].replace(OVERLAY_SUFFIX, f"{number}{OVERLAY_SUFFIX}")
+    stem = os.fsencode(Path(path).stem)[: _LONGEST - len(end)]
+    return stem.decode("utf-8", "ignore") + end
+
+
+def overlay_names(sources: Iterable) -> dict[str, str]:
+    """A PNG's name for each file, by its own name, told apart where folders hold the same one, or
+    one that a frame of another file may have.
+
+    They depend on the files alone, not on their order, and are never the name of one of them.
+    """
+    paths = [str(source) for source in sources if not isinstance(source, Failure)]
+    taken = {Path(path).name.casefold() for path in paths}
+    plain = [f"{Path(path).stem}{OVERLAY_SUFFIX}" for path in paths]
+    seen = Counter(name.casefold() for name in plain)
+    framed = {_without_frame(name) for name in taken}
+    names = {}
+    for path, name in zip(paths, plain, strict=True):
+        own = name.casefold()
+        base = _without_frame(own)
+        may_be_a_frames = base != own and base in seen
+        several = seen[own] > 1 or own in taken or own in framed or may_be_a_frames
+        names[path] = _told_apart(path) if several else name
+    return names
+
+
+def _without_frame(name: str) -> str:
+    """A picture's name as it was before `_numbered`, if it was numbered."""
+    return re.sub(rf"-\d+(?={re.escape(OVERLAY_SUFFIX)}$)", "", name)
+
+
+def _told_apart(path: str) -> str:
+    return f"{Path(path).stem}-{_hash(path)[:8]}{OVERLAY_SUFFIX}"
+
+
+def _hash(path: str) -> str:
+    where = str(Path(path).absolute()).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(where).hexdigest()
