@@ -6,7 +6,8 @@ import pytest
 from kirik.errors import DataSetError
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.report import write_report
-from kirik.evaluation.study import add_ablation, add_runs, write_study
+from kirik.evaluation.studied import add_ablation, add_runs
+from kirik.evaluation.study import write_study
 from kirik.operating_points import CrossFitted, OperatingPoints
 
 from .conftest import make_predictions, make_types

@@ -353,7 +353,8 @@ def study(
     seed
         Of the bootstrap.
     """
-    from kirik.evaluation.study import add_ablation, add_runs, write_study
+    from kirik.evaluation.studied import add_ablation, add_runs
+    from kirik.evaluation.study import write_study
 
     add_runs(folder, add)
     for one in ablation:
