@@ -12,6 +12,11 @@ OUT/leaky.csv --balance none` then measures what the same network seems to reach
 
 PREDICTIONS: the predictions.csv of such a report. Measures again without the copies, which says how
 much was leak, and how much that copies are easy.
+
+    python scripts/leak.py shared PREDICTIONS CLEAN
+
+CLEAN: the predictions.csv of the same network's report on a fold of the clean split. Compares both
+on the radiographs that both measured, over the clean split's groups.
 """
 
 import sys
@@ -28,6 +33,7 @@ from kirik.dataset.index import Index, Record
 from kirik.dataset.sources import load_index, write_index
 from kirik.dataset.split import Assignment, Split, load_split, write_split
 from kirik.errors import KirikError
+from kirik.evaluation.compare import compare
 from kirik.evaluation.metrics import headline, measure
 from kirik.evaluation.predictions import read_predictions
 from kirik.radiograph import read_radiograph
@@ -83,6 +89,21 @@ def originals(predictions: Path, *, bootstrap: int = 2000):
     own = read.select(np.array([COPY not in name for name in read.ids]))
     print(f"{len(own.ids)} of {len(read.ids)} are no copies")
     print(headline(measure(own, bootstrap=bootstrap)))
+
+
+@app.command
+def shared(predictions: Path, clean: Path, *, bootstrap: int = 2000):
+    """Print the AUROC of both on the radiographs that both measured, and the paired difference."""
+    leaky, fair = read_predictions(predictions), read_predictions(clean)
+    common = set(leaky.ids) & set(fair.ids)
+    runs = []
+    for name, read in (("clean", fair), ("leaky", leaky)):
+        own = read.select(np.array([one in common for one in read.ids]))
+        runs.append((name, own, measure(own, bootstrap=0)))
+        print(f"{name}: {runs[-1][2]['fracture']['auroc']['value']:.3f} on {len(own.ids)}")
+    [difference] = compare(runs, bootstrap=bootstrap).differences
+    found = difference.figures["auroc"]
+    print(f"difference {found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})")
 
 
 if __name__ == "__main__":

@@ -100,3 +100,21 @@ def test_a_card_says_nothing_in_common_of_models_of_different_data(tmp_path, mak
 def test_points_that_nothing_chose_are_told_as_such(make_bundle):
     halves = make_bundle(operating_points=OperatingPoints(0.5, 0.5)).manifest
     assert "they are 0.5" in model_card(halves)
+
+
+def test_a_card_tells_what_its_calls_are_worth_where_fractures_are_rarer(make_bundle):
+    points = OperatingPoints(
+        *(0.1, 0.5),
+        wanted_sensitivity=0.95,
+        wanted_specificity=0.9,
+        fractured=200,
+        not_fractured=800,
+    )
+    said = {"out_of_fold": {"error_in_fracture": [80 / 240, 0.2, 0.4]}}
+    # Of 1,000 radiographs, 160 of 200 fractured ones and 80 of 800 others are called fracture; at
+    # one in ten these are 80 and 90, at one in twenty 40 and 95.
+    card = model_card(make_bundle(operating_points=points, provenance=said).manifest)
+    assert "Calibrated where 20% were fractured" in card
+    assert "33% here, 53% where 10% are fractured, 70% where 5% are fractured" in card
+    unmeasured = model_card(make_bundle("own", operating_points=points).manifest)
+    assert "those that it calls fracture are not.\n" in unmeasured

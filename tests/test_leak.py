@@ -66,3 +66,20 @@ def test_what_is_no_table_of_predictions_is_told_in_a_line(tmp_path):
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert name in done.stderr
+
+
+def test_both_protocols_are_compared_on_what_both_measured(tmp_path):
+    def table(name, rows):
+        lines = ["image_id,group,label,negative_class,p_no,p_yes", *rows]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return tmp_path / name
+
+    truth = ["no", "yes"] * 8
+    clean = [f"{n}.jpg,g{n // 2},{t},no,0.5,0.5" for n, t in enumerate(truth)]
+    sure = {"no": "0.9,0.1", "yes": "0.1,0.9"}
+    leaky = [f"{n}.jpg,{n}.jpg,{t},no,{sure[t]}" for n, t in enumerate(truth) if n >= 4]
+    leaky += [f"{n}-copy1.jpg,{n}-copy1.jpg,yes,no,0.9,0.1" for n in range(4)]
+    files = table("leaky.csv", leaky), table("clean.csv", clean)
+    words = [sys.executable, SCRIPT, "shared", *files, "--bootstrap", "50"]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120).stdout
+    assert said == "clean: 0.500 on 12\nleaky: 1.000 on 12\ndifference 0.500 (0.500 to 0.500)\n"
