@@ -249,6 +249,23 @@ def test_a_finished_parquet_file_keeps_its_rows(films, make_bundle, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r.parquet"]
 
 
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_finished_files_last_frames_stay_where_others_are_read(
+    films, make_bundle, tmp_path, name
+):
+    model, out, pages = load_model(make_bundle().path), places(tmp_path, name), films / "z.tif"
+    page = Image.open(films / "03.png")
+    page.save(pages, save_all=True, append_images=[page, page])
+    predict([films / "04.png", pages], model, **out)
+    predict([films / "05.png"], model, resume=True, **out)
+    read = [(row["path"], int(row.get("frame") or 0)) for row in rows(tmp_path / name)]
+    assert read == [
+        (str(films / "04.png"), 0),
+        *((str(pages), frame) for frame in (1, 2, 3)),
+        (str(films / "05.png"), 0),
+    ]
+
+
 def test_a_finished_parquet_file_of_other_classes_is_refused(films, make_bundle, tmp_path):
     from pyarrow import parquet
 

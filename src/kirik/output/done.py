@@ -1,6 +1,7 @@
 """What an earlier run, that was stopped, wrote of an output: which files it has and where to go on.
 
-A file's records stand together, in order, so that only the last file's may be incomplete.
+A file's records stand together, in order, so that only the last file's may be incomplete, of an
+output that was not written to its end.
 """
 
 import csv
@@ -88,7 +89,7 @@ def read_lines(file: Iterable[bytes], *, whole: bool = False) -> Done:
     whole: it was written to its end, so that no line is cut off. Raises ValueError if it holds
     others.
     """
-    return _kept(_json_rows(file, whole), Done())
+    return _kept(_json_rows(file, whole), Done(), whole)
 
 
 def _json_rows(file: Iterable[bytes], whole: bool) -> Iterator[tuple[int, dict]]:
@@ -115,7 +116,7 @@ def read_csv(file: BinaryIO, *, whole: bool = False) -> Done:
         return Done()
     end, columns = header
     named = ((place, dict(zip(columns, cells, strict=False))) for place, cells in rows)
-    return _kept(named, Done(keep=end, columns=columns))
+    return _kept(named, Done(keep=end, columns=columns), whole)
 
 
 def _csv_rows(file: BinaryIO, whole: bool) -> Iterator[tuple[int, list[str]]]:
@@ -140,8 +141,9 @@ def _csv_rows(file: BinaryIO, whole: bool) -> Iterator[tuple[int, list[str]]]:
         raise ValueError("no line's end after the last row")
 
 
-def _kept(rows: Iterator[tuple[int, dict]], done: Done) -> Done:
-    """Count all rows but those of the last file, if it is one of several frames."""
+def _kept(rows: Iterator[tuple[int, dict]], done: Done, whole: bool) -> Done:
+    """Count all rows, but of an output that was not written to its end those of the last file, if
+    it is one of several frames."""
     waiting: list[tuple[int, dict]] = []
     for row in rows:
         _require_record(row[1])
@@ -149,7 +151,7 @@ def _kept(rows: Iterator[tuple[int, dict]], done: Done) -> Done:
             _keep(done, waiting)
             waiting = []
         waiting.append(row)
-    if waiting and not waiting[-1][1].get("frame"):
+    if waiting and (whole or not waiting[-1][1].get("frame")):
         _keep(done, waiting)
     return done
 
