@@ -136,6 +136,28 @@ def test_a_file_that_takes_too_long_is_given_up(decoders, noise, save_radiograph
     assert ends(decoder, save_radiograph("small.png", 0.5)) == "done"
 
 
+def test_time_in_which_the_whole_program_was_stopped_does_not_count(noise):
+    code = f"""
+import sys
+from kirik.reading.decoder import Decoders, DecodingLimits
+decoders = Decoders(DecodingLimits(seconds=6))
+decoders.start()
+decoders._idle[0].await_start()
+print("begun", flush=True)
+print([header.get("error") for header, _ in decoders.ask(sys.argv[1], {FILM})])
+"""
+    words = [sys.executable, "-c", code, noise]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as program:
+        assert program.stdout.readline() == "begun\n"
+        time.sleep(0.5)
+        os.killpg(program.pid, signal.SIGSTOP)
+        time.sleep(7)
+        os.killpg(program.pid, signal.SIGCONT)
+        assert program.stdout.read() == "[None]\n"
+
+
 def test_a_file_that_wants_too_much_memory_is_refused_and_the_child_lives(decoders, tmp_path):
     path = tmp_path / "large.png"
     Image.fromarray(np.zeros((9000, 9000), np.uint8) + np.arange(9000, dtype=np.uint8)).save(path)

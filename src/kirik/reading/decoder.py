@@ -39,6 +39,10 @@ _CHILDS_OWN = {
 }
 _LIFE = 5000
 """Requests after which a child is replaced: a codec may leak a little with each."""
+_LOOK = 0.1
+"""Seconds from one look at who is at it for too long to the next."""
+_STOPPED = 1.0
+"""Seconds by which a look is late at least where the process did not run."""
 _WARM = 50
 """Requests after which a child has loaded all that it needs."""
 _STARTS = 3
@@ -271,8 +275,13 @@ class _Watch:
     def _run(self) -> None:
         with self._changed:
             while not self._stopped:
-                self._changed.wait(0.1 if self._until else None)
+                last, timed = time.monotonic(), bool(self._until)
+                self._changed.wait(_LOOK if timed else None)
                 now = time.monotonic()
+                missed = now - last - _LOOK
+                # This process was stopped (Ctrl-Z, a frozen container), and so were its children.
+                if timed and missed > _STOPPED:
+                    self._until = {child: until + missed for child, until in self._until.items()}
                 for child in [child for child, until in self._until.items() if until < now]:
                     del self._until[child]
                     child.kill()
