@@ -116,6 +116,18 @@ def test_an_object_that_is_named_beside_its_folder_is_read_once():
     assert places[file, folder, file][0] == file
 
 
+def test_a_file_named_before_and_after_a_url_is_read_once(films):
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/one.png", b"x")
+    file = sorted(films.glob("*.png"))[1]
+    inputs = [str(file), "memory://one.png", str(films)]
+    found = [str(one) for one in find_all(inputs, None)]
+    memory.rm("/", recursive=True)
+    assert found[:2] == [str(file), "memory://one.png"]
+    rest = [str(one) for one in find_all([str(films)], None) if one != file]
+    assert found[2:] == rest
+
+
 def test_only_a_whole_file_of_this_run_counts_as_finished(films, classifier, tmp_path):
     folder = Folder(str(tmp_path / "out"))
     run = planned(folder, classifier, [str(films)])

@@ -732,3 +732,48 @@ def test_arrays_that_cannot_be_radiographs(array, says):
     with pytest.raises(RadiographError, match=says) as caught:
         radiograph_from_array(array)
     assert caught.value.reason == "bad_array"
+
+
+def tiff(pixels: np.ndarray, *, planes: int = 1, sample_format: int = 1) -> bytes:
+    """A plain TIFF as its definition has it. pixels: [rows, columns] or [rows, columns, 3]."""
+    rows, columns, *samples = pixels.shape
+    count, bits = (samples or [1])[0], 8 * pixels.itemsize
+    strips = [pixels] if planes == 1 else [pixels[..., i] for i in range(count)]
+    data = [np.ascontiguousarray(strip).tobytes() for strip in strips]
+    tags = {256: columns, 257: rows, 258: [bits] * count, 259: 1, 262: 2 if count > 1 else 1}
+    tags |= {273: [8 + sum(map(len, data[:i])) for i in range(len(data))], 277: count, 278: rows}
+    tags |= {279: [len(part) for part in data], 284: planes, 339: [sample_format] * count}
+    body = b"".join(data)
+    entries, extra, end = b"", b"", 8 + len(body)
+    for tag, value in tags.items():
+        values = value if isinstance(value, list) else [value]
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            packed, extra = struct.pack("<I", end + len(extra)), extra + packed
+        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
+    at = end + len(extra)
+    table = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", at) + body + extra + table
+
+
+def test_deep_colours_in_planes_of_their_own_are_refused_not_torn(tmp_path):
+    gray = np.linspace(0, 65535, 64 * 48).astype("<u2").reshape(48, 64)
+    path, pixels = tmp_path / "a.tif", np.stack([gray] * 3, axis=-1)
+    path.write_bytes(tiff(pixels))
+    np.testing.assert_allclose(read_radiograph(path).pixels, gray / 65535, atol=1 / 200)
+    path.write_bytes(tiff(pixels, planes=2))
+    assert refusal(path).reason == "unsupported"
+    path.write_bytes(tiff((pixels >> 8).astype(np.uint8), planes=2))
+    np.testing.assert_allclose(read_radiograph(path).pixels, gray / 65535, atol=1 / 200)
+
+
+@pytest.mark.parametrize("kind", ["<i1", "<i2", "<i4"])
+def test_signed_numbers_are_shown_over_the_range_that_they_have(tmp_path, kind):
+    most = np.iinfo(kind).max
+    ramp = np.linspace(0, 1, 64 * 48).reshape(48, 64)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(np.round(ramp * most).astype(kind), sample_format=2))
+    np.testing.assert_allclose(read_radiograph(path).pixels, ramp, atol=1 / 100)
+    # With negative ones there is no telling where black is: as between percentiles.
+    path.write_bytes(tiff(np.round((2 * ramp - 1) * most).astype(kind), sample_format=2))
+    np.testing.assert_allclose(read_radiograph(path).pixels, ramp, atol=1 / 50)

@@ -376,6 +376,23 @@ import kirik.__main__
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "kirik: stopped\n")
 
 
+def test_ctrl_c_once_more_on_the_way_out_says_nothing_more():
+    code = """
+import atexit, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "cyclopts":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+atexit.register(signal.raise_signal, signal.SIGINT)
+sys.argv = ["kirik", "models"]
+import kirik.__main__
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "kirik: stopped\n")
+
+
 def test_the_table_after_a_resume_counts_what_it_shows(films, make_bundle, tmp_path, capsys):
     model, out = make_bundle(), tmp_path / "r.jsonl"
     words = ["predict", str(films), "--model", str(model.path), "--json", str(out), "--resume"]

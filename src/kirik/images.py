@@ -17,12 +17,13 @@ from kirik.orientation import turn_upright
 from kirik.radiograph import RAW_RANGE, Limits, Radiograph, graded, stretched
 
 _ORIENTATION = 0x0112
-_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 259, 262, 339
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 259, 262, 284, 339
 _STRIPS, _TILES = (273, 279), (324, 325)
 _PAGE_KIND, _REDUCED, _MASK = 254, 1, 4
 _WHITE_IS_ZERO, _YCBCR = 0, 6
 _UNCOMPRESSED = 1
-_UNSIGNED = 1
+_UNSIGNED, _SIGNED = 1, 2
+_APART = 2
 
 
 class _Png(PngImageFile):
@@ -126,7 +127,7 @@ def _decode(
     # cannot tell it without loading.
     turned = _orientation(image) if kind == "TIFF" else 1
     if kind == "TIFF":
-        _check_tiff(image, len(source.getvalue()))
+        _check_tiff(image, len(source.getvalue()), name)
     elif kind == "JPEG":
         demand_whole(image, source)
         _reduce(image, at_least)
@@ -211,9 +212,9 @@ def _check_png_rows(data: bytes) -> None:
         raise CutOff
 
 
-def _check_tiff(image: TiffImageFile, length: int) -> None:
+def _check_tiff(image: TiffImageFile, length: int, name: str) -> None:
     """Hold what its strips or tiles have against the file, and, uncompressed, against the image:
-    Pillow leaves rows black that no strip has."""
+    Pillow leaves rows black that no strip has. Raises RadiographError for what it reads wrongly."""
     tags = image.tag_v2
     for offsets, counts in (_STRIPS, _TILES):
         parts = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
@@ -221,9 +222,14 @@ def _check_tiff(image: TiffImageFile, length: int) -> None:
             raise CutOff
     told = [*tags.get(_STRIPS[1], ()), *tags.get(_TILES[1], ())]
     plain = tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
+    bits = tags.get(_BITS, (1,))
+    if plain and tags.get(_PLANES) == _APART and len(bits) > 1 and max(bits) > 8:
+        # Pillow takes the planes to have 8 bits.
+        message = f"{name}: colours of more than 8 bits in planes of their own; save it as gray"
+        raise RadiographError(message, reason="unsupported")
     if told and plain and tags.get(_PHOTOMETRIC) != _YCBCR:  # whose colours may be fewer
         rows, columns = _stored_size(image)
-        if sum(told) < rows * columns * sum(tags.get(_BITS, (1,))) // 8:
+        if sum(told) < rows * columns * sum(bits) // 8:
             raise CutOff
 
 
@@ -234,7 +240,7 @@ def _truncated(name: str, kind: str) -> RadiographError:
 
 def _levels(image: Image.Image) -> np.ndarray:
     """A loaded image's luminance [rows, columns], uint8 or float32 in 0…1, not yet turned."""
-    if image.mode == "F" or image.mode.startswith("I"):
+    if image.mode == "F" or image.mode.startswith("I") or (image.mode == "L" and _is_signed(image)):
         return _deep_levels(image)
     return np.asarray(_gray(image))
 
@@ -259,16 +265,22 @@ def _colour_bits(image: Image.Image, source: Source) -> int:
     return max(getattr(image, "tag_v2", {}).get(_BITS, (8,)))
 
 
+def _is_signed(image: Image.Image) -> bool:
+    return getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _SIGNED
+
+
 def _deep_levels(image: Image.Image) -> np.ndarray:
-    """Gray of more than 8 bits, or of floats."""
+    """Gray of more than 8 bits, of signed numbers, or of floats."""
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS, (16,))[0]
     values = np.asarray(image)
     if image.mode == "I" and bits == 32 and tags.get(_SAMPLE_FORMAT, (1,))[0] == _UNSIGNED:
         values = values.view(np.uint32)
+    if image.mode == "L":
+        values = values.view(np.int8)
     if not np.isfinite(values).all():
         raise ValueError("not finite")
-    whole = 1 if image.mode == "F" else 2**bits - 1
+    whole = 1 if image.mode == "F" else 2 ** (bits - _is_signed(image)) - 1
     fits = values.min() >= 0 and values.max() <= whole
     levels = graded(values, whole) if fits else stretched(values)
     return 1 - levels if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels

@@ -23,7 +23,7 @@ from kirik.files import shown
 from kirik.output.folder import Folder
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
-from kirik.reading.sources import find_sources
+from kirik.reading.sources import find_sources, once
 from kirik.stores import Remote, is_url, walk
 
 MANIFEST, ENDS, RUN, SUCCESS = "_manifest.jsonl", "_ends.json", "_run.json", "_SUCCESS"
@@ -72,9 +72,12 @@ def find_all(inputs: Iterable[str], decoders: Decoders) -> Iterator[Source]:
     seen: set[str] = set()
     # As each folder is walked once, only a file that is named itself can be met again.
     named, met = {place for place in inputs if is_url(place)}, set()
-    for remote, places in groupby(inputs, is_url):
+    runs = [(remote, list(places)) for remote, places in groupby(inputs, is_url)]
+    met_here: set[int] = set()
+    for remote, places in runs:
         if not remote:
-            yield from find_sources(list(places), decoders)
+            found = find_sources(places, decoders)
+            yield from found if len(runs) <= 2 else once(found, met_here)
             continue
         for url in places:
             for source in _in_store(url, seen):

@@ -5,7 +5,10 @@ could be done, and one line on standard error says why; 130 stopped with Ctrl-C.
 """
 
 import io
+import signal
 import sys
+
+STOPPED = 130
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -13,7 +16,14 @@ def main(arguments: list[str] | None = None) -> None:
     # A mark that an older terminal's letters lack, as ● in those of Windows, is no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # pressed once more, while the first one was told of
+        code = STOPPED
+    if code == STOPPED:
+        # Pressed once more, it ends the rest without tracebacks out of what is being put away.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -25,4 +35,4 @@ def run(arguments: list[str]) -> int:
         return command(arguments)
     except KeyboardInterrupt as stop:
         print(f"kirik: {str(stop) or 'stopped'}", file=sys.stderr)
-        return 130
+        return STOPPED

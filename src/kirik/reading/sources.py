@@ -29,7 +29,7 @@ def find_sources(
     paths = [*map(Path, paths)]
     found = _found(paths, decoders, pictures and pictures.resolve())
     # A folder is entered once: only what is named or listed besides can be met again.
-    return found if all(_is_folder(path) for path in paths) else _once(found)
+    return found if all(_is_folder(path) for path in paths) else once(found)
 
 
 def _is_folder(path: Path) -> bool:
@@ -61,10 +61,10 @@ def _is_overlay(path: Path, pictures: Path) -> bool:
     return path.name.endswith(OVERLAY_SUFFIX) and path.parent.resolve() == pictures
 
 
-def _once(sources: Iterable[Source]) -> Iterator[Source]:
-    """Each but those that came before by the same path, relative or not. Hashes of 64 bits, as
-    there may be millions."""
-    seen: set[int] = set()
+def once(sources: Iterable[Source], seen: set[int] | None = None) -> Iterator[Source]:
+    """Each but those that came before by the same path, relative or not. seen: of which sources
+    came before these; added to. Hashes of 64 bits, as there may be millions."""
+    seen = set() if seen is None else seen
     for source in sources:
         key = hash(_identity(source))
         if key not in seen:
