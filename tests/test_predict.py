@@ -250,10 +250,16 @@ def test_readings_on_standard_output_have_no_table_among_them(make_bundle, folde
     assert "film.png" in plain.stdout
 
 
-@pytest.mark.parametrize("letters", ["ascii", "iso8859-9", "cp1254"])
-def test_a_table_in_letters_that_lack_its_marks(make_bundle, folder, letters):
+@pytest.mark.parametrize(
+    ("letters", "said"),
+    [
+        *((one, {"PYTHONIOENCODING": one}) for one in ("ascii", "iso8859-9", "cp1254")),
+        ("ascii", {"LC_ALL": "C"}),
+    ],
+)
+def test_a_table_in_letters_that_lack_its_marks(make_bundle, folder, letters, said):
     words = [sys.executable, "-m", "kirik", "predict", folder / "a", "--model", make_bundle().path]
-    told = {**os.environ, "PYTHONIOENCODING": letters, "PYTHONUTF8": "0"}
+    told = {**os.environ, **said, "PYTHONUTF8": "0"}
     run = subprocess.run(words, capture_output=True, env=told)
     assert run.returncode == 0, run.stderr
     assert "? fracture" in run.stdout.decode(letters)

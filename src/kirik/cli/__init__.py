@@ -9,12 +9,14 @@ import signal
 import sys
 
 STOPPED = 130
+_FAILING = ("strict", "surrogateescape")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command `kirik`."""
-    # A mark that an older terminal's letters lack, as ● in those of Windows, is no reason to fail.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    # A mark that an older terminal's letters lack, as ● in those of Windows or of the C locale, is
+    # no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _FAILING:
         sys.stdout.reconfigure(errors="replace")
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
