@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import compress
@@ -107,6 +107,15 @@ def by_gdcm(dataset: Dataset, folder: Path, syntax: str) -> bytes:
     writer.SetFileName(str(after))
     assert writer.Write()
     return after.read_bytes()
+
+
+def of_16_bits(words: np.ndarray, folder: Path, syntax: str, **tags) -> Dataset:
+    """A CR of these samples, all of whose bits GDCM compressed; `tags` then tell what they hold."""
+    content = by_gdcm(dicom(words, bits=16), folder, syntax)
+    dataset = dcmread(io.BytesIO(content))
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    return dataset
 
 
 def told_as(content: bytes, syntax: str, other: str) -> bytes:

@@ -7,12 +7,22 @@ import numpy as np
 import pytest
 from pydicom import Dataset, Sequence, dcmread
 from pydicom.dataelem import RawDataElement
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels import compress
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRBigEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
-from dicom.helpers import SECRET, compressed, content_of, dicom
+from dicom.helpers import SECRET, compressed, content_of, dicom, encapsulated, of_16_bits
 from kirik.anonymous import without_identity
 from kirik.errors import RadiographError
+from kirik.nameless import nameless_j2k
 from kirik.radiograph import Limits
 
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 3000}
@@ -63,6 +73,111 @@ def test_bits_beside_those_stored_go_from_colours(cleared, stored):
     rgb = np.stack([stored | 0xF000, stored, stored // 2], axis=-1).astype(np.uint16)
     kept = np.frombuffer(dcmread(io.BytesIO(cleared(dicom(rgb)))).PixelData, np.uint16)
     assert kept.max() < 4096
+
+
+def frames_of(content: bytes) -> tuple[str, list[bytes]]:
+    """A file's transfer syntax, and its compressed frames, without comments."""
+    dataset = dcmread(io.BytesIO(content))
+    count = int(dataset.get("NumberOfFrames") or 1)
+    frames = generate_frames(dataset.PixelData, number_of_frames=count)
+    return dataset.file_meta.TransferSyntaxUID, [
+        nameless_j2k(one) if one.startswith(b"\xff\x4f") else one.rstrip(b"\0") for one in frames
+    ]
+
+
+def series(films: list[np.ndarray], folder, syntax: str, **tags) -> Dataset:
+    """Films of 16 bits allocated, all of them compressed, and 12 stored, as frames of a file."""
+    told = {"BitsStored": 12, "HighBit": 11, "NumberOfFrames": len(films)} | WINDOW | tags
+    every = [of_16_bits(one, folder, syntax, **told) for one in films]
+    parts = [next(generate_frames(one.PixelData, number_of_frames=1)) for one in every]
+    every[0].PixelData = encapsulate(parts)
+    return every[0]
+
+
+def cleared_frames(opened, dataset: Dataset) -> bytes:
+    """The file without identity, each of whose frames must be shown as before."""
+    content = content_of(dataset)
+    clear = without_identity(content, "a", Limits(), b"k" * 32)
+    for before, after in zip(opened(content), opened(clear), strict=True):
+        assert np.array_equal(after.pixels, before.pixels)
+    return clear
+
+
+BY_GDCM = ["RLELossless", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high", [11, 13])
+@pytest.mark.parametrize("syntax", BY_GDCM)
+def test_bits_beside_those_stored_go_from_lossless_frames(
+    opened, tmp_path, stored, syntax, high, signed
+):
+    """Of the second frame alone: what it shows stays, and so does the first."""
+    pixels = stored.astype(np.int16) - 2048 if signed else stored
+    clean = pixels << (high - 11)
+    noted = clean.copy()
+    noted[5:9, ::2] ^= noted.dtype.type(1 if high > 11 else 1 << 14)
+    left = dcmread(
+        io.BytesIO(cleared_frames(opened, series([clean, noted], tmp_path, syntax, HighBit=high)))
+    )
+    kept = np.frombuffer(left.PixelData, pixels.dtype).reshape(2, *pixels.shape)
+    assert np.array_equal(kept, [pixels, pixels])
+    assert (left.HighBit, left.file_meta.TransferSyntaxUID.is_encapsulated) == (11, False)
+
+
+@pytest.mark.parametrize("high", [11, 13])
+@pytest.mark.parametrize("syntax", BY_GDCM)
+def test_lossless_frames_with_nothing_but_the_bits_stored_stay(
+    opened, tmp_path, stored, syntax, high
+):
+    films = [stored << (high - 11), stored[:, ::-1] << (high - 11)]
+    dataset = series(films, tmp_path, syntax, HighBit=high)
+    assert frames_of(cleared_frames(opened, dataset)) == frames_of(content_of(dataset))
+
+
+def test_bits_beside_those_stored_go_from_lossless_frames_that_are_told_to_be_lossy(
+    opened, tmp_path, stored
+):
+    dataset = series([stored | 0x4000], tmp_path, "JPEGLosslessProcess14_1")
+    dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    left = dcmread(io.BytesIO(cleared_frames(opened, dataset)))
+    assert np.array_equal(np.frombuffer(left.PixelData, np.uint16), stored.ravel())
+
+
+def test_bits_below_those_stored_go_from_lossy_frames(opened, stored):
+    frames = frames_of(content_of(compressed(stored << 4 | 5, JPEG2000Lossless)))[1]
+    dataset = encapsulated(stored, JPEG2000, *frames, HighBit=15, **WINDOW)
+    left = dcmread(io.BytesIO(cleared_frames(opened, dataset)))
+    assert np.array_equal(np.frombuffer(left.PixelData, np.uint16), stored.ravel())
+
+
+def test_lossy_frames_that_overshoot_stay(opened, stored):
+    stored[:, -10:] = 4100
+    frames = frames_of(content_of(compressed(stored, JPEG2000Lossless)))[1]
+    dataset = encapsulated(stored, JPEG2000, *frames, **WINDOW)
+    assert frames_of(cleared_frames(opened, dataset)) == (JPEG2000, frames)
+
+
+def test_bits_beside_those_stored_go_from_compressed_colours(opened, stored):
+    rgb = np.stack([stored >> 5, stored >> 6, stored >> 7], axis=-1).astype(np.uint8)
+    dataset = dicom(rgb | 0x80, bits=8)
+    compress(dataset, RLELossless)
+    dataset.BitsStored, dataset.HighBit = 7, 6
+    left = dcmread(io.BytesIO(cleared_frames(opened, dataset)))
+    assert np.array_equal(np.frombuffer(left.PixelData, np.uint8), rgb.ravel())
+
+
+@pytest.mark.parametrize(("damaged", "reason"), [(False, "too_large"), (True, "damaged")])
+def test_frames_that_cannot_be_cleared_are_refused(tmp_path, stored, damaged, reason):
+    dataset = series([stored, stored | 0x4000], tmp_path, "JPEGLSLossless")
+    _, frames = frames_of(content_of(dataset))
+    if damaged:
+        dataset.PixelData = encapsulate([frames[0][:60] + b"\xff\xd9", frames[1]])
+    limits = Limits(file_bytes=2 * stored.nbytes - 1)
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content_of(dataset), "a.dcm", limits, b"k" * 32)
+    assert caught.value.reason == reason
+    assert str(caught.value).startswith("a.dcm (frame 1 of 2):" if damaged else "a.dcm:")
 
 
 @pytest.mark.parametrize("in_bytes", [False, True])

@@ -179,9 +179,9 @@ def test_frame_is_decoded_when_it_is_asked_for(opened, films, monkeypatch):
     asked = []
     import kirik.dicom as module
 
-    decode = module.stored_values
+    decode = module.frame_samples
     monkeypatch.setattr(
-        module, "stored_values", lambda *args: asked.append(args[1]) or decode(*args)
+        module, "frame_samples", lambda *args: asked.append(args[1]) or decode(*args)
     )
     frames = opened(series(films))
     assert asked == []

@@ -152,6 +152,8 @@ def test_color_becomes_luminance(read):
         ({"PixelSpacing": [0.1, 0.2], "ImagerPixelSpacing": [0.3, 0.3]}, (0.1, 0.2)),
         ({"ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
         ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        ({"PixelSpacing": ["1e-323", "99"], "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        ({"PixelSpacing": ["1e-323", "1e-323"]}, None),
         ({}, None),
     ],
 )
@@ -166,6 +168,9 @@ def test_spacing(read, stored, tags, spacing):
         ({"PixelAspectRatio": ["1", "2"]}, 0.5),
         ({"PixelAspectRatio": ["0", "2"]}, 1),
         ({"PixelSpacing": [0.2, 0.2]}, 1),
+        ({"PixelSpacing": ["1e-323", "99"]}, 1),
+        ({"PixelSpacing": ["99", "1e-323"], "PixelAspectRatio": ["1", "2"]}, 0.5),
+        ({"PixelAspectRatio": ["1", "2000000000"]}, 1),
         ({}, 1),
     ],
 )

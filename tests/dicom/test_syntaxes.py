@@ -33,6 +33,7 @@ from dicom.helpers import (
     content_of,
     dicom,
     encapsulated,
+    of_16_bits,
     told_as,
 )
 from kirik.radiograph import read_radiograph
@@ -44,6 +45,7 @@ HTJ2K_STREAM = base64.b85decode(
     "fbjr_bO68r6994i0D^P?zyK9Mjyrbj_}AhKbpXHs7J$IOz`(%3z`*b7dU|n!cmTivEwDzT(P%UpjYgx<Xfzu9e}F<d"
     "dU|?#dT|1N0RPz"
 )
+BY_GDCM = ["RLELossless", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"]
 UNSIGNED = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
 
 
@@ -265,6 +267,33 @@ def test_precision_of_the_stream_may_exceed_the_bits_stored(read, noisy):
     dataset = compressed(noisy, JPEG2000Lossless)
     dataset.BitsStored, dataset.HighBit = 12, 11
     assert np.array_equal(read(dataset).pixels, read(dicom(noisy)).pixels)
+
+
+@pytest.mark.parametrize("syntax", BY_GDCM)
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high", [13, 15])
+def test_high_bit_above_the_number_of_those_stored(read, tmp_path, noisy, syntax, signed, high):
+    pixels = noisy.astype(np.int16) - 2048 if signed else noisy
+    tags = {"WindowCenter": 0 if signed else 2048, "WindowWidth": 4096}
+    told = tags | {"BitsStored": 12, "HighBit": high}
+    dataset = of_16_bits(pixels << (high - 11), tmp_path, syntax, **told)
+    assert np.array_equal(read(dataset).pixels, read(dicom(pixels, **tags)).pixels)
+
+
+def test_high_bit_to_which_a_streams_precision_does_not_reach(read, noisy):
+    dataset = dicom(noisy)
+    compress(dataset, JPEGLSLossless)
+    dataset.HighBit = 15
+    assert np.array_equal(read(dataset).pixels, read(dicom(noisy)).pixels)
+
+
+def test_high_bit_of_a_lossy_stream(read, stored):
+    stored[:, -10:] = 4095
+    dataset = compressed(stored << 2, JPEG2000Lossless)
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    window = {"HighBit": 13, "WindowCenter": 2048, "WindowWidth": 4096}
+    lossy = encapsulated(stored, JPEG2000, frame, **window)
+    assert np.array_equal(read(lossy).pixels, read(dicom(stored << 2, **window)).pixels)
 
 
 def test_overshoot_of_a_lossy_codec_stays_white(read, stored):

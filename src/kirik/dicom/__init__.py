@@ -13,7 +13,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.pixels import apply_color_lut
 
-from kirik.dicom.frames import refuse_compression, stored_values, without_unused_bits
+from kirik.dicom.frames import frame_samples, refuse_compression
 from kirik.dicom.grays import numbers, shown
 from kirik.dicom.groups import frames_differ, lay_shared_groups, of_frame
 from kirik.dicom.parsing import parsed, share_pixels, truncated
@@ -28,6 +28,8 @@ _DESCRIBED_BY = (
     *("BitsAllocated", "BitsStored", "PixelRepresentation"),
 )
 _FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
+_FINEST, _MOST_UNLIKE = 0.001, 100
+"""Of a pixel: the smallest side, in mm, and how much longer than the other one may be."""
 
 
 def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[int], Radiograph]]:
@@ -43,19 +45,24 @@ def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[i
         lay_shared_groups(dataset)
         if not frames_differ(dataset):
             refuse_body_part(dataset, name)
-        count = _checked_frames(dataset, name, limits)
+        count = checked_frames(dataset, name, limits)
         if frames_differ(dataset):
             _refuse_if_all_are(dataset, count, name)
         return count, dataset
 
-    count, dataset = _with_our_errors(read, name)
+    count, dataset = with_our_errors(read, name)
 
     def decode(index: int) -> Radiograph:
-        called = f"{name} (frame {index + 1} of {count})" if count > 1 else name
+        called = frame_name(name, index, count)
         work = partial(_decode, dataset, index, count, called, limits)
-        return _with_our_errors(work, called)
+        return with_our_errors(work, called)
 
     return count, decode
+
+
+def frame_name(name: str, index: int, count: int) -> str:
+    """How errors call a frame, from 0, of so many."""
+    return f"{name} (frame {index + 1} of {count})" if count > 1 else name
 
 
 def _refuse_if_all_are(dataset: Dataset, count: int, name: str) -> None:
@@ -73,7 +80,8 @@ def _refuse_if_all_are(dataset: Dataset, count: int, name: str) -> None:
     raise refused
 
 
-def _with_our_errors(work: Callable, name: str):
+def with_our_errors(work: Callable, name: str):
+    """What this work returns. Raises RadiographError alone, which repeats nothing of the file."""
     try:
         return work()
     except RadiographError:
@@ -89,7 +97,7 @@ def _with_our_errors(work: Callable, name: str):
         ) from None
 
 
-def _checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
+def checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     """How many frames there are, after all is checked that can be told without decoding."""
     refuse_compression(dataset, name)
     if any(keyword in dataset for keyword in _FLOATS):
@@ -127,8 +135,7 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
     told = of_frame(dataset, index)
     if frames_differ(dataset):
         refuse_body_part(told, name)
-    stored = stored_values(dataset, index, count, name, limits)
-    stored = without_unused_bits(stored, dataset)
+    stored = frame_samples(dataset, index, count, name, limits).stored()
     open_ = visible(dataset, dataset.Rows, dataset.Columns)
     if dataset.SamplesPerPixel == 3:
         whole = 2**dataset.BitsStored - 1
@@ -172,18 +179,18 @@ def _palette_white(colors: np.ndarray, dataset: Dataset) -> int:
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         pair = _pair(dataset, keyword)
-        if pair and max(pair) < 100:
+        if pair and min(pair) >= _FINEST and max(pair) < 100:
             return pair
     return None
 
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
-    """An element's two numbers above 0, for rows and for columns."""
+    """An element's two numbers above 0, for rows and for columns; None unless they make sense."""
     found = numbers(dataset, keyword)
-    if len(found) != 2:
+    if len(found) != 2 or not all(0 < one < np.inf for one in found):
         return None
     row, column = found
-    return (row, column) if 0 < row < np.inf and 0 < column < np.inf else None
+    return (row, column) if 1 / _MOST_UNLIKE <= row / column <= _MOST_UNLIKE else None
 
 
 def _aspect(pair: tuple[float, float] | None) -> float:

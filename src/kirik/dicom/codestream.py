@@ -1,7 +1,7 @@
 """What a compressed frame says about itself, read before a native codec sees it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from pydicom import Dataset
@@ -14,6 +14,7 @@ _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_2000, _JP2_BOX = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP"
 _FRAME_HEADERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7)
 _LOSSLESS = 0xC3
+_LOSSY = (0xC0, 0xC1, 0xC2)
 _TABLES, _SCAN = (0xC4, 0xDB, 0xDD), 0xDA
 _COMMENTS = (*range(0xE0, 0xF0), 0xFE)
 _MOST_SEGMENTS = 10_000
@@ -68,6 +69,9 @@ def checked(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Codest
         raise ValueError("more bits in the stream than in its container")
     if bare is not None and not _has_all_tiles(bare):
         raise stream_truncated(name)
+    if stream.process in _LOSSY and stream.precision > 8:
+        # There is no other (ITU-T T.81, table B.2), but GDCM's own writer tells the container's 16.
+        stream = replace(stream, precision=12)
     return stream
 
 

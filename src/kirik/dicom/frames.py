@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from struct import Struct
 
@@ -26,6 +25,7 @@ from kirik.dicom.codestream import (
     unfilled,
 )
 from kirik.dicom.parsing import truncated
+from kirik.dicom.samples import Samples
 from kirik.errors import RadiographError
 from kirik.jpeg import CutOff, Source, demand_whole
 from kirik.radiograph import Limits
@@ -45,7 +45,6 @@ _SYNTAXES = {f"1.2.840.10008.1.2.4.{end}": _JPEG for end in (50, 51, 53, 55, 57,
 
 One and always the same: whichever is installed must not change a radiograph's pixels.
 """
-_LOSSY = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55, 81, 91, 203))
 _HEADER = Struct("<4sI")
 _ITEM, _DELIMITER = b"\xfe\xff\0\xe0", b"\xfe\xff\xdd\xe0"
 _MOST_FRAGMENTS = 100_000
@@ -73,21 +72,27 @@ def refuse_compression(dataset: Dataset, name: str) -> None:
     raise RadiographError(message, reason="unsupported")
 
 
-def stored_values(
-    dataset: Dataset, index: int, count: int, name: str, limits: Limits
-) -> np.ndarray:
-    """Frame `index` of `count`, from 0: whole numbers [rows, columns], or [rows, columns, 3] RGB.
+def frame_samples(dataset: Dataset, index: int, count: int, name: str, limits: Limits) -> Samples:
+    """Those of frame `index` of `count`, from 0.
 
     Raises RadiographError, and nearly anything else for damaged bytes.
     """
     if not _is_encapsulated(dataset):
-        return _native(dataset, index, count, name)
+        return Samples.told(_native(dataset, index, count, name), dataset)
     [frame] = compressed_frames(dataset, [index], count, name)
     codec = _SYNTAXES[dataset.file_meta.TransferSyntaxUID]
     if codec == _JPEG:
         frame = ended(frame)
-        return _decoded_jpeg(frame, checked(frame, dataset, name, limits), dataset, name)
     stream = checked(frame, dataset, name, limits)
+    if codec == _JPEG:
+        values = _decoded_jpeg(frame, stream, dataset, name)
+    else:
+        values = _decoded(frame, stream, codec, dataset)
+    return Samples.told(values, dataset, stream)
+
+
+def _decoded(frame: bytes, stream: Codestream | None, codec: str, dataset: Dataset) -> np.ndarray:
+    """Of RLE, JPEG-LS and JPEG 2000."""
     if (stream is None) != (codec == "pydicom"):
         raise ValueError("a stream of another kind than the transfer syntax says")
     if stream and not stream.process:
@@ -110,30 +115,6 @@ def _by_pydicom(frame: bytes, dataset: Dataset, codec: str, options: dict) -> np
     return decoder.as_array(whole, index=0, decoding_plugin=codec, **options)[0]
 
 
-def without_unused_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Values within the bits stored: what lies in the others (retired overlays, noise) is gone."""
-    width, bits = stored.dtype.itemsize * 8, dataset.BitsStored
-    if bits >= width:
-        return stored
-    signed = stored.dtype.kind == "i"
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    lossy = dataset.file_meta.TransferSyntaxUID in _LOSSY
-    high_bit = bits - 1 + lowest_bit(dataset)
-    if (lossy or high_bit == bits - 1) and low <= stored.min() and stored.max() <= high:
-        return stored  # as nearly all are, without a copy
-    if lossy:  # there is nothing but an overshoot of the codec
-        return np.clip(stored, low, high)
-    # Shifting up and down again clears them, and spreads the sign where there is one.
-    return (stored << (width - 1 - high_bit)) >> (width - bits)
-
-
-def lowest_bit(dataset: Dataset) -> int:
-    """How many unused bits lie below those stored, in a sample as it comes out of the file."""
-    high_bit, bits = dataset.get("HighBit"), dataset.BitsStored
-    known = isinstance(high_bit, int) and bits - 1 <= high_bit < dataset.BitsAllocated
-    return high_bit - (bits - 1) if known and not _is_encapsulated(dataset) else 0
-
-
 def _is_encapsulated(dataset: Dataset) -> bool:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     return not syntax.is_transfer_syntax or syntax.is_encapsulated
@@ -151,7 +132,7 @@ def _options(dataset: Dataset) -> dict:
         "bits_allocated": dataset.BitsAllocated,
         "bits_stored": dataset.BitsStored,
         "pixel_keyword": "PixelData",
-        "correct_unused_bits": False,  # by `without_unused_bits`, which knows the high bit
+        "correct_unused_bits": False,  # by `Samples`, which know the high bit
     }
     if dataset.SamplesPerPixel > 1:
         options["planar_configuration"] = dataset.get("PlanarConfiguration") or 0
@@ -238,9 +219,6 @@ def _decoded_jpeg(
     """By the process that the stream names for itself: some files tell another syntax."""
     if stream is None or stream.process not in (0xC0, 0xC1, _PROGRESSIVE, 0xC3):
         raise ValueError("no JPEG, or of a process that nothing decodes")
-    if not stream.is_lossless and stream.precision > 8:
-        # There is no other (ITU-T T.81, table B.2), but GDCM's own writer tells the container's 16.
-        stream = replace(stream, precision=12)
     if stream.is_lossless or stream.precision > 8:
         values = _whole_by_gdcm(bare_jpeg(frame), stream, dataset, name)
         if dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from operator import index
@@ -19,9 +19,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import Tag
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
-from kirik.dicom.frames import compressed_frames, lowest_bit, without_unused_bits
+from kirik.dicom import checked_frames, frame_name, with_our_errors
+from kirik.dicom.frames import compressed_frames, frame_samples
 from kirik.dicom.grays import number
 from kirik.dicom.groups import MACROS, lay_shared_groups
 from kirik.dicom.parsing import (
@@ -31,6 +32,7 @@ from kirik.dicom.parsing import (
     first_items,
     parsed,
 )
+from kirik.dicom.samples import Samples
 from kirik.dicom.scope import body_part_examined, keep_known_codes, without_names
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k, nameless_jpeg, nameless_rle
@@ -83,38 +85,28 @@ def anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     """The file with only what a reading looks at, which names no patient, place or person.
 
     key: a secret by which UIDs become others, the same ones always the same. What is written into
-    the pixels themselves stays. Raises RadiographError (damaged).
+    the pixels themselves stays. Raises RadiographError, also where compressed pixels would have to
+    be looked at and cannot be decoded.
     """
-    try:
-        dataset = parsed(data, name, limits)
-        lay_shared_groups(dataset)
-        _keep_numbers(dataset)
-        _keep_known_parts(dataset)
-        found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
-        _keep_what_is_known(dataset)
-        for groups in dataset.get(FRAMES_GROUPS) or ():
-            _keep_known_groups(groups)
-        for keyword in _UIDS:
-            setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax in _JPEGS:
-            _clear_frames(dataset, name, nameless_jpeg)
-        elif syntax in _JPEGS_2000:
-            _clear_frames(dataset, name, nameless_j2k)
-        elif syntax == RLELossless:
-            _clear_frames(dataset, name, partial(nameless_rle, dataset.Rows * dataset.Columns))
-        elif "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
-            _cut_behind_pixels(dataset)
-            _clear_unused_bits(dataset)
-        dataset.PatientName = dataset.PatientID = ""
-        dataset.PatientIdentityRemoved = "YES"
-        dataset.DeidentificationMethod = "kirik: only what a reading needs"
-        return _written(dataset)
-    except RadiographError:
-        raise
-    # What the parser says may hold a patient's data.
-    except Exception:
-        raise _damaged(name) from None
+    return with_our_errors(partial(_anonymous, data, name, limits, key), name)
+
+
+def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
+    dataset = parsed(data, name, limits)
+    lay_shared_groups(dataset)
+    _keep_numbers(dataset)
+    _keep_known_parts(dataset)
+    found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
+    _keep_what_is_known(dataset)
+    for groups in dataset.get(FRAMES_GROUPS) or ():
+        _keep_known_groups(groups)
+    for keyword in _UIDS:
+        setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
+    _clear_pixels(dataset, name, limits)
+    dataset.PatientName = dataset.PatientID = ""
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "kirik: only what a reading needs"
+    return _written(dataset)
 
 
 def _keep_numbers(dataset: Dataset) -> None:
@@ -204,6 +196,57 @@ def _reduce(item: Dataset) -> None:
         item.LUTData = list(table)[:entries]
 
 
+def _clear_pixels(dataset: Dataset, name: str, limits: Limits) -> None:
+    """Let the element of the pixels hold them alone."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in _JPEGS:
+        clear_of = nameless_jpeg
+    elif syntax in _JPEGS_2000:
+        clear_of = nameless_j2k
+    elif syntax == RLELossless:
+        clear_of = partial(nameless_rle, dataset.Rows * dataset.Columns)
+    else:
+        if "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
+            _cut_behind_pixels(dataset)
+            _clear_unused_bits(dataset)
+        return
+    count = checked_frames(dataset, name, limits)
+    _clear_frames(dataset, count, name, clear_of)
+    unused = dataset.BitsStored < dataset.BitsAllocated
+    if unused and any(one.holds_more() for one in _decoded(dataset, count, name, limits)):
+        _decompress(dataset, count, name, limits)
+
+
+def _decoded(dataset: Dataset, count: int, name: str, limits: Limits) -> Iterator[Samples]:
+    for frame in range(count):
+        called = frame_name(name, frame, count)
+        work = partial(frame_samples, dataset, frame, count, called, limits)
+        yield with_our_errors(work, called)
+
+
+def _decompress(dataset: Dataset, count: int, name: str, limits: Limits) -> None:
+    """Let the pixels be plain, of nothing but the bits stored: no codec that kirik has writes each
+    transfer syntax anew."""
+    size = dataset.BitsAllocated // 8
+    length = count * dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * size
+    if length > limits.file_bytes:
+        message = (
+            f"{name}: something lies beside the bits of its pixels that are used, and without "
+        )
+        message += f"it, uncompressed, they are more than {limits.file_bytes / 2**20:,.0f} MiB"
+        message += "; export each frame as a file of its own"
+        raise RadiographError(message, reason="too_large")
+    kind = f"<{'i' if dataset.PixelRepresentation == 1 else 'u'}{size}"
+    frames = _decoded(dataset, count, name, limits)
+    plain = b"".join(one.stored().astype(kind).tobytes() for one in frames)
+    plain += b"\0" * (len(plain) % 2)
+    dataset["PixelData"] = DataElement(Tag("PixelData"), "OB" if size == 1 else "OW", plain)
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    if dataset.SamplesPerPixel == 3:  # as which all colours are decoded
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+
+
 def _cut_behind_pixels(dataset: Dataset) -> None:
     """What lies behind uncompressed pixels is not the picture. Raises ValueError where so much lies
     there that it must be: of colours said to be halved, but whole."""
@@ -223,16 +266,17 @@ def _clear_unused_bits(dataset: Dataset) -> None:
     order = "<" if dataset.original_encoding[1] else ">"
     kind = "i" if dataset.get("PixelRepresentation") == 1 else "u"
     even = dataset.PixelData[: len(dataset.PixelData) // (width // 8) * (width // 8)]
-    samples = np.frombuffer(even, f"{order}{kind}{width // 8}").astype(f"={kind}{width // 8}")
-    kept = without_unused_bits(samples, dataset) << lowest_bit(dataset)
-    if not np.array_equal(kept, samples):
+    values = np.frombuffer(even, f"{order}{kind}{width // 8}").astype(f"={kind}{width // 8}")
+    kept = Samples.told(values, dataset).placed()
+    if not np.array_equal(kept, values):
         clear = kept.astype(f"{order}{kind}{width // 8}").tobytes()
         dataset.PixelData = clear + dataset.PixelData[len(clear) :]
 
 
-def _clear_frames(dataset: Dataset, name: str, clear_of: Callable[[bytes], bytes]) -> None:
+def _clear_frames(
+    dataset: Dataset, count: int, name: str, clear_of: Callable[[bytes], bytes]
+) -> None:
     """Take notes out of the compressed frames, and leave what lies in offset tables and besides."""
-    count = int(dataset.get("NumberOfFrames") or 1)
     frames = compressed_frames(dataset, range(count), count, name)
     dataset.PixelData = encapsulate([clear_of(frame.removesuffix(b"\0")) for frame in frames])
 
