@@ -333,6 +333,12 @@ def test_an_average_of_bundles_of_one_name_keeps_them_apart(tmp_path, make_bundl
     assert len(set(average.manifest.members)) == 3
 
 
+def test_bundles_of_long_names_are_averaged(tmp_path, make_bundle):
+    paths = [make_bundle(99 * "a" + letter).path for letter in "bc"]
+    average = average_bundles(paths, tmp_path / "mean", "mean")
+    assert average.manifest.members == (70 * "a", 70 * "a" + "-no2")
+
+
 def test_a_bundle_is_averaged_once_under_whatever_name(tmp_path, make_bundle):
     one, other = make_bundle("one").path, make_bundle("other").path
     copy = shutil.copytree(one, tmp_path / "copy")

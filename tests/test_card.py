@@ -116,5 +116,8 @@ def test_a_card_tells_what_its_calls_are_worth_where_fractures_are_rarer(make_bu
     card = model_card(make_bundle(operating_points=points, provenance=said).manifest)
     assert "Calibrated where 20% were fractured" in card
     assert "33% here, 53% where 10% are fractured, 70% where 5% are fractured" in card
+    none_right = {"out_of_fold": {"error_in_fracture": [1.0, 0.5, 1.0]}}
+    hopeless = model_card(make_bundle("h", operating_points=points, provenance=none_right).manifest)
+    assert "those that it calls fracture are not.\n" in hopeless
     unmeasured = model_card(make_bundle("own", operating_points=points).manifest)
     assert "those that it calls fracture are not.\n" in unmeasured

@@ -183,6 +183,11 @@ def test_a_run_that_failed_early_leaves_its_name_free(refused, tiny_set, tiny_sp
     words = ["--split", tiny_split, "--fold", 1, "--network", "test_efficientnet", "--size", 64]
     words += ["--batch-size", 4, "--epochs", 1, "--out", tmp_path / "run", "--device", "cpu"]
     assert "no such starting weights" in refused("train", tiny_set, *words, "--weights", "no.st")
+    (tmp_path / "run").mkdir()  # and so does one that was killed before its run.json was there
+    (tmp_path / "run" / "settings.toml").write_text('network = "xception"\n')
+    assert "already exists" in refused("train", tiny_set, *words, "--weights", "none")
+    (tmp_path / "run" / "settings.toml").write_text('network = "test_eff')
+    (tmp_path / "run" / "run.partial").write_text("{")
     assert run(["train", str(tiny_set), *map(str, words), "--weights", "none"]) == 0
 
 
@@ -202,6 +207,15 @@ def finished(tmp_path, tiny_split):
         return place
 
     return make
+
+
+def test_a_finished_bundle_stays_where_its_run_cannot_go_on(refused, tmp_path, finished):
+    done = finished("done")  # but for its report, as a fold of a cross-validation
+    (done / "bundle" / "model.onnx").write_text("kept")
+    facts = json.loads((done / "run.json").read_text()) | {"data": str(tmp_path / "gone")}
+    (done / "run.json").write_text(json.dumps(facts))
+    assert "gone" in refused("train", "--resume", done)
+    assert (done / "bundle" / "model.onnx").read_text() == "kept"
 
 
 KNOWN = "trained on radiographs of which --validation 0.1 holds some out to choose with"

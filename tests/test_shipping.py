@@ -2,7 +2,10 @@
 
 import pytest
 
+from kirik import shipping
 from kirik.bundle import Evidence
+from kirik.dataset.sources import load_index
+from kirik.dataset.split import Assignment, Split
 from kirik.joining import average_bundles, cascade_bundles
 from kirik.preprocessing import Preprocessing
 from kirik.shipping import cost_of
@@ -45,3 +48,15 @@ def test_what_several_cascades_begin_with_counts_once(make_bundle, tmp_path):
         expected = overviews * whole["parameters"] + len(members) * patch["parameters"]
         assert cost["parameters"] == pytest.approx(expected, abs=1e-3)
     assert cost_of(one)["size"] == 256
+
+
+def test_examples_are_looked_for_among_all_that_can_be_read(save_radiograph, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "COMPARED", 2)
+    for name, level in (("a", 0.2), ("b", 0.3), ("c", 0.4), ("d", 0.5)):
+        path = save_radiograph(f"{'normal' if name in 'ac' else 'fractured'}/{name}.png", level)
+    index = load_index(path.parents[1])
+    records = sorted(index.records, key=lambda record: record.path.name)
+    for record in records[:2]:
+        record.path.write_bytes(b"damaged")
+    split = Split("s", {r.id: Assignment(r.id, r.id, "dev", 1) for r in index.records})
+    assert len(shipping.examples_of(index, split)) == 2

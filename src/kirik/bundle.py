@@ -59,6 +59,9 @@ _QUICKEST_FIRST = (DEFAULT, "medium", "best")
 WIDE = 4
 """Side of a cascade's input over that of a patch."""
 
+LONGEST_NAME, LONGEST_MEMBER = 100, 70
+"""Letters that a model's name should have at most, and a member's folder before it is numbered."""
+
 _Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=120)]
 _Folder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

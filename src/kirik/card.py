@@ -279,7 +279,7 @@ def _prevalence(points: OperatingPoints, figures: dict) -> str:
         f"Calibrated where {own:.0%} were fractured: where fewer are, its probabilities are too "
         "high, and more of those that it calls fracture are not"
     )
-    if not wrong or own <= max(_RARER):
+    if not wrong or wrong >= 1 or own <= max(_RARER):
         return f"{told}."
     # Sensitivity and specificity being the same, false to true calls go with the odds.
     odds = wrong / (1 - wrong) * own / (1 - own)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from kirik.bundle import Bundle, load_bundle
+from kirik.bundle import LONGEST_NAME, Bundle, load_bundle
 from kirik.card import with_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -244,14 +244,16 @@ def _finish(
 ) -> Path:
     """The bundle of the model: networks as they were trained, their weights stored in
     fewer bits, with what the folds chose."""
-    out, name, summary = directory / "bundle", directory.resolve().name, summary_of(metrics)
+    name = directory.resolve().name[:LONGEST_NAME]
+    out, summary = directory / "bundle", summary_of(metrics)
     if len(bundles) == 1:
         rewrite(out, bundles[0], name, chosen, summary, examples)
         return out
     with drafting(directory / DRAFTS) as folder:
         members = [folder / str(number) for number in range(len(bundles))]
-        for number, (place, bundle) in enumerate(zip(members, bundles, strict=True), 1):
-            rewrite(place, bundle, f"{name}-fold{number}", chosen, summary, examples)
+        for place, bundle in zip(members, bundles, strict=True):
+            fold = bundle.manifest.provenance["fold"]
+            rewrite(place, bundle, f"{name}-fold{fold}", chosen, summary, examples)
         average = average_bundles(
             members,
             folder / "average",

@@ -7,7 +7,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from kirik.bundle import WIDE, Bundle, Manifest, Scope, load_bundle, make_manifest, write_bundle
+from kirik.bundle import (
+    LONGEST_MEMBER,
+    WIDE,
+    Bundle,
+    Manifest,
+    Scope,
+    load_bundle,
+    make_manifest,
+    write_bundle,
+)
 from kirik.errors import BundleError
 from kirik.operating_points import OperatingPoints
 from kirik.preprocessing import Preprocessing
@@ -138,7 +147,8 @@ def _member_names(bundles: Sequence[Bundle]) -> list[str]:
     """A folder's name for each, by its network's and numbered where two have the same."""
     names: list[str] = []
     for bundle in bundles:
-        base = re.sub(r"[^A-Za-z0-9_.-]+", "-", bundle.manifest.name).strip("-._") or "member"
+        base = re.sub(r"[^A-Za-z0-9_.-]+", "-", bundle.manifest.name).strip("-._")
+        base = base[:LONGEST_MEMBER].rstrip("-._") or "member"
         taken = sum(n == base or n.startswith(f"{base}-no") for n in names)
         names.append(f"{base}-no{taken + 1}" if taken else base)
     return names

@@ -2,9 +2,10 @@
 in fewer bits."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from kirik.bundle import GRAPH, WIDE, Bundle, Manifest, Scope, write_bundle
 from kirik.card import model_card
 from kirik.dataset.check import select
-from kirik.dataset.index import Index
+from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split
 from kirik.drafts import drafting
 from kirik.errors import RadiographError
@@ -50,11 +51,13 @@ class Choices:
 
 def examples_of(index: Index, split: Split) -> list[Radiograph]:
     """Some readable radiographs of the development part."""
-    found = []
-    for record in select(index, split, "dev")[:COMPARED]:
+    return list(islice(_readable(select(index, split, "dev")), COMPARED))
+
+
+def _readable(records: Iterable[Record]) -> Iterator[Radiograph]:
+    for record in records:
         with suppress(RadiographError):
-            found.append(read_radiograph(record.path))
-    return found
+            yield read_radiograph(record.path)
 
 
 def rewrite(

@@ -5,14 +5,13 @@ become `train` and `resume`, as the command line and a script call them.
 """
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
-from kirik.bundle import Evidence, Manifest, Scope, load_bundle, write_bundle
+from kirik.bundle import LONGEST_NAME, Evidence, Manifest, Scope, load_bundle, write_bundle
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -122,7 +121,7 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
         if settings.get(name):
             settings = settings | {name: Path(settings[name]).name}
     manifest = Manifest(
-        name=directory.resolve().name[:100],
+        name=directory.resolve().name[:LONGEST_NAME],
         classes=index.classes,
         negative=index.negative,
         preprocessing=trained.preprocessing,
@@ -137,7 +136,7 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
         "history.csv": directory / "history.csv",
     }
     if not overview:
-        write_bundle(directory / "bundle", manifest, files)
+        write_bundle(directory / "bundle", manifest, files, replace=True)
     else:
         _join(Path(overview), manifest, files, directory)
     return directory / "bundle"
@@ -151,7 +150,9 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
     digest = facts["split_sha256"]
     first = load_bundle(find_run(overview.expanduser(), facts["fold"], "--overview", digest))
     with drafting(directory / DRAFTS) as folder:
-        own = closer.model_copy(update={"name": f"{closer.name}-closer"[:100], "scope": None})
+        own = closer.model_copy(
+            update={"name": f"{closer.name}-closer"[:LONGEST_NAME], "scope": None}
+        )
         second = write_bundle(folder / "closer", own, files)
         joined = cascade_bundles(
             first,
@@ -167,7 +168,8 @@ def _join(overview: Path, closer: Manifest, files: dict, directory: Path) -> Non
         )
         card = {"card.md": model_card(joined.manifest, joined.members).encode()}
         history = {"history.csv": files["history.csv"]}
-        write_bundle(directory / "bundle", joined.manifest, joined.files | card | history)
+        made = joined.files | card | history
+        write_bundle(directory / "bundle", joined.manifest, made, replace=True)
 
 
 def _choices(trained, index: Index) -> dict:
@@ -245,7 +247,6 @@ def resume(
     reported = not report or fold is None or (run / "report" / "report.html").is_file()
     if (run / "bundle").is_dir() and reported:
         raise TrainingError(f"{run}: this run is finished; its bundle is {run / 'bundle'}")
-    shutil.rmtree(run / "bundle", ignore_errors=True)
     return train(
         data or place,
         TrainingSettings.parse(settings, where=str(run / "run.json")),

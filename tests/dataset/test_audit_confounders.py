@@ -170,3 +170,13 @@ def test_holm_is_monotone_and_never_above_one():
 def test_cramers_v_of_a_perfect_and_of_no_association():
     assert cramers_v(np.array([[10, 0], [0, 10]])) == pytest.approx(1)
     assert cramers_v(np.array([[10, 20], [5, 10]])) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_of_several_classes_stands_out_by_low_numbers_as_by_high_ones(sign):
+    labels = np.repeat([0, 1, 2], [200, 200, 40])
+    numbers = RNG.normal(0, 0.1, 440) + sign * (labels == 2)
+    classes = ("normal", "oblique", "spiral")
+    one = found(labels, {"mean": numbers.tolist()}, classes=classes, negative=0)["mean"]
+    assert one.flagged
+    assert (one.leaning, one.auroc) == ("spiral", 1)

@@ -195,6 +195,14 @@ def test_server_that_cannot_continue_is_asked_from_the_start(figshare, tmp_path,
     assert figshare.asked[-1] is None
 
 
+def test_server_whose_file_is_shorter_than_it_says_is_given_up(figshare, tmp_path):
+    figshare.list(size=len(figshare.content) + 10)
+    figshare.faults = ["", *5 * ["416", ""]]
+    with pytest.raises(DownloadError, match="run it again"):
+        download_fracatlas(tmp_path / "atlas", api=figshare.api)
+    assert len(figshare.asked) < 9
+
+
 @pytest.mark.parametrize("status", ["500", "503", "429"])
 def test_passing_trouble_of_the_server_is_waited_out(figshare, tmp_path, status):
     figshare.faults = [status, status]

@@ -111,6 +111,16 @@ def test_what_is_smaller_keeps_its_size_and_what_is_there_is_kept(data, tmp_path
     assert "already exists" in capsys.readouterr().err
 
 
+def test_copies_do_not_become_a_class_of_their_originals(tmp_path, capsys):
+    for name in ("normal", "fractured"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (40, 40), 90).save(tmp_path / name / "a.png")
+    out = tmp_path / "small"
+    assert run(["data", "shrink", str(tmp_path), str(out), "--size", "100"]) == 2
+    assert "is a folder of the data set" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_copies_stay_in_their_folder_whatever_the_ids_say(data, tmp_path):
     """An id may be an absolute path, or lead out of the table's folder: the originals stay."""
     source = data.parent / "a.jpg"

@@ -202,3 +202,9 @@ class TestTable:
 
     def test_a_table_in_another_encoding_is_refused(self, listed):
         refused(listed("path,label\nfiles/a.png,kırık\n", "cp1254"), "not UTF-8.*'CSV UTF-8'")
+
+
+def test_a_class_whose_name_no_model_can_hold_is_refused_at_once(listed):
+    long = "transverse fracture of " + 100 * "x"
+    path = listed(f"path,label\nfiles/a.png,normal\nfiles/b.png,{long}\n")
+    refused(path, "a class's name of 123 letters")

@@ -53,6 +53,13 @@ def test_the_negative_class_is_known_from_the_file(tmp_path, negative):
     assert read_predictions(tmp_path / "p.csv").negative == negative
 
 
+def test_where_no_group_is_known_each_radiograph_is_its_own(tmp_path):
+    rows = ["image_id,group,label,p_no,p_yes", "a.png,,no,0.9,0.1", "b.png,,yes,0.2,0.8"]
+    rows += ["c.png,g1,yes,0.2,0.8", "d.png,g1,yes,0.2,0.8"]
+    found = read_predictions(written(tmp_path, "\n".join(rows), "utf-8"))
+    assert found.groups == ("a.png", "b.png", "g1", "g1")
+
+
 def test_a_foreign_table_with_the_least_columns_is_read(tmp_path):
     found = read_predictions(written(tmp_path, GOOD, "utf-8-sig"))
     assert found.groups == ("a.png", "b.png")

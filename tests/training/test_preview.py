@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from kirik.dataset.sources import load_index
-from kirik.errors import SettingsError
+from kirik.errors import OutputError, SettingsError
 from kirik.training.preview import COPIES, GAP, GROUND, SIDE, TEXTS, TITLE, write_preview
 
 
@@ -51,3 +51,10 @@ def test_the_name_says_the_format_and_another_is_refused(index, tmp_path):
         with pytest.raises(SettingsError, match=r"not a picture\'s name; end it in .png or .jpg"):
             draw(index, tmp_path / name)
         assert not (tmp_path / name).exists()
+
+
+def test_a_preview_does_not_become_a_radiograph(index):
+    out = index.records[0].path.parent / "preview.png"
+    with pytest.raises(OutputError, match="is a folder of the data set"):
+        write_preview(index, out, policy="radiograph", count=2, seed=0)
+    assert not out.exists()

@@ -27,7 +27,7 @@ from kirik.files import read_file
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import DEFAULT_LIMITS, Radiograph, decode_radiograph, to_upright
 
-FORMAT = 6
+FORMAT = 7
 MASK_STRIDE = 4
 OUTLINES, CORNERS = 8, 24
 """At most so many fractures of a radiograph, and points of each outline, are kept."""

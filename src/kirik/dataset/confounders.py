@@ -264,11 +264,15 @@ def cramers_v(table: np.ndarray) -> float:
 def _best_auroc(
     scores: np.ndarray | dict[int, np.ndarray], labels: np.ndarray, present: list[int]
 ) -> tuple[int, float, tuple[float, float] | None]:
-    """The class that the fact tells best from the others, and the AUROC for it."""
+    """The class that the fact tells best from the others, and the AUROC for it: of a number by its
+    high values or by its low ones; of two classes, which both tell as well, the one of the high."""
     found = []
     for label in present:
-        of_class = scores[label] if isinstance(scores, dict) else scores
-        found.append((*_auroc(of_class, labels == label), label))
+        if isinstance(scores, dict):
+            found.append((*_auroc(scores[label], labels == label), label))
+            continue
+        high, low = (_auroc(sign * scores, labels == label) for sign in (1, -1))
+        found.append((*(low if low[0] > high[0] and len(present) > 2 else high), label))
     auroc, interval, label = max(found, key=lambda one: one[0])
     return int(label), auroc, interval
 

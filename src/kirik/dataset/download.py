@@ -141,9 +141,10 @@ def _refuse_insecure(url: str) -> None:
 def _patiently(attempt: Callable, url: str, arrived: Callable[[], int] = lambda: 0):
     """Call `attempt` until it succeeds, with growing pauses. Raises DownloadError in the end.
 
-    arrived: bytes that are there; while they grow, patience does not run out.
+    arrived: bytes that are there; while they are more than ever, patience does not run out. What is
+    thrown away and fetched again is no progress.
     """
-    tries, before = 0, arrived()
+    tries, most = 0, arrived()
     while True:
         try:
             return attempt()
@@ -157,7 +158,7 @@ def _patiently(attempt: Callable, url: str, arrived: Callable[[], int] = lambda:
             if isinstance(error, _Disk):
                 raise
             problem = str(getattr(error, "reason", error)) or type(error).__name__
-        tries, before = (0 if arrived() > before else tries), arrived()
+        tries, most = (0 if arrived() > most else tries), max(most, arrived())
         if tries >= len(PAUSES):
             raise DownloadError(
                 f"{url}: {problem}; check the connection and run it again, it goes on from there"

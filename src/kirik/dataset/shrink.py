@@ -19,6 +19,7 @@ from PIL import Image
 
 from kirik.dataset.index import Index, Record
 from kirik.dataset.inspect import whose
+from kirik.dataset.places import refuse_folder
 from kirik.dataset.sources.bonds import bonds_of_tags
 from kirik.dataset.sources.table import write_index
 from kirik.errors import DataSetError, RadiographError
@@ -40,10 +41,12 @@ def shrink(
     """Write copies whose longer side has at most `size` pixels; smaller ones keep their size.
 
     Returns why others could not be read, by id: they are left out.
-    Raises DataSetError if `out` is there already, none can be read, or the disk refuses.
+    Raises DataSetError if `out` is there already, none can be read, or the disk refuses,
+    OutputError if what lies there would count as a part of the data set.
     """
     if out.exists():
         raise DataSetError(f"{out}: already exists; name a new folder")
+    refuse_folder(out, index)
     failures, kept, tags = {}, [], {}
     try:
         (out / "images").mkdir(parents=True)

@@ -114,7 +114,8 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Read what `Predictions.write` wrote, or a like table of another program.
 
-    Columns: image_id, label and p_CLASS for each class; group (else each radiograph is its own),
+    Columns: image_id, label and p_CLASS for each class; group (else, and where it is empty, each
+    radiograph is its own),
     negative_class (else judged by the classes' names), peak_on_fracture; any other is a subgroup.
     Raises DataSetError naming the line and the column that is wrong.
     """
@@ -125,7 +126,7 @@ def read_predictions(path: Path) -> Predictions:
     peaks = columns.get("peak_on_fracture")
     return Predictions(
         ids,
-        columns.get("group", ids),
+        tuple(group or own for group, own in zip(columns.get("group", ids), ids, strict=True)),
         _labels(columns["label"], classes, lines, path),
         _probabilities(columns, classes, lines, path),
         classes,

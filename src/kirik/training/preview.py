@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from kirik.dataset.index import Index
+from kirik.dataset.places import refuse_folder
 from kirik.errors import DataSetError, RadiographError, SettingsError
 from kirik.output.overlay import font
 from kirik.preprocessing import Preprocessing
@@ -33,10 +34,11 @@ def write_preview(
 
     Radiographs that cannot be read are passed over.
     Raises DataSetError if no radiograph can be read, SettingsError if the file cannot be written
-    or its name does not end as a picture's.
+    or its name does not end as a picture's, OutputError if it would count as a radiograph.
     """
     if out.suffix.lower() not in FORMATS:
         raise SettingsError(f"{out}: not a picture's name; end it in .png or .jpg")
+    refuse_folder(out.parent, index)
     originals = _originals(index, count, seed)
     torch.manual_seed(seed)
     augment = RadiographAutoAugment(policy)

@@ -98,7 +98,7 @@ def train_network(
     machine = find_machine(settings)
     _refuse_leaks(split, index)  # before a folder is made that would be in the mended split's way
     if machine.first and not resume:
-        _refuse_existing(directory)
+        _refuse_existing(directory, to_toml(settings))
     checkpoints = directory / "checkpoints"
     resuming = resume and (checkpoints / "last.safetensors").is_file()
     # Before anything is decoded, so that wrong weights are refused at once. A resumed run's are
@@ -323,9 +323,13 @@ def _refuse_leaks(split: Split, index: Index) -> None:
         )
 
 
-def _refuse_existing(directory: Path) -> None:
+def _refuse_existing(directory: Path, settings: str) -> None:
+    """Unless nothing is there, or no more than the start of a run with these settings left that
+    was interrupted before its `run.json` was there."""
     try:
-        taken = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+        taken = directory.exists() and not (
+            directory.is_dir() and all(_is_of_a_start(one, settings) for one in directory.iterdir())
+        )
     except OSError as error:
         raise SettingsError(f"{directory}: cannot be looked into ({error.strerror})") from error
     if taken:
@@ -333,6 +337,13 @@ def _refuse_existing(directory: Path) -> None:
             f"{directory}: already exists; go on with --resume {directory}, "
             "or name another folder with --out"
         )
+
+
+def _is_of_a_start(path: Path, settings: str) -> bool:
+    """Whether a file is one that a run writes before its `run.json`, or a draft of one."""
+    if path.name == "settings.toml":  # which may have been cut off; another's is not replaced
+        return settings.startswith(path.read_text(encoding="utf-8"))
+    return path.is_file() and (path.name == "run.partial" or path.name.startswith("split.csv"))
 
 
 def _prepare(

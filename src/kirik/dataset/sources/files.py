@@ -9,6 +9,9 @@ from kirik.dataset.index import YES_OF_NO, Defect, negative_class, underscored
 from kirik.dataset.tables import nearest
 from kirik.errors import DataSetError
 
+LONGEST_CLASS = 120
+"""Letters of a class's name, which a bundle holds no longer."""
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom"})
 _ANSWERS = {**dict.fromkeys(YES_OF_NO, False), **dict.fromkeys(YES_OF_NO.values(), True)}
 _NO_LABELS = frozenset({"nan", "na", "n/a", "<na>", "null", "?", "-"})
@@ -124,8 +127,14 @@ def arrange_classes(
 ) -> tuple[tuple[str, ...], int | None]:
     """Classes in order, the negative one first, and the negative one's index.
 
-    Raises DataSetError if there are fewer than two, or `negative` names none of them.
+    Raises DataSetError if there are fewer than two, one is longer than a model can hold, or
+    `negative` names none of them.
     """
+    if too_long := next((name for name in sorted(names) if len(name) > LONGEST_CLASS), None):
+        raise DataSetError(
+            f"{where}: a class's name of {len(too_long)} letters ({too_long[:40]}…); use "
+            f"{LONGEST_CLASS} at most"
+        )
     if len(names) < 2:
         found = f"only the class {next(iter(names))!r}" if names else "no class"
         raise DataSetError(
