@@ -418,6 +418,12 @@ def test_a_worker_makes_no_room(refused, tmp_path):
     assert not (tmp_path / "typo").exists()
 
 
+def test_a_room_without_a_worker_that_is_to_delete_is_not_opened(refused, tmp_path):
+    words = ["--no-worker", "--retention-days", 3, "--data", tmp_path / "room"]
+    assert "give it to kirik worker" in refused("serve", *words)
+    assert not (tmp_path / "room").exists()
+
+
 def test_a_certificate_is_looked_at_before_the_room_opens(refused, tmp_path):
     pair = [tmp_path / "own.pem", tmp_path / "own.key"]
     words = ["serve", "--data", tmp_path / "room", "--certificate", pair[0], "--key", pair[1]]

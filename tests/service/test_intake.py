@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from kirik.service import intake, retention
+from kirik.errors import RadiographError
+from kirik.service import intake, retention, work
 from kirik.service.core import open_core
 from kirik.service.refusals import StorageFull
+from kirik.service.results import Result
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Entry, Study, Submission
-from service.helpers import disk_of, hand_in, png, statements_of, upload
+from service.helpers import disk_of, hand_in, png, read_all, statements_of, upload
 
 
 def studies(core) -> list[Study]:
@@ -267,6 +269,23 @@ def test_a_file_that_got_lost_from_the_disk_comes_back_with_the_same_bytes(core)
     core.blobs.path(study.blob).unlink()
     hand_in(core, png(0.4))
     assert core.blobs.path(study.blob).read_bytes() == png(0.4)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_study_that_failed_without_its_file_is_read_when_it_is_handed_in_again(core, back):
+    """back: whether the file, such as one on a disk that was not mounted, is there by then."""
+    [study_id] = hand_in(core, png(0.8))
+    path = core.blobs.path(studies(core)[0].blob)
+    path.unlink()
+    gone = Result(1, RadiographError("no such file", reason="missing"))
+    work.finish(core, [(claim, [gone]) for claim in work.claim(core, 1)], "bright")
+    assert (studies(core)[0].state, studies(core)[0].reason) == ("failed", "missing")
+    if back:
+        path.write_bytes(png(0.8))
+    assert hand_in(core, png(0.8)) == [study_id]
+    assert (studies(core)[0].state, studies(core)[0].reason) == ("waiting", None)
+    read_all(core)
+    assert studies(core)[0].decision == "fracture"
 
 
 def test_a_deleted_study_takes_its_file_along_and_leaves_a_line(core):

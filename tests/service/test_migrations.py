@@ -11,6 +11,7 @@ from sqlalchemy import inspect, text
 from kirik.errors import SettingsError
 from kirik.service.core import open_core
 from kirik.service.migrations import downgrade, newest, upgrade
+from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Base
 
 
@@ -51,6 +52,17 @@ def test_a_database_of_a_newer_kirik_is_left_alone(core):
     with pytest.raises(SettingsError, match="newer kirik"):
         upgrade(core.database)
     assert newest() != "9999"
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database, but some text " * 100, b"SQLite format 3\0" * 9]
+)
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path, content):
+    file = tmp_path / "kirik.sqlite3"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"kirik\.sqlite3: no SQLite database"):
+        open_core(ServiceSettings(data=tmp_path))
+    assert file.read_bytes() == content
 
 
 def test_sqlite_keeps_every_commit(sqlite_core):

@@ -1,8 +1,10 @@
 """Accounts, sessions, tokens, and what is refused to whom."""
 
+import threading
 from datetime import timedelta
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import select, update
 
 from kirik.service import access, accounts, limits, sessions, tokens
@@ -17,8 +19,6 @@ GOOD = "bone on dark ground"
 @pytest.fixture(autouse=True)
 def quick_hashes(monkeypatch):
     """Argon2 at its cheapest: what it costs is its own tests' business."""
-    from argon2 import PasswordHasher
-
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(accounts, "_HASHER", quick)
     accounts._no_ones.cache_clear()
@@ -43,7 +43,7 @@ def later(core, table, **columns) -> None:
 
 
 def test_passwords_are_kept_as_argon2id_alone():
-    from argon2 import PasswordHasher, Type
+    from argon2 import Type
 
     assert PasswordHasher().type is Type.ID
     assert PasswordHasher().memory_cost >= 64 * 1024
@@ -162,13 +162,111 @@ def test_the_last_administrator_stays_one(core, change):
         accounts.change(session, "boss", by="deputy", **change)
 
 
+def test_of_two_administrators_who_demote_each_other_at_once_one_is_left(core):
+    add(core, "boss", "administrator")
+    add(core, "deputy", "administrator")
+    refused = []
+
+    def demote_the_boss() -> None:
+        try:
+            with core.database.writing() as session:
+                accounts.change(session, "boss", role="reader", by="deputy")
+        except Conflict as error:
+            refused.append(error.code)
+
+    meanwhile = threading.Thread(target=demote_the_boss)
+    with core.database.writing() as session:
+        accounts.change(session, "deputy", role="reader", by="boss")
+        meanwhile.start()
+        meanwhile.join(0.5)
+    meanwhile.join()
+    with core.database.reading() as session:
+        assert [one.role for one in accounts.listed(session)] == ["administrator", "reader"]
+    assert refused == ["last_administrator"]
+
+
+def test_an_administrators_own_administrators_tokens_end_with_the_role(core):
+    add(core, "boss", "administrator")
+    for name, role in (("deputy", "administrator"), ("away", "administrator")):
+        add(core, name, role)
+    made = (("all", "administrator", "deputy"), ("more", "administrator", "all"))
+    made += (("ct", "reader", "deputy"), ("backup", "administrator", "boss"))
+    with core.database.writing() as session:
+        for name, role, by in made:
+            tokens.make(session, name, role, by=by)
+    with core.database.writing() as session:
+        accounts.change(session, "deputy", enabled=False, by="boss")
+    with core.database.reading() as session:
+        assert [token.name for token in tokens.listed(session)] == ["backup", "ct"]
+        removed = select(Entry.subject).where(Entry.action == "token.removed", Entry.who == "boss")
+        assert set(session.scalars(removed)) == {"all", "more"}
+
+
+def test_an_account_does_not_take_the_name_of_a_token_that_was_removed(core):
+    with core.database.writing() as session:
+        token, _ = tokens.make(session, "ct", "reader", by="boss")
+        tokens.remove(session, token.id, by="boss")
+    with pytest.raises(Conflict):
+        add(core, "CT")
+    with core.database.writing() as session:  # the device's next one
+        tokens.make(session, "ct", "reader", by="boss")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: accounts.set_password(session, "ayse", "another long one 7", by="boss"),
+        lambda session: accounts.change(session, "ayse", enabled=False, by="boss"),
+    ],
+    ids=["password", "disabled"],
+)
+@pytest.mark.parametrize("when", ["while it is checked", "before the session"])
+def test_what_changes_while_somebody_signs_in_counts(core, monkeypatch, change, when):
+    add(core)
+
+    class Slow(PasswordHasher):
+        """Asks for a new hash of each password; while it checks one, the account is changed."""
+
+        def verify(self, kept, password):
+            same = super().verify(kept, password)
+            if when == "while it is checked":
+                with core.database.writing() as session:
+                    change(session)
+            return same
+
+    monkeypatch.setattr(accounts, "_HASHER", Slow(time_cost=2, memory_cost=8, parallelism=1))
+    with pytest.raises(NotSignedIn):  # noqa: PT012
+        account = sign_in(core)
+        with core.database.writing() as session:
+            change(session)
+        with core.database.writing() as session:
+            sessions.begin(session, account, core.settings)
+    with core.database.reading() as session:
+        assert not list(session.scalars(select(SignIn)))
+        kept = accounts.find(session, "ayse")
+    if kept.enabled:
+        assert PasswordHasher().verify(kept.password, "another long one 7")
+
+
+def test_a_password_that_is_kept_by_newer_costs_still_opens(sqlite_core, monkeypatch):
+    """Its letters may be composed otherwise than when it was made."""
+    add(sqlite_core)
+    with sqlite_core.database.writing() as session:
+        accounts.set_password(session, "ayse", "gölge düşen kemik", by="boss")
+    costlier = PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(accounts, "_HASHER", costlier)
+    for password in ("go\u0308lge du\u0308s\u0327en kemik", "gölge düşen kemik"):
+        assert "t=2" in sign_in(sqlite_core, password=password).password
+
+
 def test_another_password_or_role_ends_the_sessions(core):
-    account = add(core)
+    add(core)
     for change in (
         lambda session: accounts.set_password(session, "ayse", "another long one 7", by="boss"),
         lambda session: accounts.change(session, "ayse", role="reader", by="boss"),
     ):
         with core.database.writing() as session:
+            account = accounts.find(session, "ayse")
             secret = sessions.begin(session, account, core.settings)
         assert sessions.find(core, secret)
         with core.database.writing() as session:
@@ -205,6 +303,21 @@ def test_a_session_ends_after_its_time_and_when_it_is_idle(core):
         assert sessions.find(core, secret) is None
     with core.database.writing() as session:
         assert sessions.forget(session, core.settings) >= 1
+
+
+def test_a_look_that_is_no_use_does_not_put_off_an_idle_end(core):
+    account = add(core)
+    with core.database.writing() as session:
+        secret = sessions.begin(session, account, core.settings)
+        _, token = tokens.make(session, "ct", "reader", by="boss")
+    later(core, SignIn, last_seen_at=timedelta(minutes=-90))
+    for used in (False, True):
+        assert sessions.find(core, secret, used=used)
+        assert tokens.find(core, token, used=used)
+        with core.database.reading() as session:
+            seen = now_of(session) - session.scalar(select(SignIn.last_seen_at))
+            assert (seen < timedelta(minutes=1)) is used
+            assert (session.scalar(select(Token.last_used_at)) is not None) is used
 
 
 def test_what_proves_a_pages_request_belongs_to_its_session():

@@ -1,14 +1,17 @@
 """How long studies are kept, and what is never deleted."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
 
+from kirik.cli import run
 from kirik.service import retention, work
+from kirik.service import worker as worker_module
 from kirik.service.engine import now_of
 from kirik.service.refusals import Invalid
-from kirik.service.tables import Entry, Reading, Study
+from kirik.service.tables import Entry, Option, Reading, Study
 from service.helpers import hand_in, png, read_all
 
 
@@ -57,6 +60,29 @@ def test_an_administrators_choice_counts_more_than_the_settings(core):
         assert retention.days(session, settings) is None
     with core.database.writing() as session, pytest.raises(Invalid):
         retention.set_days(session, 0, by="boss")
+
+
+def test_what_a_worker_alone_was_told_is_what_the_room_does_and_says(core):
+    """A server that has no worker of its own was told nothing of it."""
+    [old] = hand_in(core, png(0.5))
+    read_all(replace(core, settings=core.settings.model_copy(update={"retention_days": 7})))
+    age(core, 8, old)
+    assert retention.storage(core).retention_days == 7
+    assert retention.sweep(core).studies == 1
+    with core.database.writing() as session:
+        session.get(Option, "retention_noted").value = {"days": 7, "until": 0.0}
+    assert retention.storage(core).retention_days is None  # the worker has been gone for a while
+
+
+def test_kirik_worker_takes_how_long_studies_are_kept(sqlite_core, monkeypatch):
+    told = []
+    monkeypatch.setattr(worker_module, "run_worker", lambda settings, _: told.append(settings))
+    monkeypatch.delenv("KIRIK_DATABASE_URL", raising=False)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    data = str(sqlite_core.settings.data)
+    assert run(["worker", "--data", data, "--retention-days", "30"]) == 0
+    assert run(["worker", "--data", data, "--retention-days", "0"]) == 2
+    assert [settings.retention_days for settings in told] == [30]
 
 
 def test_storage_tells_what_there_is(core):

@@ -1,14 +1,12 @@
 """The audit trail: what happened stands in it, and none can change it unseen."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
+from kirik.cli import run
 from kirik.service import audit_trail
 from kirik.service.audit_trail import entries, record, verify
 
@@ -98,6 +96,12 @@ def test_the_database_refuses_to_change_or_delete_a_line(core, statement):
         ("DELETE FROM trail WHERE number = 1", 1, "missing"),
         ("DELETE FROM trail WHERE number > 8", 9, "end"),
         ("DELETE FROM trail", 1, "end"),
+        (
+            "UPDATE counters SET value = 8, text = (SELECT hash FROM trail WHERE number = 8)"
+            " WHERE name = 'trail'",
+            9,
+            "added",
+        ),
     ],
 )
 def test_the_first_line_that_was_tampered_with_is_named(core, statement, broken, why):
@@ -123,16 +127,41 @@ def test_a_trail_that_was_written_anew_lacks_the_head_that_was_noted(core):
     assert not verified(core, noted).ok
 
 
-def test_kirik_audit_verify_names_the_first_broken_line(core):
+def test_a_trail_that_grows_while_it_is_looked_through_is_unbroken(core):
+    written(core, 5)
+    looked = []
+
+    def grow(_connection, _cursor, statement: str, *_) -> None:
+        if statement.startswith("SELECT"):
+            looked.append(statement)
+            written(core, 1)
+
+    event.listen(core.database.engine, "after_cursor_execute", grow)
+    found = verified(core)
+    event.remove(core.database.engine, "after_cursor_execute", grow)
+    assert (found.ok, found.problem) == (True, None)
+    assert verified(core).entries == 5 + len(looked) > 6
+
+
+def test_kirik_audit_verify_names_the_first_broken_line(core, monkeypatch, capsys):
+    monkeypatch.setenv("KIRIK_DATABASE_URL", core.settings.database_url or "")
+    command = ["audit", "verify", "--data", str(core.settings.data)]
     written(core)
-    assert audit(core).startswith("0 10 lines, unbroken; head ")
+    assert run(command) == 0
+    assert capsys.readouterr().out.startswith("10 lines, unbroken; head ")
     tampered(core, "UPDATE trail SET who = 'x' WHERE number = 4")
-    assert audit(core) == "1 kirik: the audit trail is broken at line 4: it was changed"
+    assert run(command) == 1
+    assert capsys.readouterr().err == (
+        "kirik: the audit trail is broken at line 4: it was changed\n"
+    )
 
 
-def audit(core) -> str:
-    """The command's exit code and what it says."""
-    environment = os.environ | {"KIRIK_DATABASE_URL": core.settings.database_url or ""}
-    command = [sys.executable, "-m", "kirik", "audit", "verify", "--data", core.settings.data]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    return f"{done.returncode} {done.stdout.strip()}{done.stderr.strip()}"
+@pytest.mark.parametrize(
+    "command", ["audit verify", "users list", "users disable ayse", "users password ayse"]
+)
+def test_no_command_makes_a_room_of_a_mistyped_folder(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.delenv("KIRIK_DATABASE_URL", raising=False)
+    typo = tmp_path / "typo"
+    assert run([*command.split(), "--data", str(typo)]) == 2
+    assert capsys.readouterr().err.startswith(f"kirik: {typo}: no reading room there; ")
+    assert not typo.exists()

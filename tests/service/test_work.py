@@ -86,10 +86,11 @@ def film_of(levels: Sequence[float]) -> bytes:
     return content_of(dicom(frames[0], 8, NumberOfFrames=len(levels), PixelData=frames.tobytes()))
 
 
-def test_of_files_of_many_frames_few_wait_and_all_are_read(core, monkeypatch):
+def test_of_files_of_many_frames_few_wait_and_all_are_read(sqlite_core, monkeypatch):
     """However many a file has, and however many such files come, they must not fill the memory."""
+    core = sqlite_core
     many = film_of(np.linspace(0.2, 0.9, 150))
-    some = [film_of(np.linspace(0.3, 0.8 + n / 1000, 16)) for n in range(40)]
+    some = [film_of(np.linspace(0.3, 0.8 + n / 1000, 16)) for n in range(20)]
     ids = hand_in(core, png(0.9), many, png(0.5), *some)
     judge, frames, made, held = Classifier.judge, Classifier.frames, [], []
 
@@ -106,7 +107,7 @@ def test_of_files_of_many_frames_few_wait_and_all_are_read(core, monkeypatch):
         patch.setattr(Classifier, "frames", noted)
         patch.setattr(Classifier, "judge", counted)
         assert read_all(core) == len(ids)
-    assert 0 < max(held) < 200  # of 792
+    assert 0 < max(held) < 200  # of 472
     for study_id in (ids[1], ids[-1]):
         with core.database.reading() as session:
             rows = session.execute(

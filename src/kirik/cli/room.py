@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from kirik.cli.options import Count
 from kirik.errors import SettingsError
 
 Role = Literal["reader", "reviewer", "administrator"]
 Switch = Annotated[bool, Parameter(negative="")]
+Days = Annotated[int, Parameter(validator=Number(gte=1, lte=36_500))]
 BY = "command line"
 """Who changed it, in the audit trail."""
 
@@ -28,6 +30,7 @@ def worker(
     data: Path | None = None,
     model: Path | None = None,
     threads: Count | None = None,
+    retention_days: Days | None = None,
 ) -> int:
     """Read what waits in the reading room, until stopped. As many may run as one likes, on several
     hosts where the database is PostgreSQL and all see the data folder.
@@ -42,15 +45,14 @@ def worker(
         put in counts more.
     threads
         Processor threads for the network; all of them if not given.
+    retention_days
+        Delete studies after so many days; never if not given. What an administrator set counts
+        more. Give all workers the same.
     """
     from kirik.service.worker import run_worker
 
-    settings = settings_of(data, model=model, threads=threads)
-    if not settings.exists:
-        raise SettingsError(
-            f"{settings.data}: no reading room there; name its folder with --data, or open it "
-            "first: kirik serve"
-        )
+    settings = settings_of(data, model=model, threads=threads, retention_days=retention_days)
+    _check_room(settings)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
@@ -87,7 +89,7 @@ def add(
     """
     from kirik.service import accounts
 
-    with _core(data) as core:
+    with _core(data, new=True) as core:
         password = _asked_password()
         with core.database.writing() as session:
             account = accounts.add(session, name, password, role, patients=patients, own=own, by=BY)
@@ -190,14 +192,27 @@ def verify(*, head: str | None = None, data: Path | None = None) -> int:
 
 
 @contextmanager
-def _core(data: Path | None) -> Iterator:
+def _core(data: Path | None, *, new: bool = False) -> Iterator:
+    """The room of a command. new: whether one is made where there is none."""
     from kirik.service.core import open_core
 
-    core = open_core(settings_of(data))
+    settings = settings_of(data)
+    if not new:
+        _check_room(settings)
+    core = open_core(settings)
     try:
         yield core
     finally:
         core.close()
+
+
+def _check_room(settings) -> None:
+    """Raises SettingsError where there is none: a folder may be mistyped."""
+    if not settings.exists:
+        raise SettingsError(
+            f"{settings.data}: no reading room there; name its folder with --data, or open it "
+            "first: kirik serve"
+        )
 
 
 def settings_of(data: Path | None, **asked):

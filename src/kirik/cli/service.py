@@ -11,13 +11,12 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from kirik.cli.options import Count
-from kirik.cli.room import settings_of
+from kirik.cli.room import Days, settings_of
 from kirik.errors import BundleError, SettingsError
 
 Folders = Annotated[tuple[Path, ...], Parameter(negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
-Days = Annotated[int, Parameter(validator=Number(gte=1, lte=36_500))]
 _PLAIN = (
     "kirik: passwords and radiographs go over the network unencrypted; give --certificate and "
     "--key, or put a proxy with TLS in front of it"
@@ -59,7 +58,8 @@ def serve(
     deidentify
         Drop patients' names, ids and all that could tell them before anything is stored.
     retention_days
-        Delete studies after so many days; never if not given.
+        Delete studies after so many days; never if not given. Not with --no-worker: give it to
+        kirik worker.
     threads
         Processor threads for the network; all of them if not given.
     worker
@@ -84,6 +84,11 @@ def serve(
             raise SettingsError(f"--watch {folder}: no such folder")
     if settings.watch and not worker:
         raise SettingsError("--watch needs the worker beside the server; leave out --no-worker")
+    if settings.retention_days is not None and not worker:
+        raise SettingsError(
+            "--retention-days: workers delete, and --no-worker leaves out this one; give it to "
+            "kirik worker"
+        )
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key go together")
     if certificate is not None:

@@ -50,6 +50,12 @@ def require(principal: Principal, role: str) -> None:
         raise NotAllowed(f"this takes the role {role}; ask an administrator")
 
 
+def require_all(principal: Principal) -> None:
+    """Raises NotAllowed where the principal sees its own studies alone."""
+    if principal.own:
+        raise NotAllowed("this tells of all studies, and you see your own; ask an administrator")
+
+
 def sees_patients(principal: Principal) -> bool:
     """Whether patients' names and ids are shown to it."""
     return principal.patients

@@ -11,7 +11,7 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from kirik.service import audit_trail
@@ -20,7 +20,7 @@ from kirik.service.core import Core
 from kirik.service.engine import now_of
 from kirik.service.limits import hit, row_of
 from kirik.service.refusals import Conflict, Invalid, NotFound, NotSignedIn, TooMany
-from kirik.service.tables import ROLES, Account, SignIn, Token
+from kirik.service.tables import ROLES, Account, Entry, SignIn, Token
 
 LEAST_LETTERS, MOST_LETTERS = 12, 1024
 TRIES = 5
@@ -56,7 +56,7 @@ def add(
     """
     name = checked_name(name)
     _check_role(role)
-    if is_taken(session, name):
+    if is_taken(session, name) or _was_a_tokens(session, name):
         raise Conflict(f"the name {name} is taken; choose another", "name_taken")
     account = Account(
         name=name,
@@ -96,15 +96,20 @@ def change(
     language: str | None = None,
 ) -> Account:
     """Change what is given. Raises NotFound, Invalid, and Conflict where no administrator would
-    be left. Whoever is disabled, or of another role now, is signed out."""
+    be left. Whoever is disabled, or of another role now, is signed out, and administrators' tokens
+    that one who is no administrator any more made are removed."""
     account = find(session, name)
+    if role is not None or enabled is not None:
+        _lock(session, account)
     asked = {"role": role, "enabled": enabled, "patients": patients, "own": own}
     changes = {key: value for key, value in asked.items() if value is not None}
     changes = {key: value for key, value in changes.items() if getattr(account, key) != value}
     if role is not None:
         _check_role(role)
-    ends = changes.get("role") or changes.get("enabled") is False
-    if ends and account.role == "administrator" and account.enabled:
+    ends = account.role == "administrator" and (
+        "role" in changes or changes.get("enabled") is False
+    )
+    if ends and account.enabled:
         _refuse_the_last(session, account)
     for key, value in changes.items():
         setattr(account, key, value)
@@ -112,6 +117,8 @@ def change(
         account.language = language[:8]
     if changes:
         session.execute(delete(SignIn).where(SignIn.account_number == account.number))
+        if ends:
+            _remove_administrators_tokens(session, account, by)
         audit_trail.record(session, by, "account.changed", account.name, **changes)
     return account
 
@@ -138,16 +145,19 @@ def check_password(core: Core, name: str, password: str, address: str) -> Accoun
     name = account.name if account else _folded(name)
     _refuse_locked(core, name)
     known = _verified(account.password if account else _no_ones(), password)
-    if not (known and account and account.enabled):
+    opened = _opened(core, account, password) if known and account and account.enabled else None
+    if opened is None:
         _count_failure(core, name, address, known=account is not None)
         raise NotSignedIn("wrong name or password")
-    with core.database.writing() as session:
-        row_of(session, f"sign-in:{name}", _A_DAY).count = 0
-        account = find(session, name)
-        account.last_seen_at = now_of(session)
-        if _HASHER.check_needs_rehash(account.password):
-            account.password = _HASHER.hash(password)
-        return account
+    return opened
+
+
+def unchanged(session: Session, account: Account) -> Account | None:
+    """The account anew, and locked until the transaction's end; None where its password is not that
+    of `account` any more, or it is disabled: somebody changed it while its owner signed in."""
+    found = session.get(Account, account.number, with_for_update=True, populate_existing=True)
+    same = found is not None and found.enabled and found.password == account.password
+    return found if same else None
 
 
 def checked_name(name: str) -> str:
@@ -175,6 +185,13 @@ def hashed(name: str, password: str) -> str:
     if len(set(password)) < 5 or _folded(password) == _folded(name):
         raise Invalid("this password is too easy to guess; take a sentence", "password_easy")
     return _HASHER.hash(_normal(password))
+
+
+def _was_a_tokens(session: Session, name: str) -> bool:
+    """Whether a token that was removed had this name: what it handed in would be shown as one's
+    own. Another token may have it again, for the same device."""
+    made = exists().where(Entry.subject == name, Entry.action == "token.made")
+    return bool(session.scalar(select(made)))
 
 
 def _plain(name: str) -> str:
@@ -209,6 +226,15 @@ def _check_role(role: str) -> None:
         raise Invalid(f"role {role!r}: give {', '.join(ROLES)}")
 
 
+def _lock(session: Session, account: Account) -> None:
+    """Keep an account and all administrators' as they are now until the transaction's end: of two
+    who demote each other at the same time, each would count on the other."""
+    concerned = or_(Account.number == account.number, Account.role == "administrator")
+    # All lock in the same order, or two would wait for each other.
+    asked = select(Account).where(concerned).order_by(Account.number).with_for_update()
+    session.scalars(asked, execution_options={"populate_existing": True}).all()
+
+
 def _refuse_the_last(session: Session, account: Account) -> None:
     others = select(func.count()).where(
         Account.role == "administrator", Account.enabled, Account.number != account.number
@@ -218,6 +244,18 @@ def _refuse_the_last(session: Session, account: Account) -> None:
         raise Conflict(what, "last_administrator")
 
 
+def _remove_administrators_tokens(session: Session, account: Account, by: str) -> None:
+    """Those that the account made, or that tokens among these made: who made one knows its secret.
+    Tokens of a smaller role stay, since a device that hands in would fall silent."""
+    makers = [account.name]
+    for maker in makers:
+        made = select(Token).where(Token.created_by == maker, Token.role == "administrator")
+        for token in session.scalars(made).all():
+            makers.append(token.name)
+            audit_trail.record(session, by, "token.removed", token.name)
+            session.delete(token)
+
+
 def _verified(hash_: str, password: str) -> bool:
     if len(password) > MOST_LETTERS:
         return False
@@ -225,6 +263,20 @@ def _verified(hash_: str, password: str) -> bool:
         return _HASHER.verify(hash_, _normal(password))
     except (VerificationError, InvalidHashError):
         return False
+
+
+def _opened(core: Core, account: Account, password: str) -> Account | None:
+    """Note that an account's right password was given, and keep it by today's costs; None where it
+    is the right one no more."""
+    kept = account.password
+    if _HASHER.check_needs_rehash(kept):
+        kept = _HASHER.hash(_normal(password))
+    with core.database.writing() as session:
+        row = row_of(session, f"sign-in:{account.name}", _A_DAY)
+        found = unchanged(session, account)
+        if found is not None:
+            row.count, found.password, found.last_seen_at = 0, kept, now_of(session)
+        return found
 
 
 @cache

@@ -24,6 +24,7 @@ START = "0" * 64
 _PENDING = "trail lines"
 _FIELDS = ("number", "at", "who", "action", "subject", "details")
 _ADD = insert(Entry.__table__)
+_END = select(Counter.value, Counter.text).where(Counter.name == "trail")
 _NOTE_HEAD = update(Counter.__table__).where(Counter.name == "trail").values(text=bindparam("head"))
 
 
@@ -82,11 +83,15 @@ def entries(session: Session, before: int | None = None, limit: int = 50) -> lis
 
 
 def verify(session: Session, head: str | None = None) -> Verified:
-    """Look through the chain, and say where it first breaks.
+    """Look through the chain, and say where it first breaks. Lines may be added meanwhile.
 
     head: a hash that was noted before; the chain must still have it.
     """
+    # On PostgreSQL each statement sees what was committed before it: the lines that were counted
+    # first must be there, and those that came since must be counted at last.
+    first = session.execute(_END).one()
     number, previous, noted = 0, START, head in (None, START)
+    end = START if first.value == 0 else None
     rows = session.scalars(select(Entry).order_by(Entry.number).execution_options(yield_per=2000))
     for entry in rows:
         problem = _problem(entry, number + 1, previous)
@@ -94,10 +99,13 @@ def verify(session: Session, head: str | None = None) -> Verified:
             return Verified(False, number, previous, number + 1, problem)
         number, previous = entry.number, entry.hash
         noted = noted or previous == head
+        end = previous if number == first.value else end
         session.expunge(entry)
-    counter = session.get(Counter, "trail")
-    if (counter.value, counter.text) != (number, previous):
-        return Verified(False, number, previous, number + 1, "lines are missing from the end")
+    last = session.execute(_END).one()
+    added = number > last.value or (number == last.value and previous != last.text)
+    if end != first.text or added:
+        why = "lines are missing from the end, or were added there unseen"
+        return Verified(False, number, previous, min(number, last.value) + 1, why)
     if not noted:
         why = "the hash that was noted is not in the chain: it was written anew"
         return Verified(False, number, previous, 1, why)

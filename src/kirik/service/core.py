@@ -1,9 +1,12 @@
 """What is open while the reading room runs: settings, database, files, decoders."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
 
 from kirik.archives import Member
 from kirik.errors import RadiographError, SettingsError
@@ -57,14 +60,29 @@ def decoding() -> Iterator[None]:
         raise Unavailable(str(error)) from error
 
 
+@contextmanager
+def _refusing_other_files(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if code not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise
+        raise SettingsError(
+            f"{database.engine.url.database}: no SQLite database, or a damaged one; put a backup "
+            "of it in its place, or move it away to begin with an empty room"
+        ) from error
+
+
 def open_core(settings: ServiceSettings) -> Core:
     """Make what is not there yet, bring the database up to date, and open it all.
 
-    Raises Unavailable where the database is away, SettingsError for an address that is none, and
-    OSError where the data folder cannot be used.
+    Raises Unavailable where the database is away, SettingsError for an address that is none or a
+    file that is no database, and OSError where the data folder cannot be used.
     """
     blobs = Blobs(settings.data)
     database = Database(settings.url, durability=settings.durability)
-    upgrade(database)
+    with _refusing_other_files(database):
+        upgrade(database)
     limits = DecodingLimits(sizes=Limits(file_bytes=settings.most_file_bytes))
     return Core(settings, database, blobs, Decoders(limits))

@@ -25,7 +25,7 @@ from sqlalchemy import select
 
 from kirik.errors import KirikError
 from kirik.orientation import turn_stored
-from kirik.radiograph import Radiograph
+from kirik.radiograph import Limits, Radiograph
 from kirik.service.access import Principal, visible
 from kirik.service.core import Core
 from kirik.service.films import Films, nameless
@@ -37,8 +37,8 @@ TABLE, COCO = "radiographs.csv", "annotations.json"
 HISTORY, ORIGINS = "history/reviews.csv", "history/labels.csv"
 LABELS = {"fracture": "fractured", "no_fracture": "not_fractured"}
 
-_FULL = 2**14
-"""Pixels on the longer side: as many as there are."""
+_FULL = Limits.pixels
+"""Pixels on the longer side: as many as there are, since boxes are told in those."""
 _AS_THEY_ARE = {"jpeg": "jpg", "png": "png"}
 _REVIEW = (
     *("review", "study", "frame", "model", "reading", "probability", "agrees", "decision"),

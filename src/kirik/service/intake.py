@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from kirik.archives import Member
 from kirik.errors import KirikError, RadiographError
 from kirik.files import HEAD_BYTES, READABLE, kind_of, not_readable
-from kirik.service import audit_trail
+from kirik.service import audit_trail, work
 from kirik.service.blobs import Draft
 from kirik.service.core import Core, raise_refusal
 from kirik.service.engine import changed, insert_once, lock_blobs, now_of
@@ -292,14 +292,23 @@ class _Intake:
             changed(session, study_id)
             self.blobs.keep(one.draft)
         else:
-            known = select(Study.id, Study.blob).where(Study.sha256 == one.sha256)
-            study_id, blob = session.execute(known).one()
-            if blob == one.draft.sha256 and not self.blobs.path(blob).is_file():
-                self.blobs.keep(one.draft)  # it got lost from the disk, and is here again
+            study_id = self._restored(session, one)
         first = insert_once(session, Submission, by=self.by, study_id=study_id, at=moment)
         if first:
             audit_trail.record(session, self.by, "study.received", study_id, sha256=one.sha256)
         return Accepted(study_id, one.name, new)
+
+    def _restored(self, session: Session, one: _Ready) -> str:
+        """The study of bytes that are known; where its file got lost from the disk, or could not
+        be read there, it is here again, and is read."""
+        known = select(Study.id, Study.blob, Study.reason).where(Study.sha256 == one.sha256)
+        study_id, blob, reason = session.execute(known).one()
+        away = reason in work.AWAY
+        if blob == one.draft.sha256 and (away or not self.blobs.path(blob).is_file()):
+            self.blobs.keep(one.draft)
+            if away:
+                work.read_again(session, study_id, by=self.by)
+        return study_id
 
 
 def exam_key(core: Core) -> bytes:

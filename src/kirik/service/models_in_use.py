@@ -32,7 +32,7 @@ def model_in_use(core: Core) -> Path | str | None:
         option = session.get(Option, _MODEL)
     if option is None:
         return core.settings.model
-    return core.settings.data / "models" / option.value["folder"]
+    return _models(core) / option.value["folder"]
 
 
 def put_in(core: Core, folder: Path, *, by: str) -> str:
@@ -52,16 +52,29 @@ def put_in(core: Core, folder: Path, *, by: str) -> str:
     sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(bundle.checksums.items()))
     digest = hashlib.sha256(sums.encode()).hexdigest()
     _copy(core, bundle.path, digest, list(bundle.checksums))
+    try:
+        _use(core, classifier.name, digest, by)
+    except Conflict:
+        shutil.rmtree(_models(core) / digest, ignore_errors=True)
+        raise
+    return classifier.name
+
+
+def _models(core: Core) -> Path:
+    return core.settings.data / "models"
+
+
+def _use(core: Core, name: str, digest: str, by: str) -> None:
+    """Raises Conflict where a name is another bundle's."""
     with core.database.writing() as session:
         insert_once(session, Option, name=_KNOWN, value={})
         known = session.get(Option, _KNOWN, with_for_update=True, populate_existing=True)
-        if known.value.get(classifier.name, digest) != digest:
-            what = f"another bundle was {classifier.name} here; give this one another version"
+        if known.value.get(name, digest) != digest:
+            what = f"another bundle was {name} here; give this one another version"
             raise Conflict(what, "model_version")
-        known.value = known.value | {classifier.name: digest}
-        _set(session, {"folder": digest, "name": classifier.name})
-        audit_trail.record(session, by, "model.changed", classifier.name, bundle=digest)
-    return classifier.name
+        known.value = known.value | {name: digest}
+        _set(session, {"folder": digest, "name": name})
+        audit_trail.record(session, by, "model.changed", name, bundle=digest)
 
 
 def _set(session: Session, value: dict) -> None:
@@ -71,7 +84,7 @@ def _set(session: Session, value: dict) -> None:
 
 def _copy(core: Core, source: Path, digest: str, names: list[str]) -> None:
     """The listed files alone, whole and on disk before the folder has its name."""
-    models = core.settings.data / "models"
+    models = _models(core)
     place, draft = models / digest, models / f".{uuid4().hex}"
     if place.is_dir():
         return

@@ -13,8 +13,10 @@ from kirik.service.refusals import Invalid, NotFound
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import FAILED, READ, Change, Counter, Option, Study, Worker
 
-_OPTION, _BATCH, _CHANGES = "retention_days", 200, 50_000
+_OPTION, _NOTED, _BATCH, _CHANGES = "retention_days", "retention_noted", 200, 50_000
 _ORPHAN_HOURS, _WORKER_DAYS = 1, 1
+_SIGNS = 3
+"""Leases after which a worker's word does not count any more; it gives one thrice in each."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,32 @@ def storage(core: Core) -> Storage:
 
 
 def days(session: Session, settings: ServiceSettings) -> int | None:
-    """Days that studies are kept; None for ever."""
+    """Days that studies are kept; None for ever.
+
+    An administrator's choice, else the settings', else what a worker that is alive was told.
+    """
     option = session.get(Option, _OPTION)
-    return settings.retention_days if option is None else option.value["days"]
+    if option is not None:
+        return option.value["days"]
+    return settings.retention_days or _noted(session)
+
+
+def note(session: Session, settings: ServiceSettings) -> None:
+    """Have servers and other workers know what this worker deletes by, until its next sign of
+    life is overdue."""
+    if settings.retention_days is None:
+        return
+    until = now_of(session) + timedelta(seconds=_SIGNS * settings.lease_seconds)
+    insert_once(session, Option, name=_NOTED, value={})
+    option = session.get(Option, _NOTED, with_for_update=True, populate_existing=True)
+    option.value = {"days": settings.retention_days, "until": until.timestamp()}
+
+
+def _noted(session: Session) -> int | None:
+    option = session.get(Option, _NOTED)
+    if option is None or now_of(session).timestamp() > option.value["until"]:
+        return None
+    return option.value["days"]
 
 
 def set_days(session: Session, days: int | None, *, by: str) -> None:

@@ -38,6 +38,8 @@ def add(
     """Keep a review. Raises NotAllowed, NotFound, Conflict where nothing was read yet, and Invalid
     for one that contradicts itself."""
     require(principal, "reviewer")
+    # Locked, or of two frames' reviews at once neither would count the other.
+    session.get(Study, study_id, with_for_update=True)
     study = study_for(session, principal, study_id)
     reading = _reading(session, study, frame)
     decision = _decision(opinion, reading)

@@ -8,10 +8,11 @@ from datetime import timedelta
 from sqlalchemy import delete, or_
 from sqlalchemy.orm import Session
 
-from kirik.service import audit_trail
+from kirik.service import accounts, audit_trail
 from kirik.service.access import Principal
 from kirik.service.core import Core
 from kirik.service.engine import now_of
+from kirik.service.refusals import NotSignedIn
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Account, SignIn
 
@@ -20,7 +21,13 @@ _SEEN_EVERY = timedelta(seconds=60)
 
 
 def begin(session: Session, account: Account, settings: ServiceSettings) -> str:
-    """A new session; the secret for its cookie, which is not kept."""
+    """A new session; the secret for its cookie, which is not kept.
+
+    account: as it was when its password was checked. Raises NotSignedIn where that one is another
+    since, or the account is disabled.
+    """
+    if accounts.unchanged(session, account) is None:
+        raise NotSignedIn("the account was changed meanwhile; sign in again")
     secret, moment = secrets.token_urlsafe(32), now_of(session)
     session.add(
         SignIn(
@@ -35,8 +42,11 @@ def begin(session: Session, account: Account, settings: ServiceSettings) -> str:
     return secret
 
 
-def find(core: Core, secret: str) -> Principal | None:
-    """Whose session this is; None for one that is over, or never was."""
+def find(core: Core, secret: str, *, used: bool = True) -> Principal | None:
+    """Whose session this is; None for one that is over, or never was.
+
+    used: whether to write down that it is in use, which puts off its idle end.
+    """
     idle = timedelta(minutes=core.settings.idle_minutes)
     with core.database.reading() as session:
         found = session.get(SignIn, key_of(secret))
@@ -46,7 +56,7 @@ def find(core: Core, secret: str) -> Principal | None:
         if moment - found.last_seen_at > idle:
             return None
         account, seen = found.account, moment - found.last_seen_at < _SEEN_EVERY
-    if not seen:
+    if used and not seen:
         with core.database.writing() as session:
             for row in (
                 session.get(SignIn, key_of(secret)),

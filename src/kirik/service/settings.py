@@ -45,8 +45,8 @@ class ServiceSettings(BaseModel):
     """Drop the patient's name, id and all that could tell them before anything is stored."""
 
     retention_days: int | None = Field(default=None, ge=1, le=36_500)
-    """Delete studies after so many days; never where None. An administrator's choice counts more.
-    """
+    """Delete studies after so many days; never where None. Workers do it. An administrator's choice
+    counts more."""
 
     model: Path | None = None
     """A shipped model's name, a bundle, or the run that made it; an administrator's choice counts

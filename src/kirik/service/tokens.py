@@ -60,8 +60,8 @@ def remove(session: Session, token_id: str, *, by: str) -> None:
     session.delete(token)
 
 
-def find(core: Core, secret: str) -> Principal | None:
-    """Whose token this is, or None."""
+def find(core: Core, secret: str, *, used: bool = True) -> Principal | None:
+    """Whose token this is, or None. used: whether to write down that it is in use."""
     if not secret.startswith(PREFIX):
         return None
     with core.database.reading() as session:
@@ -69,9 +69,9 @@ def find(core: Core, secret: str) -> Principal | None:
         if token is None:
             return None
         moment = now_of(session)
-    if token.last_used_at is None or moment - token.last_used_at > _SEEN_EVERY:
+    if used and (token.last_used_at is None or moment - token.last_used_at > _SEEN_EVERY):
         with core.database.writing() as session:
-            used = session.get(Token, token.id)
-            if used is not None:
-                used.last_used_at = moment
+            row = session.get(Token, token.id)
+            if row is not None:
+                row.last_used_at = moment
     return Principal(token.name, token.role, token.patients, token.own, "device")

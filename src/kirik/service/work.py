@@ -28,6 +28,9 @@ ALONE_AFTER, GIVE_UP_AFTER = 2, 8
 """A study that was taken up so often without an end may be what kills its worker: from then on it
 is claimed by itself, and at last given up."""
 
+AWAY = ("missing", "unreadable", "no_permission")
+"""Reasons of a file that is not there: its folder may only not be mounted."""
+
 WORKER = "worker"
 """Who reads, in the audit trail."""
 
@@ -148,6 +151,7 @@ def read_again(session: Session, study_id: str, *, by: str) -> None:
         session.delete(row)
     study.state, study.attempts, study.lease, study.lease_until = WAITING, 0, None, None
     study.urgency, study.unlikeliness = URGENCY["waiting"], 0.0
+    study.error = study.reason = None
     changed(session, study_id)
     audit_trail.record(session, by, "study.read_again", study_id)
 

@@ -47,9 +47,6 @@ its turn comes."""
 
 _POLL, _PAUSE, _MODEL_SECONDS, _SWEEP_SECONDS = 0.25, 0.1, 5.0, 600.0
 _WAITS = (0.2, 0.5, 1.0, 2.0, 5.0)
-_AWAY = ("missing", "unreadable", "no_permission")
-"""Reasons of a file that is not there: its folder may only not be mounted."""
-
 _LATER_SECONDS, _TRIES_OF_A_FILE, _REST = 15.0, 4, 2.0
 _Done = TypeVar("_Done")
 
@@ -335,6 +332,7 @@ class Worker:
             row.seen_at, row.read = moment, self._read
             row.problem = self._problem or self._undecodable
             row.model = self._classifier and self._classifier.name
+            retention.note(session, self.core.settings)
 
 
 def run_worker(settings: ServiceSettings, stop: threading.Event | None = None) -> int:
@@ -375,7 +373,7 @@ def _problem_of(results: list[Result]) -> str | None:
 
 def _is_away(claim: Claim, results: list[Result]) -> bool:
     """Whether the file was not there, and may be another time."""
-    gone = getattr(results[0].result, "reason", None) in _AWAY
+    gone = getattr(results[0].result, "reason", None) in work.AWAY
     return gone and claim.attempts < _TRIES_OF_A_FILE
 
 

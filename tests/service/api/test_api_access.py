@@ -1,13 +1,18 @@
 """Who gets in, who sees what, and what no other site's page can do."""
 
 import io
+from datetime import timedelta
+from itertools import islice
 
 import httpx
 import pytest
 from PIL import Image
 from rooms import OWN, named, png, refused, send
+from sqlalchemy import select, update
 
+from kirik.service.api import asked
 from kirik.service.guard import Rates
+from kirik.service.tables import SignIn, now
 
 PASSWORD = "bone on dark ground 7"
 READ = ["/studies", "/me", "/model", "/agreement", "/events", "/metrics"]
@@ -53,21 +58,65 @@ def test_pages_lead_to_the_sign_in_and_health_stays_open(room):
     assert browser.get("/login").status_code == 200
     assert httpx.get(f"{room.url}/health").json()["status"] == "ok"
     assert httpx.get(f"{room.url}/metrics").status_code == 401
+    assert httpx.get(f"{room.url}/api/v1/openapi.json").status_code == 200
+
+
+def test_the_open_room_is_this_machines_alone(room):
+    """A rebound DNS name, or a proxy that would show the room to all, opens nothing."""
+    for headers in (
+        {"Host": "evil.example"},
+        {"Host": "127.x.evil.example"},
+        {"Host": "127.x.evil.example:8000"},
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"X-Forwarded-Proto": "https"},
+        {"X-Real-IP": "203.0.113.9"},
+        {"Forwarded": "for=203.0.113.9"},
+        {"Via": "1.1 proxy"},
+    ):
+        http = room.http(headers=headers)
+        refused(http.get("/studies"), 401, "not_signed_in")
+        refused(http.post("/tokens", json={"name": "x"}), 401, "not_signed_in")
+
+
+def test_the_open_room_has_all_of_this_machines_own_names(http):
+    for host in ("localhost:8000", "LocalHost", "127.0.0.1", "[::1]:8000"):
+        assert http.get("/me", headers={"Host": host}).json()["local"] is True
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("host", "own"),
     [
-        {"Host": "evil.example"},
-        {"X-Forwarded-For": "203.0.113.9"},
-        {"Forwarded": "for=203.0.113.9"},
-        {"Via": "1.1 proxy"},
+        *((host, True) for host in ("localhost", "127.0.0.1", "127.8.9.1", "::1", "[::1]")),
+        ("::ffff:127.0.0.1", True),
+        *((host, False) for host in ("", "0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1")),
+        *((host, False) for host in ("127.x.evil.example", "127.0.0.1.evil.example", "127.0.0.a")),
+        *((host, False) for host in ("localhost.evil.example", "127.0.0.1:80", "127.0.0.1.", "1")),
     ],
 )
-def test_the_open_room_is_this_machines_alone(room, headers):
-    """A rebound DNS name, or a proxy that would show the room to all, opens nothing."""
-    refused(room.http(headers=headers).get("/studies"), 401, "not_signed_in")
-    refused(room.http(headers=headers).post("/tokens", json={"name": "x"}), 401, "not_signed_in")
+def test_an_address_is_this_machines_own_only_if_it_is_written_out(host, own):
+    assert asked.is_loopback(host) is own
+
+
+def idle_for(room, minutes: int) -> None:
+    """As if all sessions had not been used for so long."""
+    with room.core.database.writing() as session:
+        then = now() - timedelta(minutes=minutes)
+        session.execute(update(SignIn).values(last_seen_at=then))
+
+
+def test_a_page_that_listens_does_not_keep_its_session_in_use(room, monkeypatch):
+    monkeypatch.setattr("kirik.service.events._SIGN_OF_LIFE", 0.1)
+    http = sign_in(room)
+    with http.stream("GET", "/events") as answer:
+        told = answer.iter_lines()
+        assert next(told).startswith("retry")
+        idle_for(room, minutes=119)
+        assert len(list(islice(told, 12))) == 12  # some signs of life
+        with room.core.database.reading() as session:
+            assert now() - session.scalar(select(SignIn.last_seen_at)) > timedelta(minutes=119)
+        idle_for(room, minutes=121)
+        list(told)  # ends
+    refused(http.get("/me"), 401, "not_signed_in")
 
 
 def test_a_session_opens_and_closes(room):
@@ -162,6 +211,7 @@ def test_who_sees_only_its_own_finds_no_other_study_by_any_way(room):
     ):
         refused(own.get(f"/studies/{other}{path}"), 404, "not_found")
     refused(own.post(f"/studies/{other}/reviews", json={"agrees": True}), 404, "not_found")
+    refused(own.get("/metrics"), 403, "not_allowed")
     room.http(room.token("reviewer")).post(
         f"/studies/{other}/reviews", json={"agrees": False, "decision": "no_fracture"}
     )
@@ -362,10 +412,12 @@ def test_accounts_are_changed_and_the_last_administrator_stays(room):
 def test_all_that_matters_stands_in_the_trail_and_the_chain_holds(room):
     http = sign_in(room, "boss", "administrator")
     send(http, png())
+    for path in REVIEWERS:
+        assert http.get(path).status_code == 200
     said = http.get("/trail", params={"verify": True}).json()
     assert said["intact"] is True
     actions = [one["action"] for one in said["entries"]]
-    assert actions[0] == "study.received"
+    assert actions[:3] == ["reviews.exported", "reviews.exported", "study.received"]
     assert {"account.added", "session.begun"} <= set(actions)
     page = http.get("/trail", params={"limit": 1}).json()
     older = http.get("/trail", params={"limit": 1, "cursor": page["next"]}).json()

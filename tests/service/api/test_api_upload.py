@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import httpx
+import pydicom
 import pytest
 from rooms import png, refused, send
 
@@ -163,3 +164,26 @@ def test_one_who_hangs_up_leaves_nothing_and_is_no_error(http, room, caplog):
     time.sleep(0.3)
     assert http.get("/studies").json()["studies"] == []
     assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
+
+
+def test_an_exam_is_the_studys_not_the_zips(room, dicom_file):
+    def film(study: str, number: int) -> bytes:
+        data = pydicom.dcmread(io.BytesIO(dicom_file))
+        data.StudyInstanceUID, data.SOPInstanceUID = study, f"1.2.3.{number}"
+        file = io.BytesIO()
+        data.save_as(file, enforce_file_format=True)
+        return file.getvalue()
+
+    def exams(content: bytes) -> list[str]:
+        answer = send(room.http(), content)
+        assert answer.status_code == 202, answer.text
+        return [study["exam"] for study in answer.json()["studies"]]
+
+    [loose] = exams(film("1.2.3", 1))
+    mine, stranger, photo, other = exams(
+        zipped(a=film("1.2.3", 2), b=film("1.2.4", 3), c=png(seed=1), d=png(seed=2))
+    )
+    [later] = exams(zipped(a=film("1.2.3", 4)))
+    assert mine == loose == later
+    assert photo == other
+    assert len({mine, stranger, photo}) == 3

@@ -1,5 +1,6 @@
 """Who asks, and whether they may: what the endpoints depend on."""
 
+from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -16,13 +17,20 @@ SESSION, CSRF = "kirik_session", "kirik_csrf"
 """Cookies: the session's secret, which no script can read, and what proves that a page asked."""
 
 OWN_HEADER, CSRF_HEADER = "X-Requested-With", "X-CSRF-Token"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
-_PROXIED = ("x-forwarded-for", "x-forwarded-host", "forwarded", "via")
+_PROXIED = ("x-forwarded-", "x-real-ip", "forwarded", "via")
+"""What a header that a proxy adds is called, or begins with."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    return host in _LOOPBACK or (host.startswith("127.") and host.count(".") == 3)
+    """Whether a host's name or address, without its port, is this machine's own: localhost, or an
+    address that is written out, since any other name is whatever its owner says it is."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def core_of(request: Request) -> Core:
@@ -39,18 +47,24 @@ def bearer_of(request: Request) -> str | None:
 def who(request: Request) -> Principal:
     """Who asks. Raises NotSignedIn."""
     if (known := getattr(request.state, "principal", None)) is None:
-        known = request.state.principal = find_who(request)
+        known = request.state.principal = _found(request, used=True)
     return known
 
 
 def find_who(request: Request) -> Principal:
-    """The same, asked anew: who is signed out meanwhile is not found any more."""
+    """The same, asked anew while an answer goes on: who is signed out meanwhile is not found any
+    more. It is no use of a session, which would never be idle while a page listens."""
+    return _found(request, used=False)
+
+
+def _found(request: Request, *, used: bool) -> Principal:
     core = core_of(request)
     if token := bearer_of(request):
-        if found := tokens.find(core, token):
+        if found := tokens.find(core, token, used=used):
             return found
         raise NotSignedIn("this token is none, or not any more; ask an administrator for another")
-    if (secret := request.cookies.get(SESSION)) and (found := sessions.find(core, secret)):
+    secret = request.cookies.get(SESSION)
+    if secret and (found := sessions.find(core, secret, used=used)):
         return found
     if is_open(request):
         return LOCAL
@@ -69,7 +83,7 @@ def is_open(request: Request) -> bool:
         return False
     here = request.client is None or is_loopback(request.client.host)
     named = is_loopback(request.url.hostname or "")
-    return here and named and not any(name in request.headers for name in _PROXIED)
+    return here and named and not any(name.startswith(_PROXIED) for name in request.headers)
 
 
 async def refuse_forged(request: Request) -> None:
@@ -126,8 +140,14 @@ def role(least: str):
     return check
 
 
+async def _sees_all(principal: "Who") -> Principal:
+    access.require_all(principal)
+    return principal
+
+
 Room = Annotated[Core, Depends(_core)]
 Who = Annotated[Principal, Depends(_who)]
 Reviewer = Annotated[Principal, Depends(role("reviewer"))]
 Administrator = Annotated[Principal, Depends(role("administrator"))]
+SeesAll = Annotated[Principal, Depends(_sees_all)]
 StudyId = Annotated[str, Path(pattern=STUDY_ID, description="A study's id")]

@@ -58,9 +58,11 @@ def _begin(request: Request, core: Core, said: schemas.SignIn) -> tuple[Account,
     address = request.client.host if request.client else ""
     account = accounts.check_password(core, said.name, said.password, address)
     with core.database.writing() as session:
+        # Begun first: it locks the account before its sessions, as all do who change one.
+        secret = sessions.begin(session, account, core.settings)
         if old := request.cookies.get(SESSION):
             sessions.end(session, old)
-        return account, sessions.begin(session, account, core.settings)
+        return account, secret
 
 
 @router.delete("/session", status_code=204, tags=["session"])
@@ -105,7 +107,8 @@ def add_user(
 def change_user(
     core: Room, principal: Administrator, name: str, said: schemas.UserChange
 ) -> schemas.User:
-    """Change a role, a right or a password, or disable an account; it is signed out then."""
+    """Change a role, a right or a password, or disable an account; it is signed out then. Tokens
+    with all rights that it made are removed once it is no administrator's any more."""
     changes = said.model_dump(exclude={"password"}, exclude_none=True)
     with core.database.writing() as session:
         account = accounts.change(session, name, by=principal.name, **changes)

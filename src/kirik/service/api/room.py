@@ -19,7 +19,7 @@ from kirik.errors import BundleError, KirikError
 from kirik.service import agreement as agreements
 from kirik.service import audit_trail, models_in_use, retention
 from kirik.service.api import schemas, shown
-from kirik.service.api.asked import Administrator, Reviewer, Room, Who
+from kirik.service.api.asked import Administrator, Reviewer, Room, SeesAll, Who
 from kirik.service.api.problems import Problem
 from kirik.service.api.uploads import Accepts, multipart, received
 from kirik.service.bundles import unpack_bundle
@@ -42,6 +42,8 @@ _BROKEN = {503: {"model": schemas.Health, "description": "A part is broken"}}
 @router.get("/reviews.csv", tags=["reviews"], response_class=PlainTextResponse, responses=_CSV)
 def table(core: Room, principal: Reviewer) -> Response:
     """Every review, oldest first."""
+    with core.database.writing() as session:
+        audit_trail.record(session, principal.name, "reviews.exported")
     headers = {"Content-Disposition": f'{_ATTACHED}"reviews.csv"'}
     return PlainTextResponse(reviews_csv(core, principal), media_type="text/csv", headers=headers)
 
@@ -173,7 +175,7 @@ def health(core: Room) -> JSONResponse:
 
 
 @router.get("/metrics", tags=["health"], response_class=PlainTextResponse)
-def metrics(request: Request, core: Room, _: Who) -> Response:
+def metrics(request: Request, core: Room, _: SeesAll) -> Response:
     """For Prometheus."""
     return Response(request.app.state.metrics.text(core), media_type=CONTENT_TYPE)
 
