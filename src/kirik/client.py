@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 import httpx
 
 from kirik.errors import KirikError
+from kirik.files import head_of, kind_of
 from kirik.service.api.schemas import (
     Agreement,
     Box,
@@ -40,8 +41,14 @@ from kirik.service.api.schemas import (
 __all__ = ["Box", "Client", "Event", "Refused", "Review", "RoomError", "Study", "StudyWhole"]
 
 _BUSY = {429, 502, 503, 504}
-_AT_ONCE = 20
-"""Files of one request of `submit`."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before a room that is busy or away is asked again, where it says no others."""
+
+_AT_ONCE, _BYTES_AT_ONCE = 20, 256 * 2**20
+"""Files of one request of `submit`, and bytes of those; a zip is handed in by itself."""
+
+_TAKING_IN = 600.0
+"""Seconds that a room may take over one such request: a zip holds a thousand files."""
 
 
 class RoomError(KirikError):
@@ -66,7 +73,8 @@ class Client:
     """A reading room.
 
     url: its address. token: a device's or a program's key, where the room has accounts.
-    timeout: seconds for an answer. patience: seconds for which a busy room is asked again.
+    timeout: seconds for an answer; for that to files handed in it is ten minutes at least.
+    patience: seconds for which a busy room is asked again.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class Client:
             base_url=base, headers=headers, timeout=timeout, transport=transport
         )
         self._patience = patience
+        self._taking_in = httpx.Timeout(timeout, read=max(timeout, _TAKING_IN))
 
     def __enter__(self) -> Self:
         return self
@@ -106,28 +115,28 @@ class Client:
 
         They are safe on the room's disk when this returns. The same bytes are the same study.
         """
-        taken, paths = TakenIn(studies=[], refused=[]), list(paths)
-        for start in range(0, len(paths), _AT_ONCE):
-            some = self._submit(paths[start : start + _AT_ONCE])
-            taken.studies += some.studies
-            taken.refused += some.refused
-        return taken
+        return _together(self._submit(some) for some in _requests(paths))
 
     def submit_bytes(self, content: bytes, name: str) -> TakenIn:
         """Hand in a file that is held in memory."""
         return self._taken([("files", (name, content))])
 
-    def _submit(self, paths: Sequence[Path | str]) -> TakenIn:
+    def _submit(self, paths: Sequence[Path]) -> TakenIn:
         with ExitStack() as stack:
-            opened = [stack.enter_context(Path(path).open("rb")) for path in paths]
-            files = [
-                ("files", (Path(path).name, file)) for path, file in zip(paths, opened, strict=True)
-            ]
-            return self._taken(files)
+            files = [("files", (path.name, stack.enter_context(path.open("rb")))) for path in paths]
+            try:
+                return self._taken(files)
+            except RoomError as error:
+                if error.status != 413 or len(paths) == 1:
+                    raise
+        # This room, or a proxy before it, takes less at once.
+        half = len(paths) // 2
+        return _together(self._submit(some) for some in (paths[:half], paths[half:]))
 
     def _taken(self, files: list) -> TakenIn:
         try:
-            return TakenIn.model_validate(self._json("POST", "/studies", files=files))
+            said = self._json("POST", "/studies", files=files, timeout=self._taking_in)
+            return TakenIn.model_validate(said)
         except _Refused as error:
             refused = error.document.get("refused")
             if not refused:
@@ -270,12 +279,21 @@ class Client:
     def events(self) -> Iterator[Event]:
         """Studies as they change, for as long as one listens; asked for again where it breaks."""
         last: str | None = None
+        pause = _FIRST_PAUSE
         while True:
-            with suppress(httpx.TransportError):
+            wait = None
+            try:
                 for event, number in self._events(last):
-                    last = number or last
+                    last, pause = number or last, _FIRST_PAUSE
                     yield event
-            time.sleep(0.5)
+            except httpx.TransportError:
+                pass
+            except RoomError as error:
+                if error.status not in _BUSY:
+                    raise
+                wait = error.seconds
+            time.sleep(wait or pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
 
     def _events(self, last: str | None) -> Iterator[tuple[Event, str | None]]:
         headers = {"Last-Event-ID": last} if last else {}
@@ -302,7 +320,7 @@ class Client:
 
     def _ask(self, method: str, path: str, **asked: Any) -> bytes:
         """An answer's bytes, asked for again for a while where the room is busy or away."""
-        until, pause = time.monotonic() + self._patience, 0.5
+        until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
         while True:
             try:
                 _rewind(asked.get("files"))
@@ -317,7 +335,34 @@ class Client:
             if not again or time.monotonic() + wait > until:
                 raise error
             time.sleep(wait)
-            pause = min(8.0, pause * 2)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def _requests(paths: Iterable[Path | str]) -> Iterator[list[Path]]:
+    """Files, those together that one request takes. Raises OSError for one that cannot be read."""
+    some: list[Path] = []
+    room = _BYTES_AT_ONCE
+    for path in map(Path, paths):
+        size, zipped = path.stat().st_size, kind_of(head_of(path)) == "ZIP"
+        if some and (zipped or size > room or len(some) == _AT_ONCE):
+            yield some
+            some, room = [], _BYTES_AT_ONCE
+        if zipped:
+            yield [path]
+            continue
+        some.append(path)
+        room -= size
+    if some:
+        yield some
+
+
+def _together(all_: Iterable[TakenIn]) -> TakenIn:
+    """What became of the files of several requests."""
+    taken = TakenIn(studies=[], refused=[])
+    for one in all_:
+        taken.studies += one.studies
+        taken.refused += one.refused
+    return taken
 
 
 def _repeatable(method: str, path: str) -> bool:
@@ -356,5 +401,8 @@ def _refusal(answer: httpx.Response) -> _Refused:
 
 
 def _away(error: httpx.TransportError) -> RoomError:
+    if isinstance(error, httpx.ReadTimeout):
+        what = "the reading room has not answered in time, and may go on with it; ask again later"
+        return RoomError(what, status=0, reason="away")
     what = f"the reading room cannot be reached ({type(error).__name__}); is it running?"
     return RoomError(what, status=0, reason="away")

@@ -93,18 +93,22 @@ class Hub:
         listener = _Listener(principal)
         self._listeners.add(listener)  # before the first look, so that nothing falls between
         self._metrics.listeners(len(self._listeners))
+        rights = _Rights(principal, check)
         try:
             await self._start()
             yield "retry: 3000\n\n"
-            for message in await run_in_threadpool(self._first, principal, since):
-                yield message
-            checked = time.monotonic()
+            fresh = since is None
+            while since is not None and not self._ended.is_set():
+                missed, since = await run_in_threadpool(self._missed, principal, since)
+                for message in missed:
+                    yield message
+                if await rights.are_gone():
+                    return
+            yield await run_in_threadpool(self._counts, principal, fresh)
             while not listener.lost and not self._ended.is_set():
-                message = await _next(listener.queue, checked + _SIGN_OF_LIFE - time.monotonic())
-                if time.monotonic() - checked >= _SIGN_OF_LIFE:
-                    if not await run_in_threadpool(_same, principal, check):
-                        return
-                    checked = time.monotonic()
+                message = await _next(listener.queue, rights.seconds)
+                if await rights.are_gone():
+                    return
                 yield ": still here\n\n" if message is None else message
         finally:
             self._listeners.discard(listener)
@@ -120,22 +124,32 @@ class Hub:
         with self._core.database.reading() as session:
             return worklist.last_change(session)
 
-    def _first(self, principal: Principal, since: int | None) -> list[str]:
-        """What a listener is told at once: the counts, and what it missed."""
+    def _missed(self, principal: Principal, since: int) -> tuple[list[str], int | None]:
+        """What a listener is told of the next changes after a number, and the number of the last
+        of them; None where there are no more."""
         with self._core.database.reading() as session:
-            changes = worklist.changes_after(session, since) if since is not None else []
-            counts = worklist.counts(session, principal, Filters())
-            told = _told(session, principal, changes)
-        return [*told, _event("counts", counts)]
+            changes = worklist.changes_after(session, since)
+            return _told(session, principal, changes), changes[-1][0] if changes else None
+
+    def _counts(self, principal: Principal, fresh: bool) -> str:
+        """What is told of the counts; to who is fresh with the number of the newest change, from
+        which it can go on even if it hears of none before it is cut off."""
+        with self._core.database.reading() as session:
+            number = worklist.last_change(session) if fresh else None
+            return _event("counts", worklist.counts(session, principal, Filters()), number)
 
     async def _look(self) -> None:
         """While anybody listens: tell what is new."""
         waiting: dict[_Key, bool] = {}
         while self._listeners and not self._ended.is_set():
             await asyncio.sleep(LOOK_EVERY)
-            sample = {one.key: one.principal for one in self._listeners}
             try:
-                found = await run_in_threadpool(self._news, sample, waiting)
+                changes = await run_in_threadpool(self._changes)
+                # Not before that: who joins from here on finds these changes made.
+                sample = {one.key: one.principal for one in self._listeners}
+                if not changes and not any(waiting.get(key) for key in sample):
+                    continue
+                found = await run_in_threadpool(self._news, changes, sample, waiting)
             except KirikError:  # the database is away: those who listen hear of it later
                 continue
             except Exception as error:
@@ -143,14 +157,22 @@ class Hub:
                 continue
             for listener in list(self._listeners):
                 listener.tell(found.get(listener.key, ()))
+            if changes:
+                self._last = changes[-1][0]
+
+    def _changes(self) -> list[tuple[int, str]]:
+        with self._core.database.reading() as session:
+            return worklist.changes_after(session, self._last)
 
     def _news(
-        self, sample: dict[_Key, Principal], waiting: dict[_Key, bool]
+        self,
+        changes: list[tuple[int, str]],
+        sample: dict[_Key, Principal],
+        waiting: dict[_Key, bool],
     ) -> dict[_Key, list[str]]:
         """Messages by who sees the same. waiting: whose counts are to be told as soon as may be."""
         found: dict[_Key, list[str]] = {}
         with self._core.database.reading() as session:
-            changes = worklist.changes_after(session, self._last)
             for key, principal in sample.items():
                 messages = _told(session, principal, changes)
                 waiting[key] = waiting.get(key, False) or bool(changes)
@@ -160,15 +182,34 @@ class Hub:
                     messages.append(_event("counts", counts))
                     waiting[key], self._counted[key] = False, time.monotonic()
                 found[key] = messages
-        if changes:
-            self._last = changes[-1][0]
         return found
+
+
+class _Rights:
+    """What somebody who listens may see, looked at again from time to time."""
+
+    def __init__(self, principal: Principal, check: Callable[[], Principal]):
+        self._principal, self._check = principal, check
+        self._looked = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Until they are to be looked at again."""
+        return max(0.0, self._looked + _SIGN_OF_LIFE - time.monotonic())
+
+    async def are_gone(self) -> bool:
+        """Whether it is time to look, and they are others now, or none."""
+        if self.seconds:
+            return False
+        same = await run_in_threadpool(_same, self._principal, self._check)
+        self._looked = time.monotonic()
+        return not same
 
 
 async def _next(queue: asyncio.Queue, seconds: float) -> str | None:
     """What is told next; None where nothing is within so many seconds."""
     try:
-        return await asyncio.wait_for(queue.get(), max(seconds, 0))
+        return await asyncio.wait_for(queue.get(), seconds)
     except TimeoutError:
         return None
 

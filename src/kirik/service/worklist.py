@@ -35,7 +35,7 @@ class Filters:
 
     decision: a key of `URGENCY`, or a class's name of the model. state: see `STATES`.
     reviewed: yes, no, agreed or disagreed. q: part of a name, of a patient's name or id, of a hash
-    or an exam. since: received then or later.
+    or an exam, each word somewhere. since: received then or later; UTC where it says no zone.
     """
 
     decision: str | None = None
@@ -131,13 +131,13 @@ def _filtered(asked: Select, principal: Principal, filters: Filters) -> Select:
     if filters.region:
         asked = asked.where(Study.region == filters.region)
     if filters.since:
-        asked = asked.where(Study.received_at >= filters.since)
+        asked = asked.where(Study.received_at >= _in_utc(filters.since))
     if filters.reviewed in ("yes", "no"):
         known = Study.reviewed.is_not(None) if filters.reviewed == "yes" else None
         asked = asked.where(Study.reviewed.is_(None) if known is None else known)
     elif filters.reviewed:
         asked = asked.where(Study.reviewed == filters.reviewed)
-    for word in searchable(filters.q or "").split()[:8]:
+    for word in dict.fromkeys(searchable(filters.q or "").split()):
         asked = asked.where(_found(word, principal))
     return asked
 
@@ -159,10 +159,14 @@ def _check(filters: Filters) -> None:
         raise Invalid(f"reviewed {filters.reviewed!r}: give {', '.join(_REVIEWED)}")
     try:
         if filters.since:
-            filters.since.astimezone(UTC)
+            _in_utc(filters.since)
     except (OverflowError, ValueError) as error:  # UTC's first and last day are not the world's
         what = f"since {filters.since}: give a moment between the years 2 and 9998"
         raise Invalid(what) from error
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _cursor(study: Row) -> str:

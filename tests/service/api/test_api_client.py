@@ -110,15 +110,66 @@ def test_what_may_have_been_done_is_not_asked_for_twice():
     assert len(seen) == 1
 
 
+class Counting(httpx.BaseTransport):
+    """Answers without reading what is sent. most: bytes that a request may have."""
+
+    def __init__(self, most: float = float("inf")):
+        self.most, self.sizes, self.patience = most, [], set()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        size = int(request.headers["content-length"])
+        if size > self.most:
+            return httpx.Response(413, json={"detail": "more than the limit", "reason": "error"})
+        self.sizes.append(size)
+        self.patience.add(request.extensions["timeout"]["read"])
+        return httpx.Response(202, json={"studies": [], "refused": []})
+
+
+@pytest.fixture
+def large(tmp_path):
+    """Five files of 110 MiB, which take no room, between two zips."""
+    paths = [tmp_path / name for name in ("a.zip", "0", "1", "2", "3", "4", "z.ZIP")]
+    for path in (paths[0], paths[-1]):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("film.png", png(0.4))
+    for path in paths[1:-1]:
+        with path.open("wb") as file:
+            file.truncate(110 * 2**20)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(float("inf"), [0, 220, 220, 110, 0]), (120 * 2**20, [0, *[110] * 5, 0])]
+)
+def test_files_are_handed_in_in_as_many_requests_as_the_room_takes(large, most, expected):
+    room = Counting(most)
+    with Client("http://room", transport=room) as client:
+        client.submit(large)
+    assert [size // 2**20 for size in room.sizes] == expected
+    assert min(room.patience) >= 600  # a zip of a thousand files is not taken in in a minute
+
+
 def test_events_go_on_after_a_break():
     tries = []
 
     def handle(request: httpx.Request) -> httpx.Response:
         tries.append(request.headers.get("last-event-id"))
+        if len(tries) == 2:
+            return httpx.Response(503, headers={"Retry-After": "0"}, json={"detail": "away"})
         said = f'event: gone\nid: {len(tries)}\ndata: {{"id": "x"}}\n\n'
         return httpx.Response(200, text=f": hello\n\n{said}")
 
     with Client("http://room", transport=httpx.MockTransport(handle)) as client:
         told = client.events()
         assert [next(told).name for _ in range(3)] == ["gone"] * 3
-    assert tries == [None, "1", "2"]
+    assert tries == [None, "1", "1", "3"]
+
+
+def test_events_end_where_one_may_not_listen():
+    refusal = httpx.Response(401, json={"detail": "no such token", "reason": "not_signed_in"})
+    transport = httpx.MockTransport(lambda _: refusal)
+    with (
+        Client("http://room", transport=transport) as client,
+        pytest.raises(RoomError, match="no such token"),
+    ):
+        next(client.events())

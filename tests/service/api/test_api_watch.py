@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from rooms import png
@@ -73,6 +74,22 @@ def test_what_is_refused_stands_in_the_trail_once_and_without_its_name(core, fol
     assert refused == ['{"reason": "not_an_image"}']
     assert "Yilmaz" not in str(lines)
     assert "Yilmaz" not in (core.settings.data / "watched.txt").read_text()
+
+
+def test_a_file_that_cannot_be_read_is_told_once_and_costs_the_others_nothing(core, folder):
+    unreadable = Path("/sys/class/net/lo/speed")  # EINVAL: as an unplugged disk's EIO
+    if not unreadable.exists():
+        pytest.skip("needs /sys")
+    (folder / "a.png").symlink_to(unreadable)
+    (folder / "b.png").write_bytes(png(seed=2))
+    watcher = Watcher(core, [folder])
+    assert [watcher.look() for _ in range(3)] == [0, 1, 0]
+    (folder / "c.png").write_bytes(png(seed=3))
+    assert [watcher.look() for _ in range(2)] == [0, 1]
+    assert names(core) == ["b.png", "c.png"]
+    with core.database.reading() as session:
+        refused = select(Entry.details).where(Entry.action == "file.refused")
+        assert list(session.scalars(refused)) == ['{"reason": "unreadable"}']
 
 
 def test_a_folder_that_is_away_is_looked_at_again(core, folder, tmp_path):

@@ -94,7 +94,20 @@ def test_what_was_begun_of_a_frame_stays_with_it_and_is_kept_as_its_review(opene
     page.locator("#frame").select_option("2")
     opened.until("document.querySelector('#comment').value === 'of frame two'")
     assert page.locator("[name=agrees][value=false]").is_checked()
+    held = []
+    page.route("**/reviews", lambda route: held.append(route))
     page.locator("#review [type=submit].main").click()
+    page.locator("#frame").select_option("3")  # while it is being saved
+    page.locator("#verdict .decision.uncertain").wait_for()
+    opened.until("!document.querySelector('#comment').value")
+    page.fill("#comment", "of frame three")
+    held[0].continue_()
     kept = page.locator("#history li").first
     kept.wait_for()
     assert opened.words["frame"].format(number=2) in kept.inner_text()
+    assert page.locator("#comment").input_value() == "of frame three"
+    page.locator("#frame").select_option("2")
+    opened.until("!document.querySelector('#film-state').textContent")
+    opened.until("!document.querySelector('#comment').value")
+    page.locator("#frame").select_option("3")
+    opened.until("document.querySelector('#comment').value === 'of frame three'")

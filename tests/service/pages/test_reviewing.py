@@ -30,8 +30,14 @@ def test_disagreeing_with_a_drawn_box_and_a_comment_adds_to_the_history(opened):
     page.locator(".pill.disagree").click()
     assert page.locator("[name=decision][value=no_fracture]").is_checked()
     page.locator("[role=radio][data-mode=box]").click()
+    page.locator("#stage").focus()
+    page.keyboard.press("ArrowLeft")  # there is a margin of 60 pixels on the left now
+    drag(opened, 40, 40, at=(0.01, 0.5))
+    assert page.locator("#boxes li").count() == 0
     drag(opened, 60, 50, at=(0.4, 0.4))
     page.locator("#boxes li").wait_for()
+    across = page.locator("#stage").bounding_box()["width"]
+    drag(opened, -0.44 * across, 0, at=(0.45, 0.45))  # off the film: some of it stays on it
     page.locator("#review [type=submit].main").click()
     page.locator("#review .problem", has_text=opened.words["review_boxes"]).wait_for()
     page.locator("#decisions .pill", has_text=opened.words["decide_fracture"]).first.click()

@@ -98,17 +98,18 @@ export class Boxes {
     event.stopPropagation();
   }
 
-  /** A stage's box on the film, within it. */
+  /** A stage's box on the film, within it; where it leaves the film, a pixel of it stays. */
   kept(on) {
     const box = this.view.box(on, "toFilm");
-    const x = Math.min(this.view.width - 1, Math.max(0, box.x));
-    const y = Math.min(this.view.height - 1, Math.max(0, box.y));
-    return {
-      x,
-      y,
-      width: Math.min(this.view.width, box.x + box.width) - x,
-      height: Math.min(this.view.height, box.y + box.height) - y,
-    };
+    const [x, width] = within(box.x, box.width, this.view.width);
+    const [y, height] = within(box.y, box.height, this.view.height);
+    return { x, y, width, height };
+  }
+
+  /** Whether any of a stage's box lies on the film. */
+  meets(on) {
+    const { x, y, width, height } = this.view.box(on, "toFilm");
+    return x < this.view.width && y < this.view.height && x + width > 0 && y + height > 0;
   }
 
   /** A box in the middle of what is seen, to be moved by the keyboard. */
@@ -153,12 +154,18 @@ export class Boxes {
   release() {
     const box = this.draft;
     this.held = this.draft = null;
-    if (box && box.width >= LEAST && box.height >= LEAST) this.add(this.kept(box));
+    if (box && box.width >= LEAST && box.height >= LEAST && this.meets(box)) this.add(this.kept(box));
     else this.select(this.selected);
   }
 }
 
 const opposite = (grip) => (grip[0] === "n" ? "s" : "n") + (grip[1] === "w" ? "e" : "w");
+
+/** What of a side lies on a film of so many pixels: where it begins and its length. */
+function within(start, length, pixels) {
+  const from = Math.min(pixels - 1, Math.max(0, start));
+  return [from, Math.max(1, Math.min(pixels, start + length) - from)];
+}
 
 function between([x, y], [u, v]) {
   return { x: Math.min(x, u), y: Math.min(y, v), width: Math.abs(x - u), height: Math.abs(y - v) };

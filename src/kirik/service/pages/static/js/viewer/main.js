@@ -29,6 +29,7 @@ let view = new View(1, 1);
 let study = null;
 let reading = null;
 let frame = null;
+let turning = false; // to a frame whose film is not there yet
 let mode = "move";
 let ways = {};
 let scheduled = 0;
@@ -103,6 +104,7 @@ async function showFrame(number_) {
   const again = frame === number_;
   if (frame && !again) review.leave(); // what was begun of this frame stays this frame's
   frame = number_;
+  turning = true;
   reading = (study.readings ?? []).find((one) => (one.frame ?? 1) === frame) ?? null;
   hidden.clear();
   boxes.set([]);
@@ -111,6 +113,7 @@ async function showFrame(number_) {
   offer();
   await loadFilm();
   if (frame !== number_) return; // another was turned to meanwhile
+  turning = false;
   showFacts($("#facts"), study, reading);
   listFindings();
   await review.show(study, reading);
@@ -174,7 +177,7 @@ function listFindings() {
 async function saved(_, next) {
   if (next && ways.next) return location.assign(ways.next);
   study = await get(`/studies/${id}`);
-  await review.show(study, reading);
+  if (!turning) await review.show(study, reading);
 }
 
 // What buttons and keys do; `said` is told to a screen reader.

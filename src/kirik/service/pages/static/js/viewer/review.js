@@ -118,22 +118,39 @@ export class Review {
     }
     this.problem.textContent = "";
     this.saving = true;
+    const { frame } = this;
+    const sent = JSON.stringify(this.said);
     try {
       const review = await post(`/studies/${this.study.id}/reviews`, {
-        frame: this.frame,
+        frame,
         agrees: agrees.value === "true",
         decision: decision.value,
         boxes: this.boxes.all.map(rounded),
         comment: comment.value.trim(),
       });
       say(t("review_saved"));
-      this.form.reset();
-      this.boxes.touched = false;
+      this.forget(frame, sent);
       this.saved(review, next);
     } catch (error) {
-      this.problem.textContent = error.message;
+      if (this.shows(frame)) this.problem.textContent = error.message;
+      else say(`${t("frame", { number: number(frame) })}: ${error.message}`, "bad");
     } finally {
       this.saving = false;
+    }
+  }
+
+  /** Whether this frame is shown; none is while another is turned to. */
+  shows(frame) {
+    return Boolean(this.reading) && this.frame === frame;
+  }
+
+  /** A frame's review is kept, but not what was said since, of this frame or another. */
+  forget(frame, sent) {
+    if (!this.shows(frame)) {
+      if (JSON.stringify(this.begun.get(frame)) === sent) this.begun.delete(frame);
+    } else if (JSON.stringify(this.said) === sent) {
+      this.form.reset();
+      this.boxes.touched = false;
     }
   }
 
