@@ -360,24 +360,14 @@ sys.exit(run(["predict", {str(films)!r}, "--model", {str(model.path)!r}, "--json
     assert draft_of(out).exists()
 
 
-def test_ctrl_c_while_the_command_is_still_being_imported_is_a_stop_like_others():
-    code = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind
-class Stop:
-    def find_spec(self, name, *_):
-        if name == "cyclopts":
-            signal.raise_signal(signal.SIGINT)
-sys.meta_path.insert(0, Stop())
-sys.argv = ["kirik", "models"]
-import kirik.__main__
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "kirik: stopped\n")
-
-
-def test_ctrl_c_once_more_on_the_way_out_says_nothing_more():
-    code = """
+@pytest.mark.parametrize(
+    ("on_the_way_out", "ends_with"),
+    [("", 130), ("atexit.register(signal.raise_signal, signal.SIGINT)", -signal.SIGINT)],
+)
+def test_ctrl_c_while_the_command_is_still_being_imported_and_once_more_says_one_line(
+    on_the_way_out, ends_with
+):
+    code = f"""
 import atexit, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind
 class Stop:
@@ -385,12 +375,12 @@ class Stop:
         if name == "cyclopts":
             signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Stop())
-atexit.register(signal.raise_signal, signal.SIGINT)
+{on_the_way_out}
 sys.argv = ["kirik", "models"]
 import kirik.__main__
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "kirik: stopped\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (ends_with, "", "kirik: stopped\n")
 
 
 def test_the_table_after_a_resume_counts_what_it_shows(films, make_bundle, tmp_path, capsys):
