@@ -140,7 +140,7 @@ def test_time_in_which_the_whole_program_was_stopped_does_not_count(noise):
     code = f"""
 import sys
 from kirik.reading.decoder import Decoders, DecodingLimits
-decoders = Decoders(DecodingLimits(seconds=6))
+decoders = Decoders(DecodingLimits(seconds=10))
 decoders.start()
 decoders._idle[0].await_start()
 print("begun", flush=True)
@@ -153,7 +153,7 @@ print([header.get("error") for header, _ in decoders.ask(sys.argv[1], {FILM})])
         assert program.stdout.readline() == "begun\n"
         time.sleep(0.5)
         os.killpg(program.pid, signal.SIGSTOP)
-        time.sleep(7)
+        time.sleep(11)
         os.killpg(program.pid, signal.SIGCONT)
         assert program.stdout.read() == "[None]\n"
 
