@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kirik.bundle import LONGEST_NAME, Bundle, load_bundle, write_bundle
+from kirik.bundle import Bundle, load_bundle, model_name, write_bundle
 from kirik.card import model_card, with_card
 from kirik.console import Console
 from kirik.crossval import check_labels, facts_of, refuse_run
@@ -95,7 +95,7 @@ def average_cross_validated(
     parts = [read_fold(directory / f"fold{f}", index, split, f, console) for f in split.folds]
     read = concat(parts)
     with drafting(directory / DRAFTS) as folder:
-        whole = _joined(models, split.folds, folder / _name(directory), examples)
+        whole = _joined(models, split.folds, folder / model_name(directory), examples)
         facts = facts_of(
             directory,
             index,
@@ -160,11 +160,6 @@ def _begin(directory: Path, runs: Sequence[Path], split: Split) -> None:
     replace_file(record, json.dumps(own, indent=1) + "\n")
 
 
-def _name(folder: Path) -> str:
-    """How the model in a folder is called."""
-    return folder.resolve().name[:LONGEST_NAME]
-
-
 def _joined(
     models: Sequence[_Model], folds: Sequence[int], place: Path, examples: Sequence[Radiograph]
 ) -> Bundle:
@@ -173,7 +168,7 @@ def _joined(
     with tempfile.TemporaryDirectory() as folder:
         own = []
         for number, model in enumerate(models):
-            own.append(Path(folder) / str(number) / _name(model.folder))
+            own.append(Path(folder) / str(number) / model_name(model.folder))
             finished = model.folder / "bundle"
             if finished.is_dir():
                 _uncalibrated(load_bundle(finished), own[-1], choose(model.read, Calibration()))
@@ -206,7 +201,7 @@ def _average(
             chosen = choose(read, Calibration())
             for fold in folds:
                 members.append(Path(folder) / str(len(members)))
-                name = f"{_name(model.folder)}-fold{fold}"
+                name = f"{model_name(model.folder)}-fold{fold}"
                 rewrite(members[-1], model.bundle(fold), name, chosen, {}, examples)
         facts = shared_provenance(models[0].bundle(folds[0]))
         return average_bundles(members, place, place.name, provenance=facts)

@@ -207,6 +207,11 @@ def shipped_models() -> dict[str, Path]:
     return {name: found[name] for name in [*_QUICKEST_FIRST, *found] if name in found}
 
 
+def model_name(folder: Path) -> str:
+    """How the model that is made in a folder is called."""
+    return folder.resolve().name[:LONGEST_NAME]
+
+
 def find_bundle(path: Path | str | None = None) -> Path:
     """The bundle's folder: `path`, else $KIRIK_MODEL, else the one that ships with kirik.
 

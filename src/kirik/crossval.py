@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from kirik.bundle import LONGEST_NAME, Bundle, load_bundle
+from kirik.bundle import Bundle, load_bundle, model_name
 from kirik.card import with_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -244,8 +244,7 @@ def _finish(
 ) -> Path:
     """The bundle of the model: networks as they were trained, their weights stored in
     fewer bits, with what the folds chose."""
-    name = directory.resolve().name[:LONGEST_NAME]
-    out, summary = directory / "bundle", summary_of(metrics)
+    out, name, summary = directory / "bundle", model_name(directory), summary_of(metrics)
     if len(bundles) == 1:
         rewrite(out, bundles[0], name, chosen, summary, examples)
         return out

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from kirik.bundle import LONGEST_NAME, Evidence, Manifest, Scope, load_bundle, write_bundle
+from kirik.bundle import (
+    LONGEST_NAME,
+    Evidence,
+    Manifest,
+    Scope,
+    load_bundle,
+    model_name,
+    write_bundle,
+)
 from kirik.card import model_card
 from kirik.console import Console
 from kirik.dataset.check import select
@@ -121,7 +129,7 @@ def bundle_of(trained, index: Index, directory: Path) -> Path:
         if settings.get(name):
             settings = settings | {name: Path(settings[name]).name}
     manifest = Manifest(
-        name=directory.resolve().name[:LONGEST_NAME],
+        name=model_name(directory),
         classes=index.classes,
         negative=index.negative,
         preprocessing=trained.preprocessing,

@@ -80,6 +80,11 @@ def frame_samples(dataset: Dataset, index: int, count: int, name: str, limits: L
     if not _is_encapsulated(dataset):
         return Samples.told(_native(dataset, index, count, name), dataset)
     [frame] = compressed_frames(dataset, [index], count, name)
+    return decoded_samples(frame, dataset, name, limits)
+
+
+def decoded_samples(frame: bytes, dataset: Dataset, name: str, limits: Limits) -> Samples:
+    """Those of a frame's compressed bytes. Raises as `frame_samples` does."""
     codec = _SYNTAXES[dataset.file_meta.TransferSyntaxUID]
     if codec == _JPEG:
         frame = ended(frame)

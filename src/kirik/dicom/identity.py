@@ -22,7 +22,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from kirik.dicom import checked_frames, frame_name, with_our_errors
-from kirik.dicom.frames import compressed_frames, frame_samples
+from kirik.dicom.frames import compressed_frames, decoded_samples
 from kirik.dicom.grays import number
 from kirik.dicom.groups import MACROS, lay_shared_groups
 from kirik.dicom.parsing import (
@@ -218,10 +218,9 @@ def _clear_pixels(dataset: Dataset, name: str, limits: Limits) -> None:
 
 
 def _decoded(dataset: Dataset, count: int, name: str, limits: Limits) -> Iterator[Samples]:
-    for frame in range(count):
-        called = frame_name(name, frame, count)
-        work = partial(frame_samples, dataset, frame, count, called, limits)
-        yield with_our_errors(work, called)
+    for at, frame in enumerate(compressed_frames(dataset, range(count), count, name)):
+        called = frame_name(name, at, count)
+        yield with_our_errors(partial(decoded_samples, frame, dataset, called, limits), called)
 
 
 def _decompress(dataset: Dataset, count: int, name: str, limits: Limits) -> None:
@@ -230,12 +229,12 @@ def _decompress(dataset: Dataset, count: int, name: str, limits: Limits) -> None
     size = dataset.BitsAllocated // 8
     length = count * dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * size
     if length > limits.file_bytes:
-        message = (
-            f"{name}: something lies beside the bits of its pixels that are used, and without "
+        raise RadiographError(
+            f"{name}: something lies beside the bits of its pixels that are used, and without it, "
+            f"uncompressed, they are more than {limits.file_bytes / 2**20:,.0f} MiB; export each "
+            "frame as a file of its own",
+            reason="too_large",
         )
-        message += f"it, uncompressed, they are more than {limits.file_bytes / 2**20:,.0f} MiB"
-        message += "; export each frame as a file of its own"
-        raise RadiographError(message, reason="too_large")
     kind = f"<{'i' if dataset.PixelRepresentation == 1 else 'u'}{size}"
     frames = _decoded(dataset, count, name, limits)
     plain = b"".join(one.stored().astype(kind).tobytes() for one in frames)

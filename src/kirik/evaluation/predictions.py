@@ -115,8 +115,8 @@ def read_predictions(path: Path) -> Predictions:
     """Read what `Predictions.write` wrote, or a like table of another program.
 
     Columns: image_id, label and p_CLASS for each class; group (else, and where it is empty, each
-    radiograph is its own),
-    negative_class (else judged by the classes' names), peak_on_fracture; any other is a subgroup.
+    radiograph is its own), negative_class (else judged by the classes' names), peak_on_fracture;
+    any other is a subgroup.
     Raises DataSetError naming the line and the column that is wrong.
     """
     columns, lines = _read_table(path)
