@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -249,14 +250,26 @@ def test_a_finished_parquet_file_keeps_its_rows(films, make_bundle, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r.parquet"]
 
 
+def stop(*_, **__):
+    """Instead of readings: the run is stopped before the first."""
+    raise KeyboardInterrupt
+    yield
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("stopped", [False, True])
 def test_a_finished_files_last_frames_stay_where_others_are_read(
-    films, make_bundle, tmp_path, name
+    films, make_bundle, tmp_path, monkeypatch, name, stopped
 ):
     model, out, pages = load_model(make_bundle().path), places(tmp_path, name), films / "z.tif"
     page = Image.open(films / "03.png")
     page.save(pages, save_all=True, append_images=[page, page])
     predict([films / "04.png", pages], model, **out)
+    if stopped:  # before its first record
+        with monkeypatch.context() as patch:
+            patch.setattr(type(model), "read_many", stop)
+            with pytest.raises(KeyboardInterrupt):
+                predict([films / "05.png"], model, resume=True, **out)
     predict([films / "05.png"], model, resume=True, **out)
     read = [(row["path"], int(row.get("frame") or 0)) for row in rows(tmp_path / name)]
     assert read == [
@@ -264,6 +277,29 @@ def test_a_finished_files_last_frames_stay_where_others_are_read(
         *((str(pages), frame) for frame in (1, 2, 3)),
         (str(films / "05.png"), 0),
     ]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_disk_that_fills_while_a_finished_file_is_gone_on_with_loses_nothing(
+    films, make_bundle, tmp_path, name
+):
+    model, out = load_model(make_bundle().path), places(tmp_path, name)
+    predict([films], model, **out)
+    before = rows(tmp_path / name)
+    new = films.parent / "new.png"
+    new.write_bytes((films / "03.png").read_bytes())
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, most))
+        with pytest.raises(OutputError, match="free some space"):
+            predict([new], model, resume=True, **out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("r.")] == [name]
+    draft_of(tmp_path / name).touch()  # as a kill would leave it
+    predict([new], model, resume=True, **out)
+    assert rows(tmp_path / name)[:-1] == before
+    assert rows(tmp_path / name)[-1]["path"] == str(new)
 
 
 def test_a_finished_parquet_file_of_other_classes_is_refused(films, make_bundle, tmp_path):

@@ -24,7 +24,8 @@ class Done:
     files. decisions: how many of each. failed: files or frames that could not be read; `unread`
     knows which. models: that read them. columns: of a table; None where it has none yet.
     digest: of the model's content; None where it is not known. finished: whether the run came to
-    its end, so that there is no draft. seen: of which state all this is, see `files.seen_of`.
+    its end, so that there is no draft. sure: bytes of which a run that came to its end wrote all.
+    seen: of which state all this is, see `files.seen_of`.
     """
 
     keep: int = 0
@@ -36,6 +37,7 @@ class Done:
     columns: list[str] | None = None
     digest: str | None = None
     finished: bool = False
+    sure: int = 0
     seen: tuple | None = None
     _unread: set[tuple[int, int]] = field(default_factory=set, repr=False)
     _frames: dict[int, list[int]] = field(default_factory=dict, repr=False)
@@ -56,6 +58,11 @@ class Done:
             frames.append(frame)
             self.decisions[row["decision"]] += 1
             self.models.add(row["model"])
+
+    @property
+    def note(self) -> str | None:
+        """What is told of a draft beside it, for `read_note`."""
+        return self.digest and f"{self.digest} {self.sure}"
 
     def unread(self, path: str, frame: int | None) -> bool:
         """Whether a file, or this one of its frames, could not be read."""
@@ -83,13 +90,19 @@ def _hash(path: str) -> int:
     return int.from_bytes(digest, "little")
 
 
-def read_lines(file: Iterable[bytes], *, whole: bool = False) -> Done:
+def read_note(text: str) -> tuple[str | None, int]:
+    """A draft's `digest` and `sure`, of its note."""
+    digest, _, sure = text.partition(" ")  # once, the digest stood alone
+    return digest or None, int(sure or 0)
+
+
+def read_lines(file: Iterable[bytes], *, whole: bool = False, sure: int = 0) -> Done:
     """Of JSON with a record a line, as a list or not.
 
-    whole: it was written to its end, so that no line is cut off. Raises ValueError if it holds
-    others.
+    whole: it was written to its end, so that no line is cut off. sure: see `Done`. Raises
+    ValueError if it holds others.
     """
-    return _kept(_json_rows(file, whole), Done(), whole)
+    return _kept(_json_rows(file, whole), Done(), whole, sure)
 
 
 def _json_rows(file: Iterable[bytes], whole: bool) -> Iterator[tuple[int, dict]]:
@@ -108,15 +121,16 @@ def _json_rows(file: Iterable[bytes], whole: bool) -> Iterator[tuple[int, dict]]
         yield end - len(line) + len(line.rstrip(b",\n")), row
 
 
-def read_csv(file: BinaryIO, *, whole: bool = False) -> Done:
-    """Of a CSV with a header. whole: see `read_lines`. Raises ValueError if it holds others."""
+def read_csv(file: BinaryIO, *, whole: bool = False, sure: int = 0) -> Done:
+    """Of a CSV with a header. whole, sure: see `read_lines`. Raises ValueError if it holds
+    others."""
     rows = _csv_rows(file, whole)
     header = next(rows, None)
     if header is None:
         return Done()
     end, columns = header
     named = ((place, dict(zip(columns, cells, strict=False))) for place, cells in rows)
-    return _kept(named, Done(keep=end, columns=columns), whole)
+    return _kept(named, Done(keep=end, columns=columns), whole, sure)
 
 
 def _csv_rows(file: BinaryIO, whole: bool) -> Iterator[tuple[int, list[str]]]:
@@ -141,9 +155,9 @@ def _csv_rows(file: BinaryIO, whole: bool) -> Iterator[tuple[int, list[str]]]:
         raise ValueError("no line's end after the last row")
 
 
-def _kept(rows: Iterator[tuple[int, dict]], done: Done, whole: bool) -> Done:
+def _kept(rows: Iterator[tuple[int, dict]], done: Done, whole: bool, sure: int) -> Done:
     """Count all rows, but of an output that was not written to its end those of the last file, if
-    it is one of several frames."""
+    it is one of several frames and they are not sure to be all."""
     waiting: list[tuple[int, dict]] = []
     for row in rows:
         _require_record(row[1])
@@ -151,7 +165,7 @@ def _kept(rows: Iterator[tuple[int, dict]], done: Done, whole: bool) -> Done:
             _keep(done, waiting)
             waiting = []
         waiting.append(row)
-    if waiting and (whole or not waiting[-1][1].get("frame")):
+    if waiting and (whole or waiting[-1][0] <= sure or not waiting[-1][1].get("frame")):
         _keep(done, waiting)
     return done
 

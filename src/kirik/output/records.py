@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from kirik.errors import SettingsError
-from kirik.output.done import Done, read_csv, read_lines
+from kirik.output.done import Done, read_csv, read_lines, read_note
 from kirik.output.files import (
     draft_of,
     is_stream,
@@ -82,23 +82,25 @@ def look_back(path: Path, kind: str) -> Done:
     with writing(path):
         if is_stream(path):
             return Done()
-        seen, stopped = seen_of(path), draft.is_file()
+        seen, stopped = seen_of(path), draft.is_file() and draft.stat().st_size > 0
         if not (stopped or path.is_file()):
             return Done(seen=seen)
-        held = draft if stopped else path
+        held, digest, sure = draft if stopped else path, None, 0
         try:
+            if stopped and note.is_file():
+                digest, sure = read_note(note.read_text())
             if kind == "parquet" and not stopped:
                 done = read_lines(_lines_of(path), whole=True)
                 done.columns = _columns_of(path)
             else:
                 read = read_csv if kind == "csv" else read_lines
                 with held.open("rb") as file:
-                    done = read(file, whole=not stopped)
+                    done = read(file, whole=not stopped, sure=sure)
         except ValueError as error:
             why = "holds something else than readings as kirik writes them; name another file"
             raise SettingsError(f"{held}: {why}") from error
-        done.seen, done.finished = seen, not stopped
-        done.digest = (stopped and note.is_file() and note.read_text()) or None
+    done.seen, done.finished, done.digest = seen, not stopped, digest
+    done.sure = sure if stopped else done.keep
     return done
 
 
@@ -108,13 +110,21 @@ def reopen(path: Path, kind: str, done: Done) -> None:
     Raises OutputError if the disk refuses, or another process has written the output since.
     """
     with writing(path), locked(path, done.seen) as draft:
-        note_of(path).unlink(missing_ok=True)
-        if kind == "parquet":
-            draft.buffer.writelines(_lines_of(path))
-        else:
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, draft.buffer)
-        draft.flush()
+        copy = draft_of(path).with_suffix(".rows")
+        try:
+            with copy.open("wb") as rows:
+                if kind == "parquet":
+                    rows.writelines(_lines_of(path))
+                else:
+                    with path.open("rb") as file:
+                        shutil.copyfileobj(file, rows)
+            note_of(path).write_text(done.note or "")
+            draft.close()  # Windows replaces no file that is open
+            copy.replace(draft_of(path))  # half a copy would pass for all that there is
+        except BaseException:
+            with suppress(OSError):
+                copy.unlink()
+            raise
         done.seen = seen_of(path)
 
 
@@ -151,7 +161,7 @@ def json_writer(path: Path | str, done: Done | None = None) -> Iterator[Write]:
     path, done = Path(path), done or Done()
     lines = path.suffix.casefold() == ".jsonl"
     start, between, end = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
-    with replacing(path, keep=done.keep, seen=done.seen, note=done.digest) as file:
+    with replacing(path, keep=done.keep, seen=done.seen, note=done.note) as file:
         before = between if done.rows else start
 
         def write(result: Reading | Failure) -> None:
@@ -180,7 +190,7 @@ def csv_writer(
     """
     columns, done, path = _columns(classes), done or Done(), Path(path)
     _require_columns(done, columns, path)
-    with replacing(path, keep=done.keep, seen=done.seen, note=done.digest) as file:
+    with replacing(path, keep=done.keep, seen=done.seen, note=done.note) as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         # A carriage return, which others take for a line's end, is not quoted by itself.
         quoting = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -242,7 +252,7 @@ def parquet_writer(
         _to_parquet(draft, table, _columns(classes))
         return table
 
-    with replacing(path, keep=done.keep, seen=done.seen, note=done.digest, made_of=made_of) as file:
+    with replacing(path, keep=done.keep, seen=done.seen, note=done.note, made_of=made_of) as file:
         before = "\n" if done.rows else ""
 
         def write(result: Reading | Failure) -> None:
