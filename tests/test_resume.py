@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
@@ -200,12 +201,15 @@ def test_a_table_with_a_torn_line_is_not_gone_on_with(films, make_bundle, tmp_pa
 
 @pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.csv"])
 def test_what_holds_no_readings_is_not_gone_on_with_and_stays(films, make_bundle, tmp_path, name):
-    foreign = '[\n{"path": "a", "label": 1}\n]\n' if name != "r.csv" else "name,age\nx,1\n"
-    (tmp_path / name).write_text(foreign)
-    with pytest.raises(SettingsError, match=f"{name}: holds something else than readings"):
-        predict([films], load_model(make_bundle().path), resume=True, **places(tmp_path, name))
-    assert (tmp_path / name).read_text() == foreign
-    assert not draft_of(tmp_path / name).exists()
+    record = '{"path": "a", "decision": "fracture", "model": "m", "frame": %s}'
+    contents = ['[\n{"path": "a", "label": 1}\n]\n', record % "[1]", record % "1e999", "[" * 10_000]
+    model = load_model(make_bundle().path)
+    for foreign in ["name,age\nx,1\n"] if name == "r.csv" else contents:
+        (tmp_path / name).write_text(foreign)
+        with pytest.raises(SettingsError, match=f"{name}: holds something else than readings"):
+            predict([films], model, resume=True, **places(tmp_path, name))
+        assert (tmp_path / name).read_text() == foreign
+        assert not draft_of(tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("name", ["r.tsv", "r.CSV", "table"])
@@ -319,10 +323,10 @@ def test_a_parquet_file_of_something_else_is_refused(films, make_bundle, tmp_pat
     from pyarrow import parquet
 
     model, out = load_model(make_bundle().path), tmp_path / "r.parquet"
-    for content in ("table", "text"):
+    for values in (None, [1], [b"\xff\xd8"], [datetime.now(UTC)]):
         out.write_text("text")
-        if content == "table":
-            parquet.write_table(pyarrow.table({"a": [1]}), out)
+        if values:
+            parquet.write_table(pyarrow.table({"a": values}), out)
         kept = out.read_bytes()
         with pytest.raises(SettingsError, match="holds something else than readings"):
             predict([films], model, parquet=out, resume=True)

@@ -96,7 +96,7 @@ def look_back(path: Path, kind: str) -> Done:
                 read = read_csv if kind == "csv" else read_lines
                 with held.open("rb") as file:
                     done = read(file, whole=not stopped, sure=sure)
-        except ValueError as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             why = "holds something else than readings as kirik writes them; name another file"
             raise SettingsError(f"{held}: {why}") from error
     done.seen, done.finished, done.digest = seen, not stopped, digest
