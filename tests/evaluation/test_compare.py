@@ -227,6 +227,18 @@ def test_a_run_that_knows_what_it_is_measured_on_is_marked_and_said(tmp_path, la
             assert "fair ‡" not in shown
 
 
+def test_no_name_and_no_figure_of_many_runs_is_cut_off(capsys):
+    part = make_predictions()
+    names = [f"densenet_at_512_pixels_fold{fold}" for fold in range(8)]
+    comparison = compare([run(name, part) for name in names], bootstrap=10)
+    narrow = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    print_comparison(comparison, narrow)
+    assert not re.search(r"\S…", narrow.file.getvalue())
+    print_comparison(comparison)  # to a pipe
+    first, *_ = capsys.readouterr().out.partition("Differences")
+    assert all(name in first for name in names)
+
+
 def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
     part = make_predictions()
     folders = [tmp_path / place for place in ("first/run", "second/run", "third/other")]

@@ -100,27 +100,36 @@ def print_comparison(
     comparison: Comparison, console: Console | None = None, language: str = "en"
 ) -> None:
     """Both tables in the console: the runs' figures, and the differences to the first run."""
-    console, text = console or Console(), TEXTS[language]
+    console, text = console or _console(), TEXTS[language]
     names = _names(comparison)
     runs = Table(title=text["figures"], box=box.SIMPLE, title_justify="left")
-    runs.add_column(text["measure"])
+    runs.add_column(text["measure"], overflow="fold")
     for name in names.values():
-        runs.add_column(escape(name), justify="right")
+        runs.add_column(escape(name), justify="right", overflow="fold")
     for head, cells in _facts(comparison, language) + _figures(comparison, language):
         runs.add_row(head, *(_line(cell) for cell in cells))
     console.print(runs)
     reference = names[comparison.runs[0][0]]
     title = text["differences"].format(reference=escape(reference))
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
-    table.add_column(text["measure"])
+    table.add_column(text["measure"], overflow="fold")
     for difference in comparison.differences:
         head = f"{escape(names[difference.name])}\n{_common(difference, language)}"
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     for head, cells in _differences(comparison, language):
         table.add_row(head, *(_marked(cell) for cell in cells))
     console.print(table)
     for line in [*_own_thresholds(comparison, language), *_warnings(comparison, language)]:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """The terminal; where there is none, lines are as long as the tables need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_ANY_WIDTH)
+
+
+_ANY_WIDTH = 10_000
 
 
 def write_comparison(path: Path, comparison: Comparison, language: str = "en") -> Path:
