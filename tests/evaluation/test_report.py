@@ -2,6 +2,7 @@ import base64
 import html
 import json
 import re
+import shutil
 import string
 
 import numpy as np
@@ -278,6 +279,22 @@ def test_a_faultless_auroc_is_shown_without_an_interval(tmp_path, language):
     assert f"{one} – {one}" not in page
     assert "Clopper-Pearson" in page
     assert not re.search(r"%?100[.,]0%? – %?100[.,]0", page)
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_report_is_no_wider_than_a_phone_whatever_names_it_tells(tmp_path):
+    browsers = pytest.importorskip("playwright.sync_api")
+    part, long = make_types(60, TYPES + MORE, 0), "a_name_without_an_end_" * 5
+    facts = {"model": long, "data_set": f"/data/{long}", "versions": {"kirik": long}}
+    page_of(tmp_path, part, examples=examples_of(part), facts=facts, language="tr")
+    with browsers.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 375, "height": 760})
+        page.goto(f"file://{tmp_path}/out/report.html")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        browser.close()
 
 
 def test_a_single_radiograph_has_a_report(tmp_path):
