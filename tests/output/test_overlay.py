@@ -60,6 +60,16 @@ def test_the_caption_names_the_operating_points_where_there_are_some(save_radiog
     assert draw_overlay(film, reading_of(path, points=points)).height > plain.height
 
 
+def test_the_caption_rounds_no_probability_to_certainty():
+    film = radiograph_from_array(np.full((96, 64), 0.5))
+    nearly, less, one = (
+        np.asarray(draw_overlay(film, reading_of("film.png", probability=p)))
+        for p in (0.9997, 0.999, 1.0)
+    )
+    assert (nearly == less).all()
+    assert (nearly != one).any()
+
+
 @pytest.mark.parametrize("shape", [(1, 400), (400, 1), (3, 3), (500, 500)])
 def test_a_film_of_any_shape_is_drawn_with_its_whole_caption(save_radiograph, shape):
     path = save_radiograph("film.png", 0.5, shape=shape)

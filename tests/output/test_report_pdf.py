@@ -106,9 +106,15 @@ def test_every_decision_makes_a_report(reading, language, tmp_path):
 
 
 def test_a_probability_never_rounds_to_certainty(tmp_path):
-    said = text_of(report.report_pdf(reading_of(probability=0.9991), FILM), tmp_path)
-    assert "Probability of a fracture: 0.99" in said
+    said = text_of(report.report_pdf(reading_of(probability=0.9996), FILM), tmp_path)
+    assert "Probability of a fracture: 0.999" in said
     assert "about 99 of 100" in said
+
+
+def test_a_probability_is_told_as_exactly_as_the_points_that_it_lies_between(tmp_path):
+    said = text_of(report.report_pdf(reading_of("uncertain", 0.6179), FILM), tmp_path)
+    assert "Probability of a fracture: 0.618" in said
+    assert "Between 0.240 and 0.620" in said
 
 
 def test_a_language_that_kirik_does_not_speak_is_refused():

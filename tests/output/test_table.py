@@ -61,6 +61,11 @@ def test_the_bar_is_as_long_as_the_probability_is_high():
     assert lengths == [0, 3, 6, 12]
 
 
+@pytest.mark.parametrize(("probability", "said"), [(0.9997, "0.999"), (0.0002, "0.001")])
+def test_a_probability_never_rounds_to_certainty(probability, said):
+    assert f" {said}" in text_of(readings_table([reading(probability=probability)]))
+
+
 def test_a_class_of_fracture_is_shown_with_its_own_probability():
     result = Reading("a.png", "spiral", None, {"oblique": 0.2, "spiral": 0.8}, "types 1")
     shown = text_of(readings_table([result]))

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
-from kirik.output.words import decision_words, number, points_words, texts
+from kirik.output.words import decision_words, number, points_words, probability_words, texts
 from kirik.radiograph import Radiograph
 from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Finding, Reading
@@ -216,10 +216,10 @@ def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
     if reading.decision == OUT_OF_SCOPE:
         said = words["out_of_scope_why"]
     elif reading.probability is not None:
-        said = f"{words['probability']}: {number(reading.probability, 3, language)}"
+        said = f"{words['probability']}: {probability_words(reading.probability, language)}"
     else:
         each = reading.probabilities.items()
-        said = " · ".join(f"{name} {number(p, 3, language)}" for name, p in each)
+        said = " · ".join(f"{name} {probability_words(p, language)}" for name, p in each)
     lines = [(decision, 26, colour), (said, 18, _INK)]
     if reading.points:
         lines.append((points_words(reading.points, language), 15, _SOFT))

@@ -46,6 +46,7 @@ from kirik.output.words import (
     network_words,
     number,
     points_words,
+    probability_words,
     texts,
 )
 from kirik.radiograph import Radiograph
@@ -157,11 +158,6 @@ def _heading(said: str) -> Paragraph:
     return _text(said, 11, INK, BOLD, spaceBefore=10, spaceAfter=4, keepWithNext=1)
 
 
-def _probability(value: float, language: str) -> str:
-    """0.997 is not 1: a probability never rounds to certainty."""
-    return number(min(max(value, 0.01), 0.99) if 0 < value < 1 else value, 2, language)
-
-
 def _page(words: dict[str, str]):
     """What stands on each page: whose it is, what it is not."""
 
@@ -218,7 +214,7 @@ def _verdict(reading: Reading, language: str) -> list[Flowable]:
     elif reading.probability is not None:
         parts += _chance(reading.probability, reading.points, decision, language)
     else:
-        each = (f"{n} {_probability(p, language)}" for n, p in reading.probabilities.items())
+        each = (f"{n} {probability_words(p, language)}" for n, p in reading.probabilities.items())
         parts.append(_text(" · ".join(each)))
     hardware = ("hardware",) if reading.attributes.get("hardware", 0) >= 0.5 else ()
     for warning in dict.fromkeys((*reading.warnings, *hardware)):
@@ -231,7 +227,7 @@ def _chance(
     probability: float, points: OperatingPoints | None, decision: str, language: str
 ) -> list[Flowable]:
     words = TEXTS[language]
-    said = _probability(probability, language)
+    said = probability_words(probability, language)
     line = f"{escape(texts(language)['probability'])}: <b>{said}</b>"
     parts: list[Flowable] = [Paragraph(line, _style(11))]
     if points:

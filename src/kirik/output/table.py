@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kirik.files import shown
-from kirik.output.words import REASONS, decision_words, number, points_words, texts
+from kirik.output.words import REASONS, decision_words, points_words, probability_words, texts
 from kirik.reading.reading import Failure, Reading
 
 _MARKS = {
@@ -98,7 +98,7 @@ def _bar(reading: Reading, language: str) -> Text:
     _, style = _MARKS.get(reading.decision, ("", "bold cyan"))
     bar = Text("█" * filled, style=style)
     bar.append("░" * (_BAR - filled), style="dim")
-    return bar.append(f" {number(probability, 3, language):>6}", style="default")
+    return bar.append(f" {probability_words(probability, language):>6}", style="default")
 
 
 def _failure(failure: Failure, language: str) -> Text:

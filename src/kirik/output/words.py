@@ -155,6 +155,11 @@ def number(value: float, digits: int, language: str) -> str:
     return shown.replace(".", ",") if language == "tr" else shown
 
 
+def probability_words(value: float, language: str) -> str:
+    """As exact as the operating points are told; 0.9997 is not 1: it never rounds to certainty."""
+    return number(min(max(value, 0.001), 0.999) if 0 < value < 1 else value, 3, language)
+
+
 def network_words(manifest: Manifest, language: str) -> str:
     """What a model is made of: its network's name, or how many models it averages."""
     if manifest.kind != "average":
