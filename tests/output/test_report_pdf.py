@@ -1,6 +1,7 @@
 import io
 import shutil
 import subprocess
+import unicodedata
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -75,6 +76,15 @@ def test_what_the_font_cannot_draw_is_named(tmp_path, said, shown):
         reading_of(), FILM, name=f"film {said}", reviews=[commented(said, f"dr {said}")]
     )
     assert text_of(pdf, tmp_path).count(shown) == 3
+
+
+def test_a_name_as_macos_takes_it_apart_has_its_letters_whole(monkeypatch):
+    monkeypatch.setattr("reportlab.rl_config.invariant", 1)  # no date
+    whole, apart = (
+        report.report_pdf(reading_of(), FILM, name=unicodedata.normalize(form, "İçel Ğ şöför.jpg"))
+        for form in ("NFC", "NFD")
+    )
+    assert whole == apart
 
 
 def test_a_comment_keeps_its_lines(tmp_path):

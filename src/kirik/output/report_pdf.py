@@ -133,7 +133,9 @@ def _style(size: float = 9, colour=INK, font: str = PLAIN, **more) -> ParagraphS
 def _text(said: str, *style, **more) -> Paragraph:
     """A paragraph of words that may hold anything: nothing in them is markup but their lines."""
     kind = _style(*style, **more)
-    lines = [escape(_in_glyphs(line, kind.fontName)) for line in said.splitlines()]
+    # A letter with its mark in one where that is possible: the font sets marks beside their place.
+    lines = unicodedata.normalize("NFC", said).splitlines()
+    lines = [escape(_in_glyphs(line, kind.fontName)) for line in lines]
     return Paragraph("<br/>".join(lines), kind)
 
 
