@@ -117,6 +117,18 @@ def test_the_three_way_part_tells_what_is_wrong_dismissed_and_refused(tmp_path):
     assert re.search(rf"{refused}</td>.*>3 / 300</td>\s*<td[^>]*>1.0%<", page)
 
 
+@pytest.mark.parametrize("low", [0.2, 0.25, 0.3, 0.35])
+def test_of_100_radiographs_100_are_decided_or_left_to_a_person(tmp_path, low):
+    part = make_predictions()
+    page = page_of(tmp_path, part, points=OperatingPoints(low, 0.5))
+    [sentence] = re.findall(r"Of 100 radiographs like these, (.*) left to a person", page)
+    said = [int(count) for count in re.findall(r"\d+", sentence)]
+    p = part.fracture_probability
+    shares = [100 * np.mean(rows) for rows in (p >= 0.5, p < low, (p >= low) & (p < 0.5))]
+    assert sum(said) == 100
+    assert np.abs(np.subtract(said, shares)).max() < 1
+
+
 def test_metrics_and_predictions_beside_the_report_hold_the_same(tmp_path):
     part = make_predictions()
     metrics = measure(part, bootstrap=30, operating_points=POINTS)

@@ -278,7 +278,7 @@ class _Page:
         if self.points is None:
             return None
         figures, text, language = self.fracture["three_way"], self.text, self.language
-        shares = {name: f"{100 * figures[f'share_{name}']['value']:.0f}" for name in DECISIONS}
+        shares = _of_100({name: figures[f"share_{name}"]["value"] for name in DECISIONS})
         counts = figures["counts"]
         fractured = sum(cell["fractured"] for cell in counts.values())
         missed = counts["no_fracture"]["fractured"]
@@ -407,6 +407,15 @@ class _Page:
         if name == "cost" and isinstance(value, Mapping):
             return _cost(value, self.language)
         return self.text["fact_values"].get(name, {}).get(str(value), _plain(value))
+
+
+def _of_100(shares: Mapping[str, float]) -> dict[str, int]:
+    """Shares of one whole as the nearest whole numbers that make 100 together."""
+    found = {name: int(100 * share) for name, share in shares.items()}
+    most_cut_off = sorted(shares, key=lambda name: found[name] - 100 * shares[name])
+    for name in most_cut_off[: 100 - sum(found.values())]:
+        found[name] += 1
+    return found
 
 
 def _cost(cost: Mapping[str, float], language: str) -> str:
