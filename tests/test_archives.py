@@ -151,7 +151,12 @@ def pack_otherwise(data, local, content, listed):
 
 
 def damage(data, local, content, listed):
-    data[content + 4 : content + 60] = b"\xff" * 56
+    data[content + 100 : content + 156] = b"\xff" * 56
+
+
+def encrypt_strongly(data, local, content, listed):
+    data[local + 6] |= 0x41
+    data[listed + 8] |= 0x41
 
 
 def ask_for_memory(data, local, content, listed):
@@ -159,24 +164,28 @@ def ask_for_memory(data, local, content, listed):
 
 
 @pytest.mark.parametrize(
-    ("method", "spoil", "reason"),
+    ("method", "spoil", "reason", "says"),
     [
-        (zipfile.ZIP_DEFLATED, encrypt, "unsupported"),
-        (zipfile.ZIP_DEFLATED, pack_otherwise, "unsupported"),
-        (zipfile.ZIP_DEFLATED, damage, "damaged"),
-        (zipfile.ZIP_BZIP2, damage, "damaged"),
-        (zipfile.ZIP_LZMA, damage, "damaged"),
-        (zipfile.ZIP_LZMA, ask_for_memory, "damaged"),
+        (zipfile.ZIP_DEFLATED, encrypt, "unsupported", "encrypted"),
+        (zipfile.ZIP_DEFLATED, encrypt_strongly, "unsupported", "encrypted"),
+        (zipfile.ZIP_DEFLATED, pack_otherwise, "unsupported", "packed by a method"),
+        (zipfile.ZIP_STORED, damage, "damaged", "a damaged zip"),
+        (zipfile.ZIP_DEFLATED, damage, "damaged", "a damaged zip"),
+        (zipfile.ZIP_BZIP2, damage, "damaged", "a damaged zip"),
+        (zipfile.ZIP_LZMA, damage, "damaged", "a damaged zip"),
+        (zipfile.ZIP_LZMA, ask_for_memory, "damaged", "a damaged zip"),
     ],
 )
-@pytest.mark.parametrize("name", ["IM0002", "b.png"])
-def test_a_bad_member_is_a_failure_of_its_own(tmp_path, make_bundle, name, method, spoil, reason):
+@pytest.mark.parametrize("name", ["IM0002", "encrypted.png"])
+def test_a_bad_member_is_a_failure_of_its_own(
+    tmp_path, make_bundle, name, method, spoil, reason, says
+):
     path = tmp_path / "study.zip"
     spoilt(path, name, method, spoil)
     summary = predict([path], load_model(make_bundle().path))
     assert summary.read == 1
     assert [(one.path, one.reason) for one in summary.failures] == [(f"{path}/{name}", reason)]
-    assert summary.failures[0].error.startswith(f"{path}/{name}: ")
+    assert summary.failures[0].error.startswith(f"{path}/{name}: {says}")
 
 
 def test_a_zip_in_a_zip_is_told_whatever_its_name(study, tmp_path, make_bundle):
@@ -260,12 +269,9 @@ def test_a_zip_that_is_cut_off_is_one_failure(study, make_bundle, tmp_path, cut)
     assert failure.reason == "damaged"
 
 
-OUTSIDE = (("DIR", "IM1"), ("..", "secret"))
-
-
-def dicomdir(tmp_path, images=OUTSIDE, undefined=False):
-    """A DICOMDIR of some images; without others of two, one of which it says lies outside of its
-    folder. undefined: whether its sequence and records end by a mark, not by a length."""
+def dicomdir(tmp_path, images=(("DIR", "IM1"),), undefined=False):
+    """A DICOMDIR of some images. undefined: whether its sequence and records end by a mark, not by
+    a length."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
@@ -277,7 +283,7 @@ def dicomdir(tmp_path, images=OUTSIDE, undefined=False):
         record.RecordInUseFlag = 0xFFFF
         record.OffsetOfReferencedLowerLevelDirectoryEntity = 0
         record.DirectoryRecordType = kind
-        if where:
+        if where is not None:
             record.ReferencedFileID = where
         records.append(record)
     directory = Dataset()

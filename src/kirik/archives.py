@@ -273,10 +273,11 @@ def _refusal(archive: Path | str, name: str, error: Exception) -> RadiographErro
     # without a number is what bzip2 says of damage.
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return access_error(archive, error)
-    if "encrypted" in str(error) or "password" in str(error):
+    # Other errors may tell a member's name, in which any word can stand.
+    if isinstance(error, RuntimeError) and "encrypt" in str(error):
         message = f"{name}: encrypted; unpack the archive with its password first"
         return RadiographError(message, reason="unsupported")
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, RuntimeError):
         message = f"{name}: packed by a method that kirik does not know; pack it again as zip"
         return RadiographError(message, reason="unsupported")
     return RadiographError(
