@@ -304,13 +304,16 @@ def dicomdir(tmp_path, images=(("DIR", "IM1"),), undefined=False):
 
 
 def test_a_dicomdir_leads_to_its_files_and_to_no_others(tmp_path, make_bundle):
-    path = dicomdir(tmp_path)
-    assert list(list_archive(path, MOST)) == [path.parent / "DIR" / "IM1"]
+    nowhere = [("..", "secret"), ("DIR/IM2",), ("A\0B", "IM3"), ("DIR", "", "IM4"), ()]
+    path = dicomdir(tmp_path, [*nowhere, ("DIR", "IM1")])
     (path.parent / "DIR").mkdir()
     (path.parent / "DIR" / "IM1").write_bytes(png(0.9))
     model = load_model(make_bundle().path)
     summary = predict([path], model)
-    assert (summary.read, summary.failed) == (1, 0)
+    assert summary.read == 1
+    [failure] = summary.failures
+    assert (failure.path, failure.reason) == (str(path), "unsupported")
+    assert "does not say where in its folder 5 of its images lie" in failure.error
     # A folder is searched whatever its DICOMDIR says.
     assert predict([path.parent], model).read == 1
 

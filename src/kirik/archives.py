@@ -180,8 +180,8 @@ def _worth_a_look(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
 
 
 def _listed_by_dicomdir(path: Path, most: int) -> Iterator[Path | RadiographError]:
-    """The images that a DICOMDIR names, in its order; names that lead out of its folder are left
-    out. Where it is damaged, those before the damage, and then an error."""
+    """The images that a DICOMDIR names, in its order, and then an error where it leads out of its
+    folder, or nowhere, for others. Where it is damaged, those before the damage, and an error."""
     data, named, damaged = read_file(path, most), [], False
     from kirik.quiet import quiet_decoding
 
@@ -193,9 +193,12 @@ def _listed_by_dicomdir(path: Path, most: int) -> Iterator[Path | RadiographErro
     except Exception:
         damaged = True
     listings: dict[Path, dict[str, str]] = {}
-    for parts in named:
-        if parts and not any(part in ("", ".", "..") or "/" in part for part in parts):
-            yield _as_it_lies(path.parent, parts, listings)
+    inside = [parts for parts in named if parts and all(map(_is_name, parts))]
+    for parts in inside:
+        yield _as_it_lies(path.parent, parts, listings)
+    if outside := len(named) - len(inside):
+        message = f"{shown(path)}: does not say where in its folder {outside:,} of its images lie; "
+        yield RadiographError(f"{message}name them, or their folder", reason="unsupported")
     if damaged:
         message = f"{shown(path)}: a damaged DICOMDIR, which does not list all of its files; "
         yield RadiographError(f"{message}name the folder that they lie in", reason="damaged")
@@ -235,6 +238,10 @@ _RECORDS, _UNDEFINED, _ITEM_END = 0x00041220, 0xFFFFFFFF, b"\xfe\xff\x0d\xe0"
 
 def _parts(value) -> list[str]:
     return [value] if isinstance(value, str) else [str(part) for part in value or ()]
+
+
+def _is_name(part: str) -> bool:
+    return part not in ("", ".", "..") and not {"/", "\0"} & {*part}
 
 
 def _as_it_lies(folder: Path, parts: list[str], listings: dict[Path, dict[str, str]]) -> Path:
