@@ -200,9 +200,14 @@ def find_files(
 def _walk(
     top: Path, seen: set[tuple[int, int]], on_error: Callable[[Path, KirikError], None]
 ) -> Iterator[Path]:
-    waiting = [top]
+    # Names alone, each folder's apart: of a folder's millions, whole paths take five times as much.
+    waiting: list[tuple[Path, list[str]]] = [(top, [""])]
     while waiting:
-        path = waiting.pop()
+        folder, names = waiting[-1]
+        if not names:
+            waiting.pop()
+            continue
+        path = folder / names.pop()
         try:
             if not path.is_dir():
                 yield path
@@ -212,14 +217,11 @@ def _walk(
                 continue
             seen.add((facts.st_dev, facts.st_ino))
             with os.scandir(path) as listing:
-                inside = sorted(
-                    (entry for entry in listing if _worth_a_look(entry)), key=lambda e: e.name
-                )
+                inside = sorted((e.name for e in listing if _worth_a_look(e)), reverse=True)
         except OSError as error:
             on_error(path, _folder_error(path, error))
             continue
-        # Last in, first out: the names come off the pile in order.
-        waiting += [path / entry.name for entry in reversed(inside)]
+        waiting.append((path, inside))
 
 
 def _worth_a_look(entry: os.DirEntry) -> bool:
