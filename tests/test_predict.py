@@ -265,6 +265,36 @@ def test_a_table_in_letters_that_lack_its_marks(make_bundle, folder, letters, sa
     assert "? fracture" in run.stdout.decode(letters)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_early_changes_no_exit_code(make_bundle, folder, unbuffered):
+    model = make_bundle().path
+
+    def code(*paths, **streams) -> int:
+        gone, end = os.pipe()
+        os.close(gone)
+        words = [sys.executable, "-m", "kirik", "predict", *paths, "--model", model]
+        told = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        run = subprocess.run(words, env=told, stdout=end, **streams or {"stderr": subprocess.PIPE})
+        os.close(end)
+        assert b"Error" not in (run.stderr or b"")
+        return run.returncode
+
+    assert (code(folder / "a"), code(folder)) == (0, 1)
+    assert code(folder / "none", stderr=subprocess.STDOUT) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_the_terminals_words(make_bundle, folder):
+    words = [sys.executable, "-m", "kirik", "predict", folder, "--model", make_bundle().path]
+    with Path("/dev/full").open("w") as full:
+        table = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+        problems = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, text=True)
+    assert table.returncode == 2
+    assert table.stderr.strip() == "kirik: the disk is full; free some space and try again"
+    assert problems.returncode == 1
+    assert "film.png" in problems.stdout
+
+
 def test_a_disk_that_fills_up_costs_that_output_and_nothing_else(make_bundle, folder, tmp_path):
     (folder / "many").mkdir()
     for i in range(300):

@@ -5,6 +5,7 @@ could be done, and one line on standard error says why; 130 stopped with Ctrl-C.
 """
 
 import io
+import os
 import signal
 import sys
 
@@ -14,6 +15,7 @@ _FAILING = ("strict", "surrogateescape")
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command `kirik`."""
+    sys.stdout, sys.stderr = _heard(sys.stdout), _heard(sys.stderr)
     # A mark that an older terminal's letters lack, as ● in those of Windows or of the C locale, is
     # no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _FAILING:
@@ -26,6 +28,36 @@ def main(arguments: list[str] | None = None) -> None:
         # Pressed once more, it ends the rest without tracebacks out of what is being put away.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
+
+
+class _Heard(io.FileIO):
+    """Standard output or error that may break off: its reader, such as `head`, may go before the
+    end. What follows goes nowhere, and the command does and returns what it would have. That the
+    disk of a result is full is raised, once."""
+
+    def write(self, content) -> int | None:
+        try:
+            return super().write(content)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if self.fileno() == 1 and not isinstance(error, BrokenPipeError):
+                raise
+            return super().write(content)
+
+
+def _heard(stream):
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # `python -u` has no buffer between
+    if type(raw) is not io.FileIO or raw.fileno() not in (1, 2):
+        return stream
+    heard = _Heard(raw.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        heard if raw is buffer else io.BufferedWriter(heard),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def run(arguments: list[str]) -> int:

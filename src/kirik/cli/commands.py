@@ -42,13 +42,12 @@ def command(arguments: list[str]) -> int:
     KeyboardInterrupt."""
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
+        if sys.stdout:  # else there is none
+            sys.stdout.flush()
     except CycloptsError as error:
         return _refuse(_one_line(error))
     except KirikError as error:
         return _refuse(str(error))
-    except BrokenPipeError:  # the reader of the output, such as `head`, has gone
-        sys.stderr.close()
-        return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _refuse(where + _EXPLAINED.get(error.errno, str(error.strerror or error)))
