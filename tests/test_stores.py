@@ -136,6 +136,8 @@ def test_a_store_that_stumbles_is_asked_again(memory, monkeypatch):
         ("s3://nowhere/films", "no such file or store"),
         ("ftp://me:secret@host/films", "nor passwords"),
         ("zip://a::s3://b/c.zip", "chains of stores"),
+        ("https://host/a.png?X-Amz-Date=1&X-Amz-Signature=secret", "would stand in the outputs"),
+        ("https://host/a.png?sv=2024&sig=secret", "would stand in the outputs"),
     ],
 )
 def test_a_store_that_is_not_there_is_refused_at_once(s3, url, says):

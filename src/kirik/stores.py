@@ -17,6 +17,7 @@ from kirik.errors import RadiographError, SettingsError
 from kirik.files import HEAD_BYTES, READABLE, kind_of, promises_image, shown
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+(::[A-Za-z][\w+.-]+)*://", re.ASCII)
+_SIGNED = re.compile(r"(^|[&-])(sig|signature|token)=", re.ASCII | re.IGNORECASE)
 _TRIES = 3
 _PAUSE = 0.5
 """Seconds before the second try; twice as many before the third."""
@@ -113,8 +114,10 @@ def walk(
     Hidden names and DICOMDIRs are passed over. A folder that cannot be listed, or has no name, goes
     to `on_error`.
     seen: folders that were walked before, which are passed over, too; added to.
-    Raises SettingsError where there is nothing at the URL, or the store cannot be asked.
+    Raises SettingsError where there is nothing at the URL, the store cannot be asked, or the URL is
+    signed.
     """
+    _refuse_signed(url)
     system, top = opened(url)
     base, seen = url.rstrip("/"), set() if seen is None else seen
     try:
@@ -149,6 +152,15 @@ def walk(
         except Exception as error:
             reason, why = explained(error)
             on_error(inside, RadiographError(f"{shown(inside)}: {why}", reason=reason))
+
+
+def _refuse_signed(url: str) -> None:
+    place, _, asked = url.partition("?")
+    if _SIGNED.search(asked):
+        raise SettingsError(
+            f"{shown(place)}?…: a signature in a URL would stand in the outputs, too; set the "
+            "store's credentials in its own settings"
+        )
 
 
 def _nameless(folder: str) -> RadiographError:
