@@ -1,5 +1,9 @@
 """Object stores: what is found, fetched and written there, and how it is refused."""
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import fsspec
 import pytest
 
@@ -94,6 +98,33 @@ def test_s3_is_walked_fetched_and_written(s3):
     with pytest.raises(ZeroDivisionError):
         break_off(out, "z")
     assert out.names() == ["x", "y"]
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A web server that shows a folder: (the folder, its URL)."""
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_folder_of_a_web_server_is_walked(web, end):
+    pytest.importorskip("aiohttp")
+    folder, url = web
+    for name in ("films/b c.png", "films/deep/a.png", "other.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(PNG)
+    names = found(f"{url}/films{end}")
+    assert names == [f"{url}/films/b%20c.png", f"{url}/films/deep/a.png"]
+    assert [Remote(name).fetch(1000) for name in names] == [PNG, PNG]
+    assert found(f"{url}/other.png") == [f"{url}/other.png"]
 
 
 def test_what_cannot_be_fetched_is_told_with_its_reason(s3):

@@ -122,7 +122,9 @@ def walk(
     base, seen = url.rstrip("/"), set() if seen is None else seen
     try:
         facts = patiently(lambda: system.info(top))
-        listing = _listing(system, top) if facts["type"] == "directory" else None
+        # A web server's folder is a page of links, which no radiograph is.
+        is_folder = facts["type"] == "directory" or facts.get("mimetype") == "text/html"
+        listing = _listing(system, top) if is_folder else None
     except Exception as error:
         raise SettingsError(f"{shown(url)}: {explained(error)[1]}") from None
     if listing is None:
