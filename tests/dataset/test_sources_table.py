@@ -36,6 +36,22 @@ class TestTable:
         assert [record.id for record in index.records] == ["files/a.png", "files/b.png"]
         assert index.classes == ("sağlam", "kırık")
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "path;label;\nfiles/a.png;1;\nfiles/b.png;0;\n",
+            "path;label;;\nfiles/a.png;1;;\nfiles/b.png;0\n",
+            ";path;label\n;files/a.png;1\n;files/b.png;0\n",
+            "\r\npath;label\r\nfiles/a.png;1\r\nfiles/b.png;0\r\n",
+        ],
+    )
+    def test_columns_and_lines_that_hold_nothing_are_passed_over(self, listed, text):
+        index = load_index(listed(text))
+        assert [(record.id, record.label) for record in index.records] == [
+            ("files/a.png", 1),
+            ("files/b.png", 0),
+        ]
+
     def test_zero_and_one_mean_not_fractured_and_fractured(self, listed):
         index = load_index(listed("path,fractured\nfiles/a.png,1\nfiles/b.png,0\n"))
         assert index.classes == ("not_fractured", "fractured")
@@ -184,6 +200,8 @@ class TestTable:
             ("path,label\n,f\n", "line 2: path is empty"),
             ("path,label\nfiles/a.png,nan\n", "line 2: label is 'nan', which says nothing"),
             ("path,label\nfiles/a.png,f\nfiles/b.png, N/A\n", "line 3: label is 'N/A', which says"),
+            (",path,label\n0,files/a.png,f\n", "a column has no name; name it, or remove it"),
+            ("path,,label\nfiles/a.png,4,f\n", "a column has no name"),
             ("path,label\nfiles/a.png,f,3,4\n", "line 2: 4 cells for 2 columns"),
             ("path,label,hardware\nfiles/a.png,f,perhaps\n", "line 2: hardware is 'perhaps'"),
             ("path,label,boxes\nfiles/a.png,f,1 2 3\n", "line 2: boxes holds '1 2 3'"),

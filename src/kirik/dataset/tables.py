@@ -25,7 +25,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file: column names, stripped and casefolded, and its rows that are not blank."""
+    """A CSV file: column names, stripped and casefolded, and its rows that are not blank. Columns
+    without a name and without content, which spreadsheets leave behind, are none."""
 
     path: Path
     columns: tuple[str, ...]
@@ -36,7 +37,7 @@ def read_table(path: Path, error: type[KirikError] = DataSetError) -> Table:
     """Read a CSV in UTF-8, with commas, semicolons or tabs. Raises `error` in one line."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
+            header = next((line for line in file if line.strip()), "")
             file.seek(0)
             lines = csv.reader(file, delimiter=max(",;\t", key=header.count), strict=True)
             numbered = [(lines.line_num, cells) for cells in lines]
@@ -53,21 +54,22 @@ def _table(path: Path, numbered: list[tuple[int, list[str]]], error: type[KirikE
     filled = [(line, cells) for line, cells in numbered if any(cell.strip() for cell in cells)]
     if not filled:
         raise error(f"{path}: the table is empty; its first line must name the columns")
-    columns = tuple(name.strip().casefold() for name in filled[0][1])
+    names = [name.strip().casefold() for name in filled[0][1]]
+    held = {number for _, cells in filled for number, cell in enumerate(cells) if cell.strip()}
+    columns = tuple(name for number, name in enumerate(names) if number in held)
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise error(f"{path}: column {twice[0]!r} appears more than once; rename or remove one")
     rows = []
     for line, cells in filled[1:]:
-        if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
+        if any(cell.strip() for cell in cells[len(names) :]):
             raise error(
-                f"{path}, line {line}: {len(cells)} cells for {len(columns)} columns; "
+                f"{path}, line {line}: {len(cells)} cells for {len(names)} columns; "
                 "quote cells that hold the delimiter"
             )
-        padded = [*cells, *[""] * (len(columns) - len(cells))]
-        rows.append(
-            Row(line, {name: cell.strip() for name, cell in zip(columns, padded, strict=False)})
-        )
+        padded = [*cells, *[""] * (len(names) - len(cells))]
+        own = [cell.strip() for number, cell in enumerate(padded) if number in held]
+        rows.append(Row(line, dict(zip(columns, own, strict=False))))
     return Table(path, columns, tuple(rows))
 
 

@@ -86,6 +86,8 @@ def load_table(path: Path, negative: str | None) -> Index:
 
 def _columns(table: Table) -> dict[str, str]:
     """Column of the table for each field that it has. Raises DataSetError for unknown columns."""
+    if "" in table.columns:
+        raise DataSetError(f"{table.path}: a column has no name; name it, or remove it")
     for name in table.columns:
         if name not in KNOWN and not name.startswith("x_"):
             raise DataSetError(
