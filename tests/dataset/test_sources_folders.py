@@ -3,9 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_sets import ids_of, image, kinds, refused
+from PIL import Image
 
+from dicom.helpers import content_of, dicom
+from kirik.dataset.inspect import inspect_files
 from kirik.dataset.sources import load_index, write_index
 
 
@@ -65,6 +69,22 @@ class TestFolders:
             (tmp_path / name).write_bytes(bytes(128) + b"DICM")
         (tmp_path / "a" / "1.2.3").write_bytes(bytes(140))
         assert len(load_index(tmp_path).records) == 2
+
+    def test_records_are_what_a_reading_takes_and_other_formats_are_told(self, tmp_path):
+        content = content_of(dicom(np.zeros((30, 40), np.uint16)))
+        for name in ("a/1.ima", "a/2.img", "a/3", "b/4.IMA"):
+            image(tmp_path / name).write_bytes(content)
+        (tmp_path / "a" / "5").write_bytes(content[132:])  # without a preamble
+        image(tmp_path / "b" / "6.bin")
+        for name in ("a/7.jfif", "a/8.jpe", "b/9.webp", "b/10.bmp"):
+            Image.new("L", (40, 30)).save(tmp_path / name, "BMP" if "1" in name else "JPEG")
+        (tmp_path / "a" / "11.dcm.gz").write_bytes(b"\x1f\x8b")
+        (tmp_path / "a" / "12.txt").write_text("0 0.5 0.5 0.1 0.1")
+        index = load_index(tmp_path)
+        assert [int(record.path.stem) for record in index.records] == [1, 2, 3, 5, 7, 8, 4, 6, 9]
+        assert ids_of(index, "not_an_image") == {"a/11.dcm.gz", "b/10.bmp"}
+        assert len(index.defects) == 2
+        assert all(file.decoded for file in inspect_files(index, workers=0))
 
     def test_folders_whose_names_mean_the_same_are_one_class(self, tmp_path):
         for name in ("Not fractured/1.png", "not-fractured/2.png", "fractured/3.png"):
@@ -163,7 +183,9 @@ class TestFolders:
         image(tmp_path / "b" / "2.png")
         (tmp_path / "a" / "up").symlink_to(tmp_path / "a", target_is_directory=True)
         (tmp_path / "b" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-        assert [record.id for record in load_index(tmp_path).records] == ["a/1.png", "b/2.png"]
+        index = load_index(tmp_path)
+        assert [record.id for record in index.records] == ["a/1.png", "b/2.png"]
+        assert ids_of(index, "missing_file") == {"b/gone.png"}
 
     def test_a_name_that_is_no_text_is_left_out_and_told(self, tmp_path):
         image(tmp_path / "a" / "1.png")

@@ -58,14 +58,16 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Get whole copies or remove them; they can be used neither in training nor in a test.",
         ),
         "missing_file": (
-            "Listed files that are not there",
-            "The table names radiographs that the folder does not have.",
-            "Complete the data set. If they are left out on purpose, remove their rows.",
+            "Files that are not there",
+            "The table names radiographs that the folder does not have, or links lead to files "
+            "that are gone.",
+            "Complete the data set. If they are left out on purpose, remove their rows or links.",
         ),
         "not_an_image": (
-            "Listed files that are no images",
-            "The table names files that are neither JPEG, PNG, TIFF nor DICOM; they were left out.",
-            "Convert them, or remove their rows.",
+            "Files of formats that are not read",
+            "The table names these files, or they lie in a class folder, but they are neither "
+            "JPEG, PNG, TIFF nor DICOM; they were left out.",
+            "Convert or unpack them, or remove them.",
         ),
         "odd_name": (
             "File names that cannot be represented",
@@ -250,14 +252,17 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Sağlam kopyalarını edinin veya kaldırın; ne eğitimde ne testte kullanılabilirler.",
         ),
         "missing_file": (
-            "Listede olup yerinde olmayan dosyalar",
-            "Tablo, klasörde bulunmayan radyografiler sayıyor.",
-            "Veri kümesini tamamlayın. Bilerek çıkarıldılarsa satırlarını silin.",
+            "Yerinde olmayan dosyalar",
+            "Tablo, klasörde bulunmayan radyografiler sayıyor ya da bağlantılar artık var olmayan "
+            "dosyaları gösteriyor.",
+            "Veri kümesini tamamlayın. Bilerek çıkarıldılarsa satırlarını veya bağlantılarını "
+            "silin.",
         ),
         "not_an_image": (
-            "Listede olup görüntü olmayan dosyalar",
-            "Tablodaki bu dosyalar JPEG, PNG, TIFF veya DICOM değil; dışarıda bırakıldılar.",
-            "Dönüştürün veya satırlarını silin.",
+            "Okunmayan biçimlerdeki dosyalar",
+            "Tabloda ya da bir sınıf klasöründe bulunan bu dosyalar JPEG, PNG, TIFF veya DICOM "
+            "değil; dışarıda bırakıldılar.",
+            "Dönüştürün, arşivden çıkarın veya kaldırın.",
         ),
         "odd_name": (
             "Yazılamayan dosya adları",

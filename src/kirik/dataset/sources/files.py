@@ -1,41 +1,50 @@
-"""Which files of a folder are radiographs, judged by their names; and names made comparable."""
+"""Which files of a folder are radiographs, by names and first bytes; and names made comparable."""
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kirik.dataset.index import YES_OF_NO, Defect, negative_class, underscored
 from kirik.dataset.tables import nearest
 from kirik.errors import DataSetError
+from kirik.files import READABLE, head_of, is_dicomdir, kind_of, promises_image, shown
 
 LONGEST_CLASS = 120
 """Letters of a class's name, which a bundle holds no longer."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".dic"}
+)
+NO_IMAGE = "no JPEG, PNG, TIFF or DICOM; left out: convert or unpack it"
 _ANSWERS = {**dict.fromkeys(YES_OF_NO, False), **dict.fromkeys(YES_OF_NO.values(), True)}
 _NO_LABELS = frozenset({"nan", "na", "n/a", "<na>", "null", "?", "-"})
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is a record: by its suffix, or, without one, by DICOM's preamble.
+    """Whether a path is a record: a file with such a suffix, or, as in a reading, such first bytes.
 
-    Modalities write DICOM files named by a UID (`1.2.840.10008.1`), so a number is no suffix.
+    Modalities write DICOM files named by a UID (`1.2.840.10008.1`), or with suffixes of their own.
     """
-    suffix = path.suffix.casefold()
-    if suffix in SUFFIXES:
-        return True
-    if suffix and not suffix[1:].isdecimal():
+    if not path.is_file():
         return False
+    if path.suffix.casefold() in SUFFIXES:
+        return True
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        head = head_of(path)
     except OSError:
         return False
+    return kind_of(head) in READABLE and not is_dicomdir(head)
 
 
 def image_files(folder: Path) -> Iterator[Path]:
     """Image files at any depth, in sorted order; hidden files are none. Raises DataSetError."""
+    return filter(is_image, files_within(folder))
+
+
+def files_within(folder: Path) -> Iterator[Path]:
+    """Files at any depth, in sorted order, and links that lead nowhere; nothing hidden. Raises
+    DataSetError."""
     yield from _walk(folder, frozenset())
 
 
@@ -46,7 +55,7 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
     for entry in entries(folder):
         if entry.is_dir():
             yield from _walk(Path(entry.path), above | {real})
-        elif entry.is_file() and is_image(Path(entry.path)):
+        elif entry.is_file() or entry.is_symlink():
             yield Path(entry.path)
 
 
@@ -73,26 +82,36 @@ def tables(folder: Path) -> list[Path]:
     return [path for path in found if path.suffix.casefold() == ".csv"]
 
 
-def without_odd_names(
-    files: list[Path], root: Path, id_of: Callable[[Path], str]
+def usable(
+    files: Iterable[Path], root: Path, id_of: Callable[[Path], str]
 ) -> tuple[list[Path], list[Defect]]:
-    """Files whose ids are text that a table can hold, and a defect for each other one: its name is
-    not valid Unicode, or its id begins or ends with a blank, which tables do not keep."""
+    """Files that are records; and a defect for each that would be one, but for its name (`_odd`),
+    its format, or that it is gone. What promises no radiograph at all is passed over."""
     good, defects = [], []
     for path in files:
-        problem, image_id = "", id_of(path)
-        try:
-            str(path).encode()
-            if image_id != image_id.strip():
-                problem = "its name, or a folder's, begins or ends with a blank"
-        except UnicodeEncodeError:
-            problem = "name is not UTF-8"
-        if problem:
-            shown = ascii(path.relative_to(root).as_posix())
-            defects.append(Defect("odd_name", (shown,), f"{problem}; left out: rename it"))
-        else:
-            good.append(path)
+        where = path.relative_to(root).as_posix()
+        if is_image(path):
+            if problem := _odd(path, id_of(path)):
+                detail = f"{problem}; left out: rename it"
+                defects.append(Defect("odd_name", (ascii(where),), detail))
+            else:
+                good.append(path)
+        elif not path.exists():
+            defects.append(Defect("missing_file", (shown(where),), "a link that leads nowhere"))
+        elif promises_image(path.name):
+            defects.append(Defect("not_an_image", (shown(where),), NO_IMAGE))
     return good, defects
+
+
+def _odd(path: Path, image_id: str) -> str:
+    """Why an id is no text that a table can hold: it is not valid Unicode, or begins or ends with
+    a blank, which tables do not keep."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "name is not UTF-8"
+    odd = image_id != image_id.strip()
+    return "its name, or a folder's, begins or ends with a blank" if odd else ""
 
 
 def yes_or_no(cell: str) -> bool | None:

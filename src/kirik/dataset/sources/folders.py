@@ -14,6 +14,7 @@ from kirik.dataset.sources.bonds import PARTS, exam_folders
 from kirik.dataset.sources.files import (
     arrange_classes,
     entries,
+    files_within,
     image_files,
     is_image,
     one_spelling,
@@ -21,7 +22,7 @@ from kirik.dataset.sources.files import (
     says_no_label,
     subfolders,
     tables,
-    without_odd_names,
+    usable,
 )
 from kirik.errors import DataSetError
 
@@ -72,11 +73,10 @@ def load_folders(root: Path, negative: str | None, *, of_patients: bool = False)
     tops = subfolders(root)
     folders = [own for top in tops for own in subfolders(top) or [top]] if of_patients else tops
     for folder in folders:
-        files = list(image_files(folder))
-        if files:
+        if next(image_files(folder), None) is not None:
             _refuse_odd_class(folder)
-        files, odd = without_odd_names(files, root, id_of)
-        defects += odd
+        files, left_out = usable(files_within(folder), root, id_of)
+        defects += left_out
         within = root if of_patients else folder
         exams = exam_folders([path.relative_to(within) for path in files])
         name = plain_name(folder.name)

@@ -13,10 +13,10 @@ from kirik.dataset.index import NEGATIVE_NAMES, Defect, Index, Record, bare
 from kirik.dataset.sources.coco import MASKS, Annotations, read_annotations
 from kirik.dataset.sources.files import (
     arrange_classes,
-    image_files,
+    files_within,
     subfolders,
     tables,
-    without_odd_names,
+    usable,
     yes_or_no,
 )
 from kirik.dataset.sources.table import lists_radiographs
@@ -89,8 +89,8 @@ def _class_folders(images: Path) -> dict[Path, str]:
 def _labelled_files(root: Path, defects: list[Defect]) -> dict[str, tuple[Path, str]]:
     folders = _class_folders(root / "images")
     found = defaultdict(list)
-    files, odd = without_odd_names(list(image_files(root / "images")), root, lambda path: path.name)
-    defects += odd
+    files, left_out = usable(files_within(root / "images"), root, lambda path: path.name)
+    defects += left_out
     for path in files:
         name = next((n for folder, n in folders.items() if folder in path.parents), None)
         if name is None:

@@ -21,6 +21,7 @@ from kirik.dataset.groups import says_nothing
 from kirik.dataset.index import Defect, Index, Record
 from kirik.dataset.sources.bonds import bound
 from kirik.dataset.sources.files import (
+    NO_IMAGE,
     arrange_classes,
     is_image,
     one_spelling,
@@ -199,7 +200,7 @@ def _exists(record: Record, row: Row, defects: list[Defect]) -> bool:
         defects.append(Defect("missing_file", (record.id,), f"line {row.line}: no such file"))
         return False
     if not is_image(record.path):
-        detail = f"line {row.line}: not a JPEG, PNG, TIFF or DICOM by its name; left out"
+        detail = f"line {row.line}: {NO_IMAGE}"
         defects.append(Defect("not_an_image", (record.id,), detail))
         return False
     return True
