@@ -5,7 +5,7 @@ from pathlib import Path
 from kirik.console import Console
 from kirik.dataset.check import absent, check_split, nothing_binds
 from kirik.dataset.duplicates import Duplicates, find_duplicates
-from kirik.dataset.index import Index
+from kirik.dataset.index import Index, left_out
 from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.places import refuse_unwritable
 from kirik.dataset.sources import load_index
@@ -63,6 +63,8 @@ def _looked_at(data: Path, console: Console) -> tuple[Index, list[FileFacts], Du
         facts = inspect_files(index, progress=progress)
     labels = {record.id: record.label for record in index.records}
     bonds = bonds_of_tags({file.id: file.whose for file in facts})
+    if line := left_out(index.defects, index.by_id):
+        console.say(f"{line}; kirik data audit names all")
     for line in bonds.told():
         console.say(line)
     return bonds.bound(index), facts, find_duplicates(facts, labels)

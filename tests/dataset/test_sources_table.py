@@ -210,7 +210,14 @@ class TestTable:
             ("path,label,boxes\nfiles/a.png,f,a b c d\n", "line 2: boxes holds"),
             ("path,label,x,y,width,height\nfiles/a.png,f,1,2,,4\n", "needs all of x, y, width"),
             ("path,label\nfiles/a.png,f\nfiles/b.png,f\n", "only the class 'f'"),
-            ("path,label\nfiles/gone.png,f\nfiles/gone2.png,g\n", "no class has radiographs"),
+            (
+                "path,label\nfiles/gone.png,f\nfiles/gone2.png,g\n",
+                "no class has radiographs.*2 files were left out; first: files/gone.png .line 2",
+            ),
+            (
+                "path,label\nfiles/a.png,f\nfiles/gone.png,g\n",
+                "'f' has.*1 file was left out: files/go",
+            ),
             ('path,label\n"files/a.png,f\n', "not a CSV table"),
             ("", "the table is empty"),
         ],

@@ -5,8 +5,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from kirik import cli
+from kirik.dataset import inspect
 from kirik.dataset.check import absent, check_split, select
 from kirik.dataset.duplicates import find_duplicates
 from kirik.dataset.groups import LONGEST_RUN, bind, exam_runs
@@ -401,6 +405,24 @@ class TestFiles:
         }
         assert split.folds == (1, 2, 3, 4)
         assert check_split(split, index_of([])) == []
+
+
+def test_files_that_are_left_out_of_a_split_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inspect, "_can_spawn", lambda: False)
+    noise = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / ("normal", "fractured")[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (48, 48), np.uint8)).save(path)
+    out = tmp_path / "split.csv"
+    command = ["data", "split", str(tmp_path), "--out", str(out), "--folds", "2"]
+    assert cli.run(command) == 0
+    assert "left out" not in capsys.readouterr().err
+    for name in ("normal/new.webp", "fractured/new.bmp"):
+        (tmp_path / name).write_bytes(b"no radiograph")
+    assert cli.run(command) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 files were left out; first: fractured/new.bmp (no JPEG, PNG, TIFF or DICOM" in said
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ after it asks where a record came from.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,12 @@ ANSWERS = {
     "none": tuple(POSITIVE_NAMES),
 }
 """Names that mean "no fracture" beside one of these alone."""
+_LEFT_OUT = frozenset(
+    {
+        *("missing_file", "not_an_image", "odd_name", "label_disagreement"),
+        *("same_name_in_both_classes", "same_name_twice"),
+    }
+)
 _BELOW_ZERO = re.compile(r"-\d+([.]\d+)?")
 
 
@@ -96,6 +102,16 @@ class Index:
         """Radiographs per class, in the order of `classes`."""
         seen = Counter(record.label for record in self.records)
         return {name: seen[i] for i, name in enumerate(self.classes)}
+
+
+def left_out(defects: Sequence[Defect], there: Container[str] = ()) -> str:
+    """How many files are no records though they were to be some, and the first of them; empty if
+    there are none. there: ids of the records."""
+    gone = [d for d in defects if d.kind in _LEFT_OUT and not any(i in there for i in d.ids)]
+    if not gone:
+        return ""
+    count = "1 file was left out" if len(gone) == 1 else f"{len(gone)} files were left out; first"
+    return f"{count}: {gone[0].ids[0]} ({gone[0].detail})"
 
 
 def overlaps(box: tuple[float, float, float, float], columns: float, rows: float) -> bool:

@@ -2,10 +2,10 @@
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from kirik.dataset.index import YES_OF_NO, Defect, negative_class, underscored
+from kirik.dataset.index import YES_OF_NO, Defect, left_out, negative_class, underscored
 from kirik.dataset.tables import nearest
 from kirik.errors import DataSetError
 from kirik.files import READABLE, head_of, is_dicomdir, kind_of, promises_image, shown
@@ -142,10 +142,11 @@ def one_spelling(names: set[str]) -> dict[str, str]:
 
 
 def arrange_classes(
-    names: set[str], negative: str | None, where: Path
+    names: set[str], negative: str | None, where: Path, defects: Sequence[Defect]
 ) -> tuple[tuple[str, ...], int | None]:
     """Classes in order, the negative one first, and the negative one's index.
 
+    defects: found so far, of which the error for too few classes says what may be the reason.
     Raises DataSetError if there are fewer than two, one is longer than a model can hold, or
     `negative` names none of them.
     """
@@ -156,8 +157,10 @@ def arrange_classes(
         )
     if len(names) < 2:
         found = f"only the class {next(iter(names))!r}" if names else "no class"
+        why = left_out(defects)
         raise DataSetError(
             f"{where}: {found} has radiographs in it; a classifier needs at least two classes"
+            + (f". {why}" if why else "")
         )
     classes = tuple(sorted(names))
     if negative is not None and plain_name(negative) not in names:

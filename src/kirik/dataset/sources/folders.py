@@ -84,7 +84,7 @@ def load_folders(root: Path, negative: str | None, *, of_patients: bool = False)
         if not files:
             defects.append(Defect("empty_folder", (id_of(folder),), "no radiograph in it"))
     spelled = one_spelling({name for _, name, _ in labelled})
-    classes, chosen = arrange_classes(set(spelled.values()), negative, root)
+    classes, chosen = arrange_classes(set(spelled.values()), negative, root, defects)
     records = [
         Record(id_of(path), path, classes.index(spelled[name]), group=exam)
         for path, name, exam in labelled

@@ -67,7 +67,9 @@ def load_fracatlas(root: Path, negative: str | None) -> Index:
     there = {i for d in defects if d.kind.startswith("same_name") for i in d.ids} | set(labelled)
     listed = _listed(root, defects)
     annotations = read_annotations(root / MASKS, defects)
-    classes, chosen = arrange_classes({name for _, name in labelled.values()}, negative, root)
+    classes, chosen = arrange_classes(
+        {name for _, name in labelled.values()}, negative, root, defects
+    )
     records = []
     for image_id, (path, name) in sorted(labelled.items()):
         said = UNLISTED if listed is None else listed.get(image_id, UNLISTED)

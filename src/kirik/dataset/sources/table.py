@@ -79,7 +79,7 @@ def load_table(path: Path, negative: str | None) -> Index:
     answers = {name: yes_or_no(name) for name in names}
     if None not in answers.values() and columns["label"] != "class_name":
         spelled = {n: "fractured" if yes else "not_fractured" for n, yes in answers.items()}
-    classes, chosen = arrange_classes({spelled[name] for name in names}, negative, path)
+    classes, chosen = arrange_classes({spelled[name] for name in names}, negative, path, defects)
     records = (replace(r, label=classes.index(spelled[name])) for r, name in found.values())
     ordered = tuple(sorted(records, key=lambda record: record.id))
     return Index(path.parent, "csv", classes, chosen, ordered, tuple(defects))
@@ -197,7 +197,8 @@ def _exists(record: Record, row: Row, defects: list[Defect]) -> bool:
     except (OSError, ValueError):  # a name that no file can have
         there = False
     if not there:
-        defects.append(Defect("missing_file", (record.id,), f"line {row.line}: no such file"))
+        detail = f"line {row.line}: no such file, seen from the table's folder"
+        defects.append(Defect("missing_file", (record.id,), detail))
         return False
     if not is_image(record.path):
         detail = f"line {row.line}: {NO_IMAGE}"
