@@ -118,6 +118,13 @@ class TestFracAtlas:
         coco(fracatlas, {"IMG0000001.jpg": [within], "IMG0000003.dcm": [[39, 29, 4, 4]]}, (9, 9))
         assert all(len(r.boxes) == r.label for r in load_index(fracatlas).records)
 
+    @pytest.mark.parametrize("folder", ["Fractured/", "images\\\\Fractured\\\\"])
+    def test_names_with_folders_are_the_files_own(self, fracatlas, folder):
+        index = load_index(fracatlas)
+        path = fracatlas / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+        edit(path, '"IMG', f'"{folder}IMG')
+        assert load_index(fracatlas) == index
+
     def test_a_number_too_large_is_no_place(self, fracatlas):
         path = fracatlas / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
         document = json.loads(path.read_text())
@@ -190,6 +197,11 @@ class TestFracAtlas:
                     r"COCO_fracture_masks\.json: annotation 7: its `image_id` is no number",
                 )
                 for said in ("[1]", '{"a": 1}')
+            ),
+            (
+                '{"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], '
+                '"annotations": []}',
+                r"images a\.png and b\.png have one `id` \(1\)",
             ),
         ],
     )

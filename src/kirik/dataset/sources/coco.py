@@ -5,6 +5,7 @@ The format: https://cocodataset.org/#format-data (object detection).
 
 import json
 import math
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,12 +87,25 @@ def _load(path: Path) -> dict:
     named = all(_is(image, dict) and _is(image.get("file_name"), str) for image in images)
     if not named or not all(_is(annotation, dict) for annotation in annotations):
         raise DataSetError(f"{path}: not a COCO file; each image needs `id` and `file_name`")
+    for image in images:  # tools write folders, too, of whatever system they ran on
+        image["file_name"] = re.split(r"[/\\]", image["file_name"])[-1]
+    _refuse_odd_ids(path, images, annotations)
+    return document
+
+
+def _refuse_odd_ids(path: Path, images: list[dict], annotations: list[dict]) -> None:
+    names: dict[object, str] = {}
     for image in images:
-        _refuse_odd_id(path, "id", image, f"image {image['file_name']}")
+        name = image["file_name"]
+        _refuse_odd_id(path, "id", image, f"image {name}")
+        if names.setdefault(image["id"], name) != name:
+            raise DataSetError(
+                f"{path}: images {names[image['id']]} and {name} have one `id` ({image['id']}); "
+                "number them anew, and their annotations' `image_id` with them"
+            )
     for annotation in annotations:
         if annotation.get("image_id") is not None:
             _refuse_odd_id(path, "image_id", annotation, f"annotation {annotation.get('id')}")
-    return document
 
 
 def _refuse_odd_id(path: Path, key: str, said: dict, what: str) -> None:
