@@ -16,13 +16,17 @@ from typing import Literal
 NEGATIVE_NAMES = frozenset(
     {
         *("not_fractured", "non_fractured", "nonfractured", "no_fracture", "unfractured"),
-        *("normal", "healthy", "negative", "intact"),
-        *("kirik_yok", "kirik_degil", "kiriksiz", "saglam", "negatif"),
+        *("not_fracture", "non_fracture", "nonfracture", "without_fracture"),
+        *("not_broken", "non_broken", "unbroken", "normal", "healthy", "negative", "intact"),
+        *("kirik_yok", "kirik_degil", "kirik_olmayan", "kiriksiz", "saglam", "saglikli"),
+        *("fraktur_yok", "negatif"),
     }
 )
 """Class names, as `bare` has them, that mean "no fracture": a fracture's probability is 1 − such a
 class's own."""
-POSITIVE_NAMES = frozenset({"fractured", "fracture", "broken", "positive", "kirik", "pozitif"})
+POSITIVE_NAMES = frozenset(
+    {"fractured", "fracture", "broken", "positive", "kirik", "fraktur", "pozitif"}
+)
 YES_OF_NO = {"no": "yes", "yok": "var", "hayir": "evet", "false": "true", "0": "1", "0.0": "1.0"}
 """The words for no, casefolded and without marks on their letters, and the yes of each."""
 ANSWERS = {
