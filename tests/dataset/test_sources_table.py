@@ -208,6 +208,10 @@ class TestTable:
             ("path,label,boxes\nfiles/a.png,f,1 2 0 4\n", "line 2: boxes holds"),
             ("path,label,boxes\nfiles/a.png,f,1 2 nan 4\n", "line 2: boxes holds"),
             ("path,label,boxes\nfiles/a.png,f,a b c d\n", "line 2: boxes holds"),
+            (
+                "path;label;x;y;width;height\nfiles/a.png;f;1,5;2;3;4\n",
+                "holds '1,5 2 .* a point; …",
+            ),
             ("path,label,x,y,width,height\nfiles/a.png,f,1,2,,4\n", "needs all of x, y, width"),
             ("path,label\nfiles/a.png,f\nfiles/b.png,f\n", "only the class 'f'"),
             (

@@ -178,6 +178,8 @@ def _shapes(cell: str, where: str, column: str, good: Callable[[tuple[float, ...
             form = "x y width height" if column == "boxes" else "x0 y0 x1 y1 x2 y2 …"
             if column == "boxes" and len(numbers) == 4:
                 form = f"{form}, with a width and a height above 0"
+            elif "," in part:
+                form = f"{form}, decimals with a point"
             raise DataSetError(f"{where}: {column} holds {part.strip()!r}; expected {form}; …")
         shapes.append(numbers)
     return tuple(shapes)
