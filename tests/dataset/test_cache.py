@@ -173,4 +173,25 @@ print(len(found.ids))
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = [one.communicate(timeout=120)[0].split() for one in running]
     assert sorted(said) == [["40"], ["40"], ["built", "40"]]
-    assert [path.name[:3] for path in (tmp_path / "cache").iterdir()] == ["64-"]
+    assert [path.name[:3] for path in (tmp_path / "cache").glob("[!.]*")] == ["64-"]
+
+
+def test_what_a_killed_process_had_begun_takes_no_room(save_radiograph, tmp_path):
+    films = [save_radiograph(f"{i}.png", 0.5, (90, 80)) for i in range(3)]
+    code = """
+import os, signal, sys
+from pathlib import Path
+from kirik.dataset.cache import open_cache
+from kirik.dataset.index import Record
+from kirik.preprocessing import Preprocessing
+def die(done, total):
+    os.kill(os.getpid(), signal.SIGKILL)
+records = [Record(Path(p).name, Path(p), 0) for p in sys.argv[2:]]
+open_cache(records, Preprocessing(size=64), directory=Path(sys.argv[1]), progress=die)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cache"), *map(str, films)])
+    assert list((tmp_path / "cache").glob(".building*"))
+    records = [Record(film.name, film, 0) for film in films]
+    found = open_cache(records, Preprocessing(size=64), directory=tmp_path / "cache")
+    assert all(found.ids)
+    assert not list((tmp_path / "cache").glob(".building*"))

@@ -4,9 +4,11 @@ A decode per epoch starves a network; a memory map costs one byte a pixel, is sh
 processes, and holds the same bytes that a reading computes from the file.
 """
 
+import glob
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -88,9 +90,9 @@ def open_cache(
     directory = directory or default_cache_directory()
     target = directory / _key(records, preprocessing)
     if not (target / "cache.json").is_file():
-        with _alone(target):
+        with _alone(target) as alone:
             if not (target / "cache.json").is_file():
-                _build(records, preprocessing, target, workers, progress)
+                _build(records, preprocessing, target, workers, progress, alone)
     elif _is_due(target):
         with _alone(target), suppress(OSError):  # one that cannot be written to is used as it is
             if _is_due(target):
@@ -125,27 +127,34 @@ def _key(records: Sequence[Record], preprocessing: Preprocessing) -> str:
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
+def _alone(target: Path) -> Iterator[bool]:
     """While no other process makes the same cache, so that several which begin at once decode once;
-    where the system has no such locks, beside it."""
+    where the system has no such locks, beside it, and False."""
+    # The lock's file stays: who waits for one that is gone would be alone beside the next to come.
     lock = target.parent / f".{target.name}.lock"
+    alone = False
     with ExitStack() as held:
         with suppress(ImportError, OSError):
             import fcntl
 
             target.parent.mkdir(parents=True, exist_ok=True)
             file = held.enter_context(lock.open("w"))
-            held.callback(lock.unlink, missing_ok=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            alone = True
+        yield alone
 
 
-def _build(records, preprocessing, target: Path, workers: int | None, progress) -> None:
-    """Decode into a temporary folder beside `target` and rename it when it is complete."""
-    work = None
+def _build(
+    records, preprocessing, target: Path, workers: int | None, progress, alone: bool
+) -> None:
+    """Decode into a temporary folder beside `target` and rename it when it is complete. alone:
+    whether others of this machine, which a process that was killed left behind, can be removed."""
+    work, prefix = None, f".building-{target.name}-{platform.node()}-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+        for left in target.parent.glob(f"{glob.escape(prefix)}*") if alone else ():
+            shutil.rmtree(left, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         facts = _lay_out(work, len(records), preprocessing.size)
         _fill(work, facts, records, preprocessing, workers, progress)
         if not any(facts["ids"]):  # not kept: what is wrong is likely to be mended, and soon
