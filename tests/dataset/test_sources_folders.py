@@ -135,6 +135,28 @@ class TestFolders:
         said = rf"its folders \({', '.join(sorted(tops))}\) hold those of the classes"
         refused(tmp_path, f"{said} .*{within[0]}.*a folder per class on top.*in a CSV .*patient$")
 
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("train/images/1.jpg", "valid/images/2.jpg", "test/images/3.jpg"),
+            ("train/1.jpg", "train/2.jpg", "test/3.jpg"),
+            ("train2017/1.jpg", "Val2017/2.jpg"),
+            ("fold1/1.jpg", "fold2/2.jpg"),
+            ("images/1.jpg", "masks/1.png"),
+        ],
+    )
+    def test_parts_of_a_data_set_are_no_classes(self, tmp_path, names):
+        """As the exports of detectors' tools and of contests have them."""
+        for name in names:
+            image(tmp_path / name)
+        tops = ", ".join(sorted({name.split("/")[0] for name in names}))
+        refused(tmp_path, rf"its folders \({tops}\) are named for no classes; .*in a CSV")
+        (tmp_path / "notes.csv").write_text("id,note\n")
+        refused(tmp_path, "are named for no classes")
+        rows = "".join(f"{name},{n % 2}\n" for n, name in enumerate(names))
+        (tmp_path / "labels.csv").write_text(f"path,label\n{rows}")
+        assert [record.id for record in load_index(tmp_path).records] == sorted(names)
+
     def test_views_within_classes_are_no_classes(self, tmp_path):
         for number in range(5):
             for view in ("AP", "lateral"):

@@ -10,6 +10,7 @@ from kirik.dataset.sources.folders import (
     classes_within,
     is_of_patients,
     load_folders,
+    says_no_class,
 )
 from kirik.dataset.sources.fracatlas import is_fracatlas, load_fracatlas
 from kirik.dataset.sources.table import is_table, lists_radiographs, load_table, write_index
@@ -17,6 +18,10 @@ from kirik.errors import DataSetError
 
 __all__ = ["load_index", "write_index"]
 
+ADVICE = (
+    "put a folder per class on top, with exams or patients within, or list the radiographs in a "
+    "CSV with the columns path, label and, where known, patient"
+)
 EXPECTED = "expected FracAtlas (images/ and dataset.csv), a folder per class, or a CSV"
 
 
@@ -53,14 +58,10 @@ def _load(path: Path, negative: str | None) -> Index:
 
 
 def _folder(path: Path, negative: str | None) -> Index:
-    classes, listed = class_folders(path), tables(path)
-    if len(classes) < 2 and len(listed) > 1:
-        listed = [table for table in listed if lists_radiographs(table)] or listed
-    if len(classes) < 2 and len(listed) == 1:
-        return load_table(listed[0], negative)
-    if len(classes) < 2 and listed:
-        names = ", ".join(table.name for table in listed)
-        raise DataSetError(f"{path}: which CSV is the data set? Give the path of one of {names}")
+    classes = class_folders(path)
+    labelled = len(classes) > 1 and not all(says_no_class(folder.name) for folder in classes)
+    if not labelled and (table := _own_table(path, parts=len(classes) > 1)):
+        return load_table(table, negative)
     if classes:
         deeper = next((folder for folder in classes if is_fracatlas(folder)), None)
         if deeper is not None:
@@ -69,13 +70,14 @@ def _folder(path: Path, negative: str | None) -> Index:
         if nested and is_of_patients(path):
             return load_folders(path, negative, of_patients=True)
         if nested:
-            tops = [*list(nested)[:3], *(["…"] if len(nested) > 3 else [])]
             names = ", ".join(sorted(set.union(*nested.values())))
+            tops = _some(list(nested))
             raise DataSetError(
-                f"{path}: its folders ({', '.join(tops)}) hold those of the classes ({names}); "
-                "put a folder per class on top, with exams or patients within, or list the "
-                "radiographs in a CSV with the columns path, label and, where known, patient"
+                f"{path}: its folders ({tops}) hold those of the classes ({names}); {ADVICE}"
             )
+        if len(classes) > 1 and not labelled:
+            tops = _some([folder.name for folder in classes])
+            raise DataSetError(f"{path}: its folders ({tops}) are named for no classes; {ADVICE}")
         return load_folders(path, negative)
     if any(is_image(Path(entry.path)) for entry in entries(path) if entry.is_file()):
         raise DataSetError(
@@ -83,3 +85,19 @@ def _folder(path: Path, negative: str | None) -> Index:
             "them in a CSV with the columns path and label"
         )
     raise DataSetError(f"{path}: no radiograph in it; {EXPECTED}")
+
+
+def _own_table(path: Path, *, parts: bool) -> Path | None:
+    """The CSV of a folder without class folders; None if there is none, or, beside folders of
+    parts, none that lists radiographs. Raises DataSetError if there are several."""
+    found = tables(path)
+    if parts or len(found) > 1:
+        found = [table for table in found if lists_radiographs(table)] or found * (not parts)
+    if len(found) > 1:
+        names = ", ".join(table.name for table in found)
+        raise DataSetError(f"{path}: which CSV is the data set? Give the path of one of {names}")
+    return found[0] if found else None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])

@@ -27,11 +27,20 @@ from kirik.dataset.sources.files import (
 from kirik.errors import DataSetError
 
 _TELLING = NEGATIVE_NAMES | POSITIVE_NAMES
+_NO_CLASS = re.compile(
+    rf"({PARTS})([ _-]?(image|img)s?|\d+)?|(image|img|mask|label|annotation)s?", re.IGNORECASE
+)
 
 
 def class_folders(root: Path) -> list[Path]:
     """Folders directly under `root` that hold at least one image, at any depth."""
     return [folder for folder in subfolders(root) if next(image_files(folder), None) is not None]
+
+
+def says_no_class(name: str) -> bool:
+    """Whether a folder's name is that of a part of a data set, or of a kind of files, as detectors'
+    tools lay them out: train, valid, test2017, images, masks."""
+    return _NO_CLASS.fullmatch(name.strip()) is not None
 
 
 def classes_within(tops: Sequence[Path]) -> dict[str, set[str]]:
