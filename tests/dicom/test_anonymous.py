@@ -180,6 +180,15 @@ def test_frames_that_cannot_be_cleared_are_refused(tmp_path, stored, damaged, re
     assert str(caught.value).startswith("a.dcm (frame 1 of 2):" if damaged else "a.dcm:")
 
 
+@pytest.mark.parametrize("told", [None, 2])
+def test_frames_that_are_not_told_of_are_not_cut_off_in_silence(stored, told):
+    dataset = dicom(stored, PixelData=stored.tobytes() * 3, **WINDOW)
+    dataset.NumberOfFrames = told
+    with pytest.raises(RadiographError, match="and 3 by its pixels") as caught:
+        without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "damaged"
+
+
 @pytest.mark.parametrize("in_bytes", [False, True])
 def test_what_lies_behind_a_lut_goes(cleared, stored, in_bytes):
     item = Dataset()

@@ -144,15 +144,21 @@ def _options(dataset: Dataset) -> dict:
     return options
 
 
-def _native(dataset: Dataset, index: int, count: int, name: str) -> np.ndarray:
-    element = dataset.get_item("PixelData")
+def plain_frames(dataset: Dataset, count: int, name: str) -> int:
+    """How many of `count` frames plain pixels hold. Raises RadiographError where they hold more."""
     samples = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         samples = samples * 2 // 3
     length = samples * dataset.BitsAllocated // 8
-    held = len(element.value) // length
+    held = len(dataset.get_item("PixelData").value) // length
     if held > count:  # less than a frame merely fills up
         raise _miscounted(count, held, name)
+    return held
+
+
+def _native(dataset: Dataset, index: int, count: int, name: str) -> np.ndarray:
+    element = dataset.get_item("PixelData")
+    held = plain_frames(dataset, count, name)
     if index >= held:
         raise truncated(name)
     # An implicit encoding tells no VR; it matters in big endian alone, which is explicit.

@@ -22,7 +22,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from kirik.dicom import checked_frames, frame_name, with_our_errors
-from kirik.dicom.frames import compressed_frames, decoded_samples
+from kirik.dicom.frames import compressed_frames, decoded_samples, plain_frames
 from kirik.dicom.grays import number
 from kirik.dicom.groups import MACROS, lay_shared_groups
 from kirik.dicom.parsing import (
@@ -207,6 +207,7 @@ def _clear_pixels(dataset: Dataset, name: str, limits: Limits) -> None:
         clear_of = partial(nameless_rle, dataset.Rows * dataset.Columns)
     else:
         if "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
+            plain_frames(dataset, int(dataset.get("NumberOfFrames") or 1), name)
             _cut_behind_pixels(dataset)
             _clear_unused_bits(dataset)
         return
