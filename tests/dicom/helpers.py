@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import compress
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 ROWS, COLUMNS = 30, 40
@@ -60,6 +62,12 @@ def compressed(pixels: np.ndarray, syntax: str) -> Dataset:
     dataset.BitsStored, dataset.HighBit = 16, 15
     dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
+
+
+def in_letters(dataset: Dataset, keyword: str, vr: str, value: str) -> None:
+    """Put text where numbers belong, as pydicom would not."""
+    content, tag = value.encode() + b" " * (len(value) % 2), Tag(keyword)
+    dataset[tag] = RawDataElement(tag, vr, len(content), content, 0, False, True, True)
 
 
 def content_of(dataset: Dataset, **options) -> bytes:

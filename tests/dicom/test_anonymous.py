@@ -6,10 +6,8 @@ import struct
 import numpy as np
 import pytest
 from pydicom import Dataset, Sequence, dcmread
-from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import compress
-from pydicom.tag import Tag
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRBigEndian,
@@ -19,7 +17,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom.helpers import SECRET, compressed, content_of, dicom, encapsulated, of_16_bits
+from dicom.helpers import (
+    SECRET,
+    compressed,
+    content_of,
+    dicom,
+    encapsulated,
+    in_letters,
+    of_16_bits,
+)
 from kirik.anonymous import without_identity
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k
@@ -42,12 +48,6 @@ def cleared(read):
         return clear
 
     return clear
-
-
-def in_letters(dataset: Dataset, keyword: str, vr: str, value: str) -> None:
-    """Put text where numbers belong, as pydicom would not."""
-    content, tag = value.encode() + b" " * (len(value) % 2), Tag(keyword)
-    dataset[tag] = RawDataElement(tag, vr, len(content), content, 0, False, True, True)
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -25,6 +25,7 @@ from dicom.helpers import (
     content_of,
     dicom,
     encapsulated,
+    in_letters,
     told_as,
 )
 from kirik.errors import RadiographError
@@ -62,6 +63,19 @@ def test_damage_ends_in_an_error_of_ours_or_in_pixels(read, stored):
             assert "Yilmaz" not in message
             continue
         assert np.isfinite(pixels).all()
+
+
+@pytest.mark.parametrize(
+    "keyword", ["Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored"]
+)
+@pytest.mark.parametrize(("vr", "text"), [("LO", SECRET), ("DS", "1e20")])
+def test_text_in_the_place_of_a_number_is_not_repeated(refusal, stored, keyword, vr, text):
+    dataset = dicom(stored)
+    dataset["PixelData"].VR = "OW"  # else pydicom would tell it by the number, which is none
+    in_letters(dataset, keyword, vr, text)
+    error = refusal(dataset)
+    assert error.reason == "damaged"
+    assert f"without {keyword}" in str(error)
 
 
 def test_nothing_of_a_patient_reaches_the_log(read, refusal, stored, caplog):

@@ -23,10 +23,8 @@ from kirik.errors import RadiographError
 from kirik.radiograph import Limits, Radiograph, graded, luminance
 
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
-_DESCRIBED_BY = (
-    *("SamplesPerPixel", "PhotometricInterpretation"),
-    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
-)
+_SIZES = ("Rows", "Columns")  # which stand before the pixels
+_DESCRIBED_BY = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
 _FINEST, _MOST_UNLIKE = 0.001, 100
 """Of a pixel: the smallest side, in mm, and how much longer than the other one may be."""
@@ -105,17 +103,15 @@ def checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
         raise RadiographError(message, reason="unsupported")
     if "PixelData" not in dataset:
         raise truncated(name)
-    for keyword in ("Rows", "Columns"):  # which stand before the pixels
-        if keyword not in dataset:
-            raise _without(keyword, name)
+    _demand_numbers(dataset, _SIZES, name)
     limits.check(dataset.Rows, dataset.Columns, name)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames < 1:
         raise ValueError("less than no frames")
     limits.check_frames(frames, frames * dataset.Rows * dataset.Columns, name)
-    for keyword in _DESCRIBED_BY:
-        if dataset.get(keyword) in (None, ""):
-            raise _without(keyword, name)
+    _demand_numbers(dataset, _DESCRIBED_BY, name)
+    if not dataset.get("PhotometricInterpretation"):
+        raise _without("PhotometricInterpretation", name)
     if dataset.BitsAllocated not in (8, 16):
         message = f"{name}: {dataset.BitsAllocated} bits a pixel; export it with 8 or 16"
         raise RadiographError(message, reason="unsupported")
@@ -124,6 +120,13 @@ def checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     if dataset.SamplesPerPixel == 1 and dataset.PhotometricInterpretation not in _ONE_SAMPLE:
         raise ValueError("a photometric interpretation that does not fit one sample a pixel")
     return frames
+
+
+def _demand_numbers(dataset: Dataset, keywords: tuple[str, ...], name: str) -> None:
+    """Raise unless these are whole numbers: an error that repeats one must not repeat a text."""
+    for keyword in keywords:
+        if not isinstance(dataset.get(keyword), int):
+            raise _without(keyword, name)
 
 
 def _without(keyword: str, name: str) -> RadiographError:
