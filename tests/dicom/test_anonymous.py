@@ -296,6 +296,10 @@ def test_a_code_that_nobody_knows_goes(opened, stored, code, scheme, kept):
     assert outcome(opened, clear) == outcome(opened, content)
 
 
+def test_a_modality_that_is_none_of_dicoms_stays_where_it_is_read(cleared, stored):
+    assert b"DR" in cleared(dicom(stored, Modality="DR", **WINDOW))
+
+
 def test_a_modality_that_is_somebodys_name_goes_and_is_refused_as_before(opened, stored):
     content = content_of(dicom(stored, Modality="YILMAZ"))
     clear = without_identity(content, "a", Limits(), b"k" * 32)

@@ -62,7 +62,7 @@ _WORDS = {
     "ModalityLUTType": r"(OD|HU|US|MGML|Z_EFF|ED|EDW|HU_MOD|PCT)",
 }
 """Elements of a few known words: what else is told there, a reading passes over."""
-_MODALITIES = r"(CR|DX|RG|OT|SC|CT|MR|US|MG|XA|RF|NM|PT|PX|IO|SR|PR|KO|SEG|DOC|ECG|)"
+_MODALITIES = r"(CR|DX|RG|DR|XR|OT|SC|CT|MR|US|MG|XA|RF|NM|PT|PX|IO|SR|PR|KO|SEG|DOC|ECG|)"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from kirik.dicom import known_words
 from kirik.dicom.parsing import truncated
 from kirik.errors import RadiographError
 
-_RADIOGRAPHY = ("CR", "DX", "RG")
+_RADIOGRAPHY = ("CR", "DX", "RG", "DR", "XR")  # the last two are not DICOM's, but are written
 _UNTOLD = ("", "OT", "SC")
 _RADIOGRAPH_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
@@ -69,16 +69,17 @@ _ROOT = "1.2.840.10008.5.1.4.1.1."
 
 _BODY_PARTS = {
     "the spine": (
-        r"(CT?|TL?|LS?|S)?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|WIRBEL|COLUMNA|"
-        r"SACR(UM|AL)\b|COCCY|THORACIC SPINE|[CTLSHB]WS\b"
+        r"(CT?|TL?|LS?|S)?SPINE\b|CERVIC|SERVIK|LUMB|LOMB|VERTEB|OMURGA|COLUM?NA\b|COLONN[AE]\b|"
+        r"(HALS|BRUST|LENDEN)?WIRBEL|RA(CHI(DE|S)|QUIS)\b|SACR(UM|AL)\b|COCCY|THORACIC SPINE|"
+        r"[CTLSHB]WS\b"
     ),
     "the chest": (
-        r"CHEST|THORA|TORA[KX]|LUNGS?\b|RIBS?\b|STERNUM|MEDIAST|HEART|BRONCH|THYMUS|GOGUS|"
-        r"AKCIGER|KABURGA"
+        r"CHEST|THORA|TORA(K|X|CE\b)|LUNGS?\b|RIBS?\b|STERNUM|MEDIAST|HEART|BRONCH|THYMUS|GOGUS|"
+        r"AKCIGER|KABURGA|BRUSTKORB|POITRINE|RIPPEN|COSTILLA|COSTELA"
     ),
     "the skull": (
-        r"SKULL|HEAD|CRANI|KRANI|KAFA|BRAIN|FAC(E|IAL)\b|NASAL|NOSE|ORBIT|SINUS|ZYGOM|MASTOID|"
-        r"SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b"
+        r"SKULL|HEAD|CRAN(EO?\b|I)|KRANI|SCHAE?DEL|KAFA|BRAIN|FAC(E|IAL)\b|NASAL|NOSE|ORBIT|SINUS|"
+        r"ZYGOM|MASTOID|SELLA|CEREBEL|SCALP|CHEEK|EARS?\b|IAC\b"
     ),
     "the eye": r"EYE|CORNEA|SCLERA|GOZ\b",
     "the vessels": r"AORTA|CAROTID|CORONARY|CIRCLE ?OF ?WILLIS|VESSELS?\b",
@@ -86,15 +87,16 @@ _BODY_PARTS = {
     "the teeth": r"TEETH|TOOTH|DENT",
     "the neck": r"NECK|LARYN|PHARYN|TRACHEA|THYROID|BOYUN",
     "the abdomen": (
-        r"ABD\b|ABDOM|BATIN|KARIN\b|KUB\b|STOMACH|COLON\b|BOWEL|INTESTIN|KIDNEY|BLADDER|LIVER|"
-        r"GALLBL|O?ESOPHAG|DUODEN|JEJUN|ILEUM|RECTUM|ADRENAL|PANCREA|SPLEEN|URET(ER|HRA)|"
+        r"ABD\b|A[BD]DOM|BAUCH|BATIN|KARIN\b|KUB\b|STOMACH|COLON\b|BOWEL|INTESTIN|KIDNEY|BLADDER|"
+        r"LIVER|GALLBL|O?ESOPHAG|DUODEN|JEJUN|ILEUM|RECTUM|ADRENAL|PANCREA|SPLEEN|URET(ER|HRA)|"
         r"UPRURTRACT|PROSTATE|UTERUS|OVAR(Y|IES)\b"
     ),
     "the breast": r"BREAST|MAMM[AO]|MEME\b",
 }
 """What kirik does not read: how a message calls it, and the beginnings of its words, among them
-the codes of DICOM PS3.16 Annex L. Not WHOLEBODY, which skeletal surveys carry: their films are of
-limbs, too."""
+the codes of DICOM PS3.16 Annex L, and the commonest of other languages, unless they also call a
+part of a limb, as many a head and neck. Not WHOLEBODY, which skeletal surveys carry: their films
+are of limbs, too."""
 
 _ALONE = {"BEL": "the spine", "SIRT": "the chest", "BAS": "the skull", "DIS": "the teeth"}
 """Turkish words that mean these only where nothing else is said: DIS is distal, BAS low, too."""
