@@ -734,26 +734,40 @@ def test_arrays_that_cannot_be_radiographs(array, says):
     assert caught.value.reason == "bad_array"
 
 
-def tiff(pixels: np.ndarray, *, planes: int = 1, sample_format: int = 1) -> bytes:
-    """A plain TIFF as its definition has it. pixels: [rows, columns] or [rows, columns, 3]."""
+def tiff(
+    pixels: np.ndarray, *, planes: int = 1, sample_format: int = 1, deflated: bool = False
+) -> bytes:
+    """A TIFF as its definition has it, in the pixels' own byte order.
+
+    pixels: [rows, columns] or [rows, columns, 3].
+    """
+    order = ">" if pixels.dtype.byteorder == ">" else "<"
     rows, columns, *samples = pixels.shape
     count, bits = (samples or [1])[0], 8 * pixels.itemsize
     strips = [pixels] if planes == 1 else [pixels[..., i] for i in range(count)]
     data = [np.ascontiguousarray(strip).tobytes() for strip in strips]
-    tags = {256: columns, 257: rows, 258: [bits] * count, 259: 1, 262: 2 if count > 1 else 1}
+    data = [zlib.compress(strip) for strip in data] if deflated else data
+    tags = {
+        256: columns,
+        257: rows,
+        258: [bits] * count,
+        259: 8 if deflated else 1,
+        262: 2 if count > 1 else 1,
+    }
     tags |= {273: [8 + sum(map(len, data[:i])) for i in range(len(data))], 277: count, 278: rows}
     tags |= {279: [len(part) for part in data], 284: planes, 339: [sample_format] * count}
     body = b"".join(data)
     entries, extra, end = b"", b"", 8 + len(body)
     for tag, value in tags.items():
         values = value if isinstance(value, list) else [value]
-        packed = struct.pack(f"<{len(values)}I", *values)
+        packed = struct.pack(f"{order}{len(values)}I", *values)
         if len(packed) > 4:
-            packed, extra = struct.pack("<I", end + len(extra)), extra + packed
-        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
+            packed, extra = struct.pack(f"{order}I", end + len(extra)), extra + packed
+        entries += struct.pack(f"{order}HHI", tag, 4, len(values)) + packed
     at = end + len(extra)
-    table = struct.pack("<H", len(tags)) + entries + bytes(4)
-    return b"II*\0" + struct.pack("<I", at) + body + extra + table
+    table = struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+    head = b"MM\0*" if order == ">" else b"II*\0"
+    return head + struct.pack(f"{order}I", at) + body + extra + table
 
 
 def test_deep_colours_in_planes_of_their_own_are_refused_not_torn(tmp_path):
@@ -765,6 +779,21 @@ def test_deep_colours_in_planes_of_their_own_are_refused_not_torn(tmp_path):
     assert refusal(path).reason == "unsupported"
     path.write_bytes(tiff((pixels >> 8).astype(np.uint8), planes=2))
     np.testing.assert_allclose(read_radiograph(path).pixels, gray / 65535, atol=1 / 200)
+
+
+@pytest.mark.parametrize("kind", ["u2", "i2", "i4", "f4"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("deflated", [False, True])
+def test_deep_numbers_in_either_order_are_shown_or_refused(tmp_path, kind, order, deflated):
+    most = 1 if kind == "f4" else np.iinfo(kind).max
+    ramp = np.linspace(0, 1, 64 * 48).reshape(48, 64)
+    path, sample_format = tmp_path / "a.tif", {"u": 1, "i": 2, "f": 3}[kind[0]]
+    pixels = (ramp * most).astype(order + kind)
+    path.write_bytes(tiff(pixels, sample_format=sample_format, deflated=deflated))
+    if deflated and order == ">" and kind != "u2":
+        assert refusal(path).reason == "unsupported"
+    else:
+        np.testing.assert_allclose(read_radiograph(path).pixels, ramp, atol=1 / 100)
 
 
 @pytest.mark.parametrize("kind", ["<i1", "<i2", "<i4"])

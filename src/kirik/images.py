@@ -22,6 +22,7 @@ _STRIPS, _TILES = (273, 279), (324, 325)
 _PAGE_KIND, _REDUCED, _MASK = 254, 1, 4
 _WHITE_IS_ZERO, _YCBCR = 0, 6
 _UNCOMPRESSED = 1
+_BIG = b"MM"
 _UNSIGNED, _SIGNED = 1, 2
 _APART = 2
 
@@ -127,7 +128,7 @@ def _decode(
     # cannot tell it without loading.
     turned = _orientation(image) if kind == "TIFF" else 1
     if kind == "TIFF":
-        _check_tiff(image, len(source.getvalue()), name)
+        _check_tiff(image, source.getvalue(), name)
     elif kind == "JPEG":
         demand_whole(image, source)
         _reduce(image, at_least)
@@ -212,13 +213,13 @@ def _check_png_rows(data: bytes) -> None:
         raise CutOff
 
 
-def _check_tiff(image: TiffImageFile, length: int, name: str) -> None:
+def _check_tiff(image: TiffImageFile, data: bytes, name: str) -> None:
     """Hold what its strips or tiles have against the file, and, uncompressed, against the image:
     Pillow leaves rows black that no strip has. Raises RadiographError for what it reads wrongly."""
     tags = image.tag_v2
     for offsets, counts in (_STRIPS, _TILES):
         parts = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
-        if any(offset + count > length for offset, count in parts):
+        if any(offset + count > len(data) for offset, count in parts):
             raise CutOff
     told = [*tags.get(_STRIPS[1], ()), *tags.get(_TILES[1], ())]
     plain = tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
@@ -227,6 +228,10 @@ def _check_tiff(image: TiffImageFile, length: int, name: str) -> None:
         # Pillow takes the planes to have 8 bits.
         message = f"{name}: colours of more than 8 bits in planes of their own; save it as gray"
         raise RadiographError(message, reason="unsupported")
+    if not plain and data.startswith(_BIG) and image.mode in ("I", "F"):
+        # Its decoder gives them in this machine's order, and Pillow turns their bytes once more.
+        message = f"{name}: signed or floating-point numbers, big endian and compressed"
+        raise RadiographError(f"{message}; save it uncompressed", reason="unsupported")
     if told and plain and tags.get(_PHOTOMETRIC) != _YCBCR:  # whose colours may be fewer
         rows, columns = _stored_size(image)
         if sum(told) < rows * columns * sum(bits) // 8:
