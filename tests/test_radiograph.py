@@ -556,6 +556,17 @@ def test_jpeg_of_a_coding_that_is_not_decoded_says_so(tmp_path, gray, frame_head
     assert f"a JPEG of {coding} coding" in str(refused)
 
 
+@pytest.mark.parametrize("frame_header", [0xC1, 0xC3])
+def test_jpeg_of_more_than_8_bits_says_so(tmp_path, gray, frame_header):
+    Image.fromarray(gray).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    deep = content.replace(b"\xff\xc0\0\x0b\x08", bytes((0xFF, frame_header)) + b"\0\x0b\x0c", 1)
+    (tmp_path / "a.jpg").write_bytes(deep)
+    refused = refusal(tmp_path / "a.jpg")
+    assert refused.reason == "unsupported"
+    assert "more than 8 bits" in str(refused)
+
+
 def test_tiff_of_numbers_that_are_not_read_says_so(tmp_path):
     """64-bit floats, which Pillow does not write either."""
     values = np.linspace(0, 1, 64 * 64).astype("<f8").tobytes()

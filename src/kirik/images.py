@@ -115,6 +115,9 @@ def _with_our_errors(work: Callable, kind: str, name: str):
         if "pixel mode" in str(error):  # Pillow's words for sound files that it has no mode for
             message = f"{name}: a {kind} of numbers that are not read; save gray of 8 or 16 bits"
             raise RadiographError(message, reason="unsupported") from error
+        if "bit layers" in str(error):  # and for samples of other than 8 bits
+            message = f"{name}: a JPEG of more than 8 bits, which is not read; save it as PNG"
+            raise RadiographError(message, reason="unsupported") from error
         message = f"{name}: a damaged {kind} file; export or copy it again"
         raise RadiographError(message, reason="damaged") from error
 
