@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from pydicom import Dataset, Sequence, dcmread
+from pydicom import DataElement, Dataset, Sequence, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import compress
 from pydicom.uid import (
@@ -100,6 +100,7 @@ def cleared_frames(opened, dataset: Dataset) -> bytes:
     clear = without_identity(content, "a", Limits(), b"k" * 32)
     for before, after in zip(opened(content), opened(clear), strict=True):
         assert np.array_equal(after.pixels, before.pixels)
+        assert after.spacing == before.spacing
     return clear
 
 
@@ -222,6 +223,17 @@ def test_text_in_the_place_of_numbers_and_of_known_words_goes(cleared, stored, k
     dataset.ShutterUpperHorizontalEdge, dataset.ShutterLowerHorizontalEdge = 2, 20
     in_letters(dataset, keyword, vr, value)
     cleared(dataset)
+
+
+@pytest.mark.parametrize("vr", ["FD", "FL", "SS", "SL"])
+def test_numbers_in_binary_stay(opened, stored, vr):
+    numbers = {"RescaleSlope": -1, "RescaleIntercept": 4095, "NumberOfFrames": 2}
+    numbers |= {"WindowCenter": [2000, 9], "WindowWidth": [1000, 9], "PixelSpacing": [2, 2]}
+    numbers |= {"PixelSpacing": [0.1, 0.3]} if vr[0] == "F" else {}
+    dataset = dicom(stored, PixelData=stored.tobytes() * 2)
+    for keyword, value in numbers.items():
+        dataset.add(DataElement(keyword, "US" if keyword == "NumberOfFrames" else vr, value))
+    cleared_frames(opened, dataset)
 
 
 def test_decimal_commas_stay(cleared, stored):

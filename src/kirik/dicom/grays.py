@@ -20,7 +20,7 @@ is one that leaves less than this share of the pixels between black and white.""
 _WIDE = 1 / 4
 """So is one to which all values that the bits stored could hold are less than this of the scale."""
 
-_BINARY = ("FD", "FL", "US", "SS", "UL", "SL")
+BINARY = ("FD", "FL", "US", "SS", "UL", "SL")
 _MOST_OFFERED = 32
 """Of LUTs, and of windows, so many are looked at: each costs as much as all of a small frame."""
 
@@ -187,7 +187,7 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
         return []
     element = dataset.get_item(keyword)
     value = element.value
-    if isinstance(value, bytes) and element.VR in _BINARY:
+    if isinstance(value, bytes) and element.VR in BINARY:
         value = dataset[keyword].value
     if isinstance(value, bytes):
         text = value.decode("latin-1")

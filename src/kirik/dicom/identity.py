@@ -23,7 +23,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from kirik.dicom import checked_frames, frame_name, with_our_errors
 from kirik.dicom.frames import compressed_frames, decoded_samples, plain_frames
-from kirik.dicom.grays import number
+from kirik.dicom.grays import BINARY, number, numbers
 from kirik.dicom.groups import MACROS, lay_shared_groups
 from kirik.dicom.parsing import (
     FRAMES_GROUPS,
@@ -110,23 +110,28 @@ def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
 
 
 def _keep_numbers(dataset: Dataset) -> None:
-    """Let elements of numbers in letters hold nothing else; the place of what is none stays."""
+    """Let elements of numbers in letters hold nothing else, and numbers that some write in binary
+    instead become letters; the place of what is none stays."""
     for tag in list(dataset.keys()):
-        if dictionary_VR(tag) not in ("DS", "IS"):
+        letters = dictionary_VR(tag)
+        if letters not in ("DS", "IS"):
             continue
         element = dataset.get_item(tag)
         if not isinstance(element.value, bytes):
             del dataset[tag]
             continue
         parts = element.value.decode("latin-1").split("\\")
+        binary = element.VR in BINARY and element.value
+        if binary:
+            parts = [f"{one:.17g}" for one in numbers(dataset, tag)]
         kept = [part if np.isfinite(number(part)) else "" for part in parts]
-        if kept == parts:
+        if kept == parts and not binary:
             continue
-        if tag == Tag("NumberOfFrames"):
+        if tag == Tag("NumberOfFrames") and kept != parts:
             raise ValueError("a number of frames that is none")
         text = "\\".join(kept).encode("latin-1")
         text += b" " * (len(text) % 2)
-        dataset[tag] = element._replace(value=text, length=len(text))
+        dataset[tag] = element._replace(VR=letters, value=text, length=len(text))
 
 
 def _keep_known_parts(dataset: Dataset) -> None:
