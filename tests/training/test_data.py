@@ -40,6 +40,17 @@ def test_a_class_of_one_group_is_refused_by_its_name(part):
         hold_out(few, 0.1, 0, ("normal", "greenstick"))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_patients_with_two_types_each_are_held_out_by_any_seed(part, seed):
+    """Whoever is moved for one type takes another's last patient but one along."""
+    few = part.select(np.arange(24))
+    few = replace(few, groups=np.repeat(["a", "b", "c", "d"], 6))
+    few = replace(few, labels=np.repeat([0, 1, 1, 2, 2, 3, 3, 0], 3))
+    train, chosen = hold_out(few, 0.1, seed)
+    assert set(train.labels) == set(chosen.labels) == {0, 1, 2, 3}
+    assert not set(train.groups) & set(chosen.groups)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_classes_smaller_than_the_share_has_folds_are_held_out_too(part, seed):
     """Three classes of six radiographs, of which a tenth chooses."""

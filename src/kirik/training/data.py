@@ -58,6 +58,10 @@ class Part:
         return replace(self, **{name: getattr(self, name)[chosen] for name in of_radiographs})
 
 
+TRIES = 100
+"""How often groups are moved at random, until each class is on both sides."""
+
+
 def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -> tuple[Part, Part]:
     """Split a part into what trains and what chooses, whole groups only, classes in proportion.
 
@@ -73,21 +77,33 @@ def hold_out(part: Part, share: float, seed: int, classes: Sequence[str] = ()) -
     chosen = _fold(part, folds, seed)
     if folds * share > 1:  # a fold is less than the share
         chosen = _filled(part, chosen, share, rng)
+    # A group moved for one class may take another class's last one along: then others are tried.
+    for _ in range(TRIES):
+        moved = _with_each_class(part, chosen, rng)
+        lacking = [label for label in np.unique(part.labels) if not _on_both(part, label, moved)]
+        if not lacking:
+            return part.select(np.flatnonzero(~moved)), part.select(np.flatnonzero(moved))
+    fewest = min(lacking, key=lambda label: len(np.unique(part.groups[part.labels == label])))
+    name = classes[fewest] if classes else fewest
+    raise DataSetError(
+        f"class {name} has too few groups of radiographs (exams, patients) to both train "
+        "and choose; add radiographs of it, or leave the class out"
+    )
+
+
+def _on_both(part: Part, label: int, chosen: np.ndarray) -> bool:
+    """Whether a class has radiographs that are chosen, bool [n], and others."""
+    return len(np.unique(chosen[part.labels == label])) == 2
+
+
+def _with_each_class(part: Part, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Radiographs that are chosen, bool [n], after a group at random of each class that lacks on a
+    side was moved there."""
     for label in np.unique(part.labels):
-        own = part.labels == label
-        for lacking in (chosen, ~chosen):
-            if not (own & lacking).any():
-                moved = part.groups == rng.choice(np.unique(part.groups[own]))
-                chosen = np.where(moved, ~chosen, chosen)
-    for label in np.unique(part.labels):
-        own = part.labels == label
-        if not (own & chosen).any() or not (own & ~chosen).any():
-            name = classes[label] if classes else label
-            raise DataSetError(
-                f"class {name} has too few groups of radiographs (exams, patients) to both train "
-                "and choose; add radiographs of it, or leave the class out"
-            )
-    return part.select(np.flatnonzero(~chosen)), part.select(np.flatnonzero(chosen))
+        if not _on_both(part, label, chosen):
+            moved = part.groups == rng.choice(np.unique(part.groups[part.labels == label]))
+            chosen = np.where(moved, ~chosen, chosen)
+    return chosen
 
 
 def _fold(part: Part, folds: int, seed: int) -> np.ndarray:
