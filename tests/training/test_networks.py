@@ -119,6 +119,18 @@ def test_positions_of_a_vit_are_resampled_to_another_size(tmp_path):
     assert network(torch.zeros(1, 1, 96, 96)).logits.shape == (1, 2)
 
 
+def test_positions_of_a_vit_without_a_class_token_are_resampled_too(tmp_path):
+    import timm
+
+    bare = {"in_chans": 1, "num_classes": 0, "class_token": False, "global_pool": "avg"}
+    trained = timm.create_model("test_vit", img_size=160, **bare)
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    smaller = timm.create_model("test_vit", img_size=96, **bare)
+    load_weights(smaller, tmp_path / "w.safetensors")
+    corner = smaller.state_dict()["pos_embed"][0, 0], trained.state_dict()["pos_embed"][0, 0]
+    assert torch.nn.functional.cosine_similarity(*corner, dim=0) > 0.5
+
+
 def test_another_networks_weights_are_refused(tmp_path):
     import timm
 
@@ -127,6 +139,34 @@ def test_another_networks_weights_are_refused(tmp_path):
         build_network(
             "test_resnet", classes=2, negative=0, size=64, weights=str(tmp_path / "w.safetensors")
         )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own"),
+    [("densenet169", "densenet121"), ("densenet121", "densenet169"), ("resnet34", "resnet18")],
+)
+def test_weights_of_a_deeper_or_shallower_network_are_refused(tmp_path, theirs, own):
+    """More than half of their names and shapes are the same, or all."""
+    import timm
+
+    with torch.device("meta"):
+        shapes = {k: v.shape for k, v in timm.create_model(theirs).state_dict().items()}
+    network = timm.create_model(own, in_chans=1, num_classes=0)
+    save_file({k: torch.zeros(shape) for k, shape in shapes.items()}, tmp_path / "w.safetensors")
+    with pytest.raises(SettingsError, match=r"w.safetensors: only \d+ of its \d+ tensors fit"):
+        load_weights(network, tmp_path / "w.safetensors")
+
+
+def test_a_wider_vits_weights_are_another_networks(tmp_path):
+    import timm
+
+    wide = {k: v.clone() for k, v in timm.create_model("test_vit").state_dict().items()}
+    for name in ("cls_token", "pos_embed"):
+        wide[name] = torch.cat([wide[name]] * 2, dim=2)
+    network = timm.create_model("test_vit", in_chans=1, num_classes=0)
+    save_file({k: v for k, v in wide.items() if v.ndim == 3}, tmp_path / "w.safetensors")
+    with pytest.raises(SettingsError, match="another network's weights"):
+        load_weights(network, tmp_path / "w.safetensors")
 
 
 def test_absent_and_damaged_weights_are_named(tmp_path):

@@ -130,10 +130,15 @@ def _weights_file(weights: str, member: str) -> Path:
     return path
 
 
+FITTING = 0.8
+"""Share of a network's tensors, and of a file's, that must fit: a head may be absent, or too many,
+but a deeper or shallower network of the same family has most of its names and shapes in common."""
+
+
 def load_weights(backbone: nn.Module, path: Path) -> None:
     """Load a file's matching tensors: colour kernels become grayscale, positions are resampled.
 
-    Raises SettingsError if the file is not safetensors or fits less than half of the network.
+    Raises SettingsError if the file is not safetensors, or holds another network's weights.
     """
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
@@ -145,10 +150,13 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         tensor = _fit(backbone, tensors[name], wanted[name])
         if tensor.shape == wanted[name].shape:
             fitting[name] = tensor
-    learned = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    if len(fitting) < len(learned) / 2:
+    own, given, fit = (
+        sum(not name.endswith("num_batches_tracked") for name in those)
+        for those in (wanted, tensors, fitting)
+    )
+    if fit < FITTING * max(own, given):
         raise SettingsError(
-            f"{path}: fits only {len(fitting)} of the network's {len(learned)} tensors; "
+            f"{path}: only {fit} of its {given} tensors fit the network, which has {own}; "
             "these are another network's weights"
         )
     backbone.load_state_dict(fitting, strict=False)
@@ -158,8 +166,9 @@ def _fit(backbone: nn.Module, tensor: torch.Tensor, wanted: torch.Tensor) -> tor
     """A tensor brought to the wanted shape where there is a known way; else as it is."""
     if tensor.ndim == 4 and tensor.shape[1] == 3 and wanted.shape[1] == 1:
         return adapt_input_conv(1, tensor)
-    if tensor.ndim == 3 and tensor.shape != wanted.shape and hasattr(backbone, "patch_embed"):
-        return resample_abs_pos_embed(
-            tensor, list(backbone.patch_embed.grid_size), num_prefix_tokens=1
-        )
+    positions = tensor.ndim == wanted.ndim == 3 and tensor.shape[2] == wanted.shape[2]
+    if positions and tensor.shape != wanted.shape and hasattr(backbone, "patch_embed"):
+        rows, columns = backbone.patch_embed.grid_size
+        prefix = wanted.shape[1] - rows * columns
+        return resample_abs_pos_embed(tensor, [rows, columns], num_prefix_tokens=prefix)
     return tensor
