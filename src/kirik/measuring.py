@@ -1,6 +1,5 @@
 """Models measured on a part of a data set, as reports, and side by side."""
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -18,7 +17,7 @@ from kirik.dataset.split import Split, load_split, published_splits
 from kirik.errors import DataSetError, SplitError
 from kirik.evaluation.compare import Comparison, compare
 from kirik.evaluation.examples import Example, choose_examples
-from kirik.evaluation.metrics import measure
+from kirik.evaluation.metrics import measure, read_metrics
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.report import bias_warnings, few_groups, write_report
 from kirik.operating_points import OperatingPoints
@@ -295,10 +294,7 @@ def compare_runs(folders: Sequence[Path], *, bootstrap: int = 2000, seed: int = 
             raise DataSetError(
                 f"{folder}: no predictions.csv in it; name a run, or what kirik evaluate wrote"
             )
-        try:
-            metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataSetError(f"{report}: no readable metrics.json; evaluate it again") from error
+        metrics = read_metrics(report / "metrics.json")
         found.append((name, read_predictions(report / "predictions.csv"), metrics))
     return compare(found, bootstrap=bootstrap, seed=seed)
 

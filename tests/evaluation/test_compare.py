@@ -138,6 +138,25 @@ def test_types_without_a_negative_class_are_compared_class_by_class(tmp_path):
     assert "AUROC, mean over classes" in page
 
 
+@pytest.mark.parametrize("content", ["[]", "null", "{", '{"fracture": {"threshold": 0.5}}'])
+def test_a_run_of_broken_figures_is_named(tmp_path, content):
+    part = make_predictions()
+    for name in ("a", "b"):
+        write_report(tmp_path / name, part, measure(part, bootstrap=0))
+    (tmp_path / "b" / "metrics.json").write_text(content)
+    with pytest.raises(DataSetError, match=r"b/metrics.json: no readable figures"):
+        compare_runs([tmp_path / "a", tmp_path / "b"], bootstrap=10)
+
+
+def test_figures_of_another_question_than_the_predictions_are_refused(tmp_path):
+    part, types = make_predictions(), make_types(negative=None)
+    for name, own in (("a", part), ("b", types)):
+        write_report(tmp_path / name, own, measure(own, bootstrap=0))
+    part.write(tmp_path / "b" / "predictions.csv")
+    with pytest.raises(DataSetError, match="b: its figures lack auroc"):
+        compare_runs([tmp_path / "a", tmp_path / "b"], bootstrap=10)
+
+
 def test_what_cannot_be_compared_is_refused():
     part = make_predictions()
     with pytest.raises(DataSetError, match="name at least two"):

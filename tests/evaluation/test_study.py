@@ -1,8 +1,11 @@
 """The study: what its page says of models that were measured before."""
 
+import json
+
 import numpy as np
 import pytest
 
+from kirik.cli import run
 from kirik.errors import DataSetError
 from kirik.evaluation.metrics import measure
 from kirik.evaluation.report import write_report
@@ -151,3 +154,42 @@ def test_the_first_row_of_a_topic_differs_from_none(studied, tmp_path):
     write_study(tmp_path / "study", tmp_path / "study.md", replicates=20)
     [row] = [x for x in (tmp_path / "study.md").read_text().splitlines() if x[:7] == "| with "]
     assert row.endswith("| – |")
+
+
+def test_the_page_lies_beside_its_folder_under_all_of_its_name(studied, tmp_path, monkeypatch):
+    studied(one=({}, None))
+    folder = (tmp_path / "study").rename(tmp_path / "v1.0")
+    assert run(["study", str(folder), "--bootstrap", "20"]) == 0
+    assert (tmp_path / "v1.0.md").is_file()
+    (tmp_path / "v1.0.md").unlink()
+    monkeypatch.chdir(folder)
+    assert run(["study", ".", "--bootstrap", "20"]) == 0
+    assert (tmp_path / "v1.0.md").is_file()
+    assert not (tmp_path / "v1.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *(("one/metrics.json", text) for text in ("[]", "null", '{"fracture": []}', "{")),
+        ("one/settings.toml", "size = ["),
+        *(("gate.json", text) for text in ("{", "{}", "[1]", '{"small": {"page": {}}}')),
+    ],
+)
+def test_a_broken_file_of_a_study_is_named(studied, tmp_path, file, content, capsys):
+    studied(one=({}, "size = 64\n"))
+    (tmp_path / "study" / file).write_text(content)
+    assert run(["study", str(tmp_path / "study"), "--bootstrap", "20"]) == 2
+    assert f"study/{file}: no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lost", ["fracture", "n", "facts", "auroc"])
+def test_figures_of_which_some_are_lost_or_others_are_named(studied, tmp_path, lost, capsys):
+    studied(one=({}, None))
+    file = tmp_path / "study" / "one" / "metrics.json"
+    metrics = json.loads(file.read_text())
+    place = metrics["fracture"] if lost == "auroc" else metrics
+    place[lost] = 3 if lost == "facts" else "many"
+    file.write_text(json.dumps(metrics))
+    assert run(["study", str(tmp_path / "study"), "--bootstrap", "20"]) == 2
+    assert "study/one" in capsys.readouterr().err

@@ -353,9 +353,13 @@ def study(
     seed
         Of the bootstrap.
     """
+    from kirik.dataset.places import refuse_unwritable
     from kirik.evaluation.studied import add_ablation, add_runs
     from kirik.evaluation.study import write_study
 
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    out = out or named.parent / f"{named.name}.md"
+    refuse_unwritable(out)
     add_runs(folder, add)
     for one in ablation:
         where, _, run = one.partition("=")
@@ -363,7 +367,6 @@ def study(
         if not (topic and name and run):
             raise SettingsError(f"--ablation {one}: give TOPIC/NAME=RUN")
         add_ablation(folder, topic, name, Path(run), without=PLACES)
-    out = out or folder.with_suffix(".md")
     write_study(folder, out, replicates=bootstrap, seed=seed)
     print(f"study: {out}")
     return 0

@@ -86,8 +86,8 @@ def compare(runs: Sequence[Run], *, bootstrap: int = 2000, seed: int = 0) -> Com
     tell, what depends on it has no difference. Where two runs were measured on data sets of
     different names, have no radiograph in common, or give a common one different labels, their
     difference is refused, not computed on the rest: they were measured against different truths.
-    Raises DataSetError for fewer than two runs, a name used twice, or runs that answer different
-    questions.
+    Raises DataSetError for fewer than two runs, a name used twice, runs that answer different
+    questions, or figures that answer another one than the predictions beside them.
     """
     names = [name for name, _, _ in runs]
     if len(names) < 2:
@@ -96,6 +96,7 @@ def compare(runs: Sequence[Run], *, bootstrap: int = 2000, seed: int = 0) -> Com
     if twice is not None:
         raise DataSetError(f"two runs are named {twice!r}: give each its own name")
     measures = _common_measures(runs)
+    _check_figures(runs, measures)
     reference, *others = runs
     differences = tuple(_difference(reference, run, measures, bootstrap, seed) for run in others)
     return Comparison(tuple(runs), measures, differences)
@@ -112,6 +113,17 @@ def _common_measures(runs: Sequence[Run]) -> tuple[str, ...]:
                 f" {', '.join(other.classes)}): compare runs that answer one question"
             )
     return CLASS_FIGURES
+
+
+def _check_figures(runs: Sequence[Run], measures: tuple[str, ...]) -> None:
+    for run, _, metrics in runs:
+        own = metrics["fracture" if measures == FRACTURE_FIGURES else "by_class"] or {}
+        lacking = [name for name in measures if not isinstance(own.get(name), dict)]
+        if lacking:
+            raise DataSetError(
+                f"{run}: its figures lack {lacking[0]}, though its predictions tell it; "
+                "evaluate it again"
+            )
 
 
 def _difference(

@@ -1,5 +1,7 @@
 """The measures of a part, each with its 95 % interval, as plain values that JSON can hold."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,27 @@ def measure(
             seed=seed,
         ),
     }
+
+
+def read_metrics(path: Path) -> Metrics:
+    """What `measure` gave, with what a report adds, from its file. Raises DataSetError if it is
+    something else, or damaged."""
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        numbers, fracture = [metrics["n"], metrics["groups"]], metrics["fracture"]
+        if fracture is not None:
+            numbers += [metrics["prevalence"], fracture["threshold"]]
+        for own in (fracture, metrics["by_class"]):
+            figures = [f for f in (own or {}).values() if isinstance(f, dict) and "value" in f]
+            ends = [f[end] for f in figures for end in ("value", "low", "high")]
+            numbers += [end for end in ends if end is not None]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise TypeError("a figure is no number")
+        dict(metrics.get("facts") or {})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        what = f"{error} is not in it" if isinstance(error, LookupError) else error
+        raise DataSetError(f"{path}: no readable figures ({what}); evaluate it again") from error
+    return metrics
 
 
 def headline(metrics: Metrics, language: str = "en") -> str:

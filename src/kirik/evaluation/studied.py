@@ -7,7 +7,6 @@ FOLDER/gate.json                                           what `scripts/gate.py
 FOLDER/notes.md                                            what people write beside the figures
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from kirik.errors import DataSetError
 from kirik.evaluation.localization import FINDINGS
-from kirik.evaluation.metrics import Metrics
+from kirik.evaluation.metrics import Metrics, read_metrics
 from kirik.evaluation.predictions import Predictions, read_predictions
 
 FILES, SETTINGS = ("predictions.csv", "metrics.json"), "settings.toml"
@@ -92,17 +91,16 @@ def _read_metrics(place: Path, report: Path) -> Metrics:
 
     Raises DataSetError if they cannot be read, or do not tell whether a bone is fractured.
     """
-    file = report / FILES[1]
-    try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-        fracture = metrics["fracture"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataSetError(f"{file}: no readable figures ({error}); evaluate it again") from error
+    metrics = read_metrics(report / FILES[1])
+    fracture = metrics["fracture"]
     if fracture is None:
         raise DataSetError(
             f'{place}: none of its classes means "no fracture", which a study asks about; '
             "leave it out, and put such models side by side with kirik compare"
         )
+    figure = fracture.get("auroc")
+    if not isinstance(figure, dict) or figure.get("value") is None:
+        raise DataSetError(f"{place}: no AUROC in its {FILES[1]}; evaluate it again")
     return metrics
 
 

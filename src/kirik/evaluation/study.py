@@ -172,7 +172,10 @@ def _defined(one: Studied, folder: Path) -> str:
     said, file = one.facts, folder / one.name / SETTINGS
     if said.get("averages"):
         return f"the average of {' and '.join(said['averages'])}"
-    settings = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise DataSetError(f"{file}: no readable settings ({error}); add the run again") from error
     network, size = said.get("network"), settings.get("size")
     seen = f"{size} × {size} pixels" if size else "pixels of its own size"
     words = f"{network} on {seen}"
@@ -308,9 +311,14 @@ def _gate(path: Path) -> list[str]:
     """What is no radiograph of its kind, and how much of it each shipped model refuses."""
     if not path.is_file():
         return []
-    models = json.loads(path.read_text(encoding="utf-8"))
-    kinds = next(iter(models.values()))
-    lines = [
+    try:
+        models = json.loads(path.read_text(encoding="utf-8"))
+        rows = _gate_rows(models)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataSetError(
+            f"{path}: not what scripts/gate.py measure writes; measure again, or remove it"
+        ) from error
+    return [
         "## Scope",
         "",
         "Share of pictures refused as `out_of_scope` (or unreadable) that are no radiographs of "
@@ -321,15 +329,21 @@ def _gate(path: Path) -> list[str]:
         "",
         _row(["", "pictures", *models]),
         _row(["---"] * (len(models) + 2)),
+        *rows,
+        "",
     ]
-    for kind, row in kinds.items():
+
+
+def _gate_rows(models: dict[str, dict]) -> list[str]:
+    lines, (first, *_) = [], models.values()
+    for kind, row in first.items():
         shares = [
             f"{one[kind]['refused'] / one[kind]['n']:.3f} "
             f"({one[kind]['low']:.3f}–{one[kind]['high']:.3f})"
             for one in models.values()
         ]
         lines.append(_row([kind.replace("-", " "), str(int(row["n"])), *shares]))
-    return [*lines, ""]
+    return lines
 
 
 def _ablations(folder: Path, replicates: int, seed: int) -> list[str]:
