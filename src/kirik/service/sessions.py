@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import delete, or_
@@ -12,7 +13,7 @@ from kirik.service import accounts, audit_trail
 from kirik.service.access import Principal
 from kirik.service.core import Core
 from kirik.service.engine import now_of
-from kirik.service.refusals import NotSignedIn
+from kirik.service.refusals import NotSignedIn, StorageFull, Unavailable
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Account, SignIn
 
@@ -57,7 +58,8 @@ def find(core: Core, secret: str, *, used: bool = True) -> Principal | None:
             return None
         account, seen = found.account, moment - found.last_seen_at < _SEEN_EVERY
     if used and not seen:
-        with core.database.writing() as session:
+        # Who only looks goes on looking where nothing can be written: a full disk, a locked file.
+        with suppress(StorageFull, Unavailable), core.database.writing() as session:
             for row in (
                 session.get(SignIn, key_of(secret)),
                 session.get(Account, account.number),

@@ -1,6 +1,7 @@
 """What devices and programs show instead of a password; the database keeps only its hash."""
 
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -11,7 +12,7 @@ from kirik.service.access import Principal
 from kirik.service.accounts import checked_name, is_taken
 from kirik.service.core import Core
 from kirik.service.engine import now_of
-from kirik.service.refusals import Conflict, Invalid, NotFound
+from kirik.service.refusals import Conflict, Invalid, NotFound, StorageFull, Unavailable
 from kirik.service.sessions import key_of
 from kirik.service.tables import ROLES, Token
 
@@ -70,7 +71,8 @@ def find(core: Core, secret: str, *, used: bool = True) -> Principal | None:
             return None
         moment = now_of(session)
     if used and (token.last_used_at is None or moment - token.last_used_at > _SEEN_EVERY):
-        with core.database.writing() as session:
+        # See `sessions.find`.
+        with suppress(StorageFull, Unavailable), core.database.writing() as session:
             row = session.get(Token, token.id)
             if row is not None:
                 row.last_used_at = moment
