@@ -13,6 +13,7 @@ from kirik.service.core import open_core
 from kirik.service.migrations import downgrade, newest, upgrade
 from kirik.service.settings import ServiceSettings
 from kirik.service.tables import Base
+from service.helpers import hand_in, png
 
 
 def tables_of(core) -> set[str]:
@@ -74,6 +75,14 @@ def test_sqlite_keeps_every_commit(sqlite_core):
     assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
-def test_none_but_the_owner_can_open_the_data(sqlite_core):
-    folders = [sqlite_core.settings.data, *sqlite_core.settings.data.iterdir()]
-    assert all(folder.stat().st_mode & 0o077 == 0 for folder in folders if folder.is_dir())
+@pytest.mark.parametrize("made_by_another", [False, True])
+def test_none_but_the_owner_can_open_the_data(tmp_path, made_by_another):
+    data = tmp_path / "data"
+    if made_by_another:
+        data.mkdir(mode=0o755)
+    core = open_core(ServiceSettings(data=data))
+    hand_in(core, png(0.5))  # so that SQLite's other files are there
+    kept = [*data.iterdir(), *([] if made_by_another else [data])]
+    assert {path.suffix for path in kept} >= {".sqlite3", ".sqlite3-wal", ".sqlite3-shm"}
+    assert [path.name for path in kept if path.stat().st_mode & 0o077] == []
+    core.close()

@@ -8,10 +8,11 @@ What a block adds to the audit trail (`audit_trail.record`) and says of changed 
 a moment only and always taken in the same order.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -158,6 +159,9 @@ def _sqlite(url: str, durability: str) -> Engine:
     path = url.removeprefix("sqlite:///").partition("?")[0]
     if path not in ("", ":memory:"):
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # SQLite would have others read it, where somebody else has made the folder.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     engine = create_engine(
         url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}, pool_timeout=30
     )
