@@ -41,6 +41,9 @@ from kirik.service.api.schemas import (
 __all__ = ["Box", "Client", "Event", "Refused", "Review", "RoomError", "Study", "StudyWhole"]
 
 _BUSY = {429, 502, 503, 504}
+_UNSURE = {0, 502, 504}
+"""Where a proxy or the connection failed: the room may have done what it was asked for."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 """Seconds before a room that is busy or away is asked again, where it says no others."""
 
@@ -119,11 +122,14 @@ class Client:
 
     def submit_bytes(self, content: bytes, name: str) -> TakenIn:
         """Hand in a file that is held in memory."""
-        return self._taken([("files", (name, content))])
+        return self._taken([("files", (_sendable(name), content))])
 
     def _submit(self, paths: Sequence[Path]) -> TakenIn:
         with ExitStack() as stack:
-            files = [("files", (path.name, stack.enter_context(path.open("rb")))) for path in paths]
+            files = [
+                ("files", (_sendable(path.name), stack.enter_context(path.open("rb"))))
+                for path in paths
+            ]
             try:
                 return self._taken(files)
             except RoomError as error:
@@ -263,7 +269,7 @@ class Client:
         draft = path.with_name(f".{path.name}.partial")
         try:
             with self._http.stream("GET", "/reviews.zip") as answer:
-                if answer.is_error:
+                if not answer.is_success:
                     answer.read()
                     raise _refusal(answer)
                 with draft.open("wb") as file:
@@ -299,7 +305,7 @@ class Client:
         headers = {"Last-Event-ID": last} if last else {}
         patient = httpx.Timeout(60)
         with self._http.stream("GET", "/events", headers=headers, timeout=patient) as answer:
-            if answer.is_error:
+            if not answer.is_success:
                 answer.read()
                 raise _refusal(answer)
             fields: dict[str, str] = {}
@@ -325,13 +331,14 @@ class Client:
             try:
                 _rewind(asked.get("files"))
                 answer = self._http.request(method, path, **asked)
-                if not answer.is_error:
+                if answer.is_success:
                     return answer.content
                 error: RoomError = _refusal(answer)
             except httpx.TransportError as lost:
                 error = _away(lost)
             wait = error.seconds or pause * random.uniform(0.5, 1)
-            again = error.status in _BUSY or (error.status == 0 and _repeatable(method, path))
+            unsure = error.status in _UNSURE
+            again = _repeatable(method, path) if unsure else error.status in _BUSY
             if not again or time.monotonic() + wait > until:
                 raise error
             time.sleep(wait)
@@ -354,6 +361,11 @@ def _requests(paths: Iterable[Path | str]) -> Iterator[list[Path]]:
         room -= size
     if some:
         yield some
+
+
+def _sendable(name: str) -> str:
+    """A file's name as UTF-8 takes it; older systems' letters are not always."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _together(all_: Iterable[TakenIn]) -> TakenIn:
@@ -390,8 +402,11 @@ def _refusal(answer: httpx.Response) -> _Refused:
         said = {}
     document = said if isinstance(said, dict) else {}
     seconds = answer.headers.get("retry-after", "")
+    what = f"the reading room answered {answer.status_code}"
+    if moved := answer.headers.get("location"):
+        what += f": it is at {moved}; name that address"
     error = _Refused(
-        document.get("detail") or f"the reading room answered {answer.status_code}",
+        document.get("detail") or what,
         status=answer.status_code,
         reason=document.get("reason", "error"),
         seconds=float(seconds) if seconds.isdecimal() else None,

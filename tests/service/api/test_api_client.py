@@ -1,6 +1,7 @@
 """The Python client against a running room."""
 
 import io
+import os
 import zipfile
 
 import httpx
@@ -97,17 +98,41 @@ def test_a_busy_room_is_asked_again_and_the_files_sent_whole(films):
     assert films[0].read_bytes() in seen[2]
 
 
-def test_what_may_have_been_done_is_not_asked_for_twice():
+@pytest.mark.parametrize("status", [None, 502, 504])
+def test_what_may_have_been_done_is_not_asked_for_twice(status):
     seen = []
 
     def handle(request: httpx.Request) -> httpx.Response:
         seen.append(request.url.path)
-        raise httpx.ReadTimeout("late")
+        if status is None:
+            raise httpx.ReadTimeout("late")
+        return httpx.Response(status, headers={"Retry-After": "0"})
 
     transport = httpx.MockTransport(handle)
     with Client("http://room", transport=transport) as client, pytest.raises(RoomError):
         client.review("0" * 28, agrees=True)
     assert len(seen) == 1
+
+
+def test_an_address_that_leads_elsewhere_is_told_and_nothing_taken_for_done(tmp_path):
+    moved = httpx.Response(301, headers={"Location": "https://room/"}, text="moved")
+    with Client("http://room", transport=httpx.MockTransport(lambda _: moved)) as client:
+        for ask in (
+            lambda: client.delete("0" * 28),
+            lambda: client.image("0" * 28),
+            lambda: client.training_data(tmp_path / "reviews.zip"),
+            lambda: next(client.events()),
+            client.me,
+        ):
+            with pytest.raises(RoomError, match="https://room/"):
+                ask()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_name_is_no_text_is_handed_in(room, tmp_path):
+    film = tmp_path / os.fsdecode("kırık.png".encode("iso8859-9"))
+    film.write_bytes(png(0.9))
+    assert [study.name for study in room.client().submit([film]).studies] == ["k?r?k.png"]
 
 
 class Counting(httpx.BaseTransport):
