@@ -110,3 +110,14 @@ def test_a_reader_is_told_that_reviewing_is_for_others(shut):
     shut.page.locator("#not-allowed").wait_for()
     assert shut.page.locator("#review form").is_hidden()
     assert shut.page.locator("#delete-place").is_hidden()
+
+
+def test_a_list_whose_session_has_ended_leads_to_the_sign_in(shut):
+    enter(shut, "uzman")
+    assert "Yılmaz" in seen(shut)
+    shut.page.context.clear_cookies()
+    # As when one comes back to the page: the stream begins anew.
+    shut.page.evaluate("dispatchEvent(new Event('pagehide'))")
+    shut.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    shut.page.wait_for_url("**/login?next=*")
+    assert "Yılmaz" not in seen(shut)

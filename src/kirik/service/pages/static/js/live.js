@@ -1,7 +1,7 @@
 // Studies as they change, by server-sent events. A tab that nobody looks at lets go of its
 // connection (a browser gives a host only six), and asks again when it is looked at.
 
-import { address } from "./api.js";
+import { address, get } from "./api.js";
 import { $ } from "./dom.js";
 import { t } from "./words.js";
 
@@ -31,6 +31,8 @@ export function listen(listeners) {
       show(true);
       if (source?.readyState === EventSource.CLOSED) {
         stop();
+        // No reason is told here. Whose session has ended is led to the sign-in by asking for anything.
+        get("/me").catch(() => {});
         setTimeout(() => !document.hidden && start(), 5000);
       }
     };
