@@ -1,6 +1,7 @@
 """`kirik serve`: the reading room."""
 
 import logging
+import signal
 import socket
 import sys
 from contextlib import closing
@@ -161,6 +162,8 @@ def _run(core, worker: bool, certificate: Path | None, key: Path | None) -> None
     listening = _listening(settings.host, settings.port)
     app = create_app(core=core)
     server = Server(config(app, certificate, key))
+    # uvicorn, once it has ended, raises it anew: it would end this process before its worker.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with closing(listening), Companion(settings) if worker else nullcontext():
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         scheme = "https" if certificate else "http"

@@ -83,7 +83,8 @@ def _end(process: subprocess.Popen) -> None:
 
 def main() -> None:
     """The worker's process: settings on standard input, which closes when it is to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides what Ctrl-C means
+    for told_to_all in (signal.SIGINT, signal.SIGTERM):  # by Ctrl-C, by systemd
+        signal.signal(told_to_all, signal.SIG_IGN)  # the server decides what it means
     settings = ServiceSettings.model_validate_json(sys.stdin.buffer.readline())
     stop = threading.Event()
     threading.Thread(target=_await_end, args=(stop,), daemon=True).start()

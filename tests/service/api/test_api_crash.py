@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -35,6 +37,23 @@ def test_serve_says_where_the_page_is_reads_and_ends_with_its_worker(served):
         assert served.stop() in (0, 130)
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
+
+
+@needs_proc
+def test_told_to_end_with_its_worker_serve_gives_back_what_is_in_hand(served):
+    served.start()
+    with Client(served.url) as room:
+        room.submit_bytes(png(0.9), "first.png")
+        room.wait([room.page().studies[0].id], timeout=60)
+        for seed in range(60):
+            room.submit_bytes(png(0.9, seed=seed), "film.png")
+    for process in (served.worker(), served.process.pid):  # as systemd tells all of a service's
+        os.kill(process, signal.SIGTERM)
+    assert served.process.wait(30) == 0
+    with closing(sqlite3.connect(served.data / "kirik.sqlite3")) as database:
+        held = "SELECT count(*) FROM studies WHERE state = 'reading' OR attempts > (state = 'read')"
+        assert database.execute(held).fetchone() == (0,)
+        assert database.execute("SELECT count(*) FROM workers").fetchone() == (0,)
 
 
 def test_serve_takes_in_what_appears_in_a_watched_folder(make_bundle, tmp_path):
