@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from weakref import ref
 
 import numpy as np
@@ -121,20 +122,28 @@ def test_of_files_of_many_frames_few_wait_and_all_are_read(sqlite_core, monkeypa
         assert len(rows) in (150, 16)
 
 
-def test_a_worker_that_is_stopped_amid_many_frames_gives_the_study_back(core, monkeypatch):
+@pytest.mark.parametrize("how", ["frames", "judge"])
+def test_a_worker_that_is_stopped_amid_many_frames_gives_the_study_back(core, monkeypatch, how):
+    """Alone, or with its decoders."""
     [long] = hand_in(core, film_of(np.linspace(0.2, 0.9, 150)))
-    stop, judge = threading.Event(), Classifier.judge
+    stop, whole = threading.Event(), getattr(Classifier, how)
 
-    def stopping(self, prepared):
+    def frames(self, source):
+        yield from islice(whole(self, source), 20)
         stop.set()
-        return judge(self, prepared)
+        raise RadiographError("the decoder broke down on it", reason="crashed")
+
+    def judge(self, prepared):
+        stop.set()
+        return whole(self, prepared)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "judge", stopping)
+        patch.setattr(Classifier, how, {"frames": frames, "judge": judge}[how])
         assert Worker(core).run(stop) == 0
     assert (study(core, long).state, study(core, long).attempts) == ("waiting", 0)
+    run_out(core, long)
     assert read_all(core) == 1
-    assert study(core, long).state == "read"
+    assert (study(core, long).state, study(core, long).frames) == ("read", 150)
 
 
 def test_claims_of_several_workers_never_meet(core):

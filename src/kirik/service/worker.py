@@ -229,7 +229,9 @@ class Worker:
             return
         problems = {claim: _problem_of(own) for claim, own in results.items()}
         self._note(problems.values())
-        unread = [claim for claim, problem in problems.items() if problem]
+        # What ends this process may have ended its decoders first, which is no file's fault.
+        cut = {claim for claim, own in results.items() if stop.is_set() and _broke_down(own)}
+        unread = [claim for claim, problem in problems.items() if problem or claim in cut]
         later = [one for one, own in results.items() if one not in unread and _is_away(one, own)]
         done = [(one, own) for one, own in results.items() if one not in (*unread, *later)]
         keeper.submit(self._keep, batch[0].classifier.name, unread, later, done, stop).result()
@@ -369,6 +371,11 @@ def _problem_of(results: list[Result]) -> str | None:
     """What keeps this machine from reading any file; None where it can."""
     errors = (one.result for one in results if isinstance(one.result, KirikError))
     return next((str(one) for one in errors if not isinstance(one, RadiographError)), None)
+
+
+def _broke_down(results: list[Result]) -> bool:
+    """Whether the decoder ended before the file did."""
+    return getattr(results[-1].result, "reason", None) == "crashed"
 
 
 def _is_away(claim: Claim, results: list[Result]) -> bool:
