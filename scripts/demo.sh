@@ -5,12 +5,16 @@
 set -eu
 
 out=demo
-case $(realpath -m "${DATA:-.}")/ in
-"$(realpath -m "$out")"/*)
-    echo "DATA=$DATA lies in ./$out, which every demo makes anew; move it first" >&2
-    exit 2
-    ;;
-esac
+whole() { (CDPATH='' cd -- "$1" && pwd -P); }  # not realpath -m, which GNU's alone knows
+given=$(whole "${DATA:-.}")
+if [ -d "$out" ]; then
+    case $given/ in
+    "$(whole "$out")"/*)
+        echo "DATA=$DATA lies in ./$out, which every demo makes anew; move it first" >&2
+        exit 2
+        ;;
+    esac
+fi
 rm -rf "$out"
 mkdir -p "$out"
 export KIRIK_CACHE="$out/cache"
