@@ -146,8 +146,8 @@ def tables(said: dict) -> str:
     core = said["core_per_second"] * min(1, said["efficiency"])
     lines = [
         f"Measured on {said['machine']['cores']} cores of {said['machine']['processor']} (load "
-        f"before: {said['load_before']}), with {said['model']['name']} at "
-        f"{said['model']['size']} pixels, {said['files']} files of "
+        f"before: {said['load_before']}), with {said['model']['name']}, which "
+        f"sees up to {said['model']['size']} pixels, {said['files']} files of "
         f"{said['bytes_per_file'] / 1e3:,.0f} kB:",
         "",
         "| | |",
