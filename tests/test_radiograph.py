@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from kirik.errors import RadiographError
 from kirik.files import read_file
@@ -544,6 +545,21 @@ def test_jpeg_with_junk_between_its_segments_is_read(tmp_path, gray, junk):
     longer.write_bytes((junk * max(1, 5000 // len(junk))).join(parts))
     assert len(parts) > 3
     assert np.array_equal(read_radiograph(longer).levels, read_radiograph(plain).levels)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_progressive_jpeg_is_not_decoded_more_than_twice(tmp_path, gray, monkeypatch, mode):
+    Image.fromarray(gray).convert(mode).save(tmp_path / "a.jpg", progressive=True)
+    with Image.open(tmp_path / "a.jpg") as plain:
+        expected = np.asarray(plain.convert("RGB").convert("L"), int)
+    decoded, prepare = [], JpegImageFile.load_prepare
+    monkeypatch.setattr(
+        JpegImageFile, "load_prepare", lambda self: decoded.append(0) or prepare(self)
+    )
+    radiograph = read_radiograph(tmp_path / "a.jpg")
+    assert len(decoded) == 2
+    assert radiograph.mode == mode
+    assert np.abs(radiograph.levels - expected).max() <= 2
 
 
 @pytest.mark.parametrize(("frame_header", "coding"), [(0xC3, "lossless"), (0xC9, "arithmetic")])

@@ -133,7 +133,8 @@ def _decode(
     if kind == "TIFF":
         _check_tiff(image, source.getvalue(), name)
     elif kind == "JPEG":
-        demand_whole(image, source)
+        whole = demand_whole(image, source)
+        image = whole if at_least is None else image
         _reduce(image, at_least)
     source.in_header = False
     image.load()

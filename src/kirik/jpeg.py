@@ -82,9 +82,9 @@ def has_scan(data: bytes) -> bool:
     return False
 
 
-def demand_whole(image: JpegImageFile, source: Source) -> None:
-    """Raise CutOff, now or when the image is loaded, where it would be filled up with gray, and
-    OddCoding where it would not be decoded at all.
+def demand_whole(image: JpegImageFile, source: Source) -> JpegImageFile:
+    """The image, or one that is decoded already, as gray. Raises CutOff, now or when it is loaded,
+    where it would be filled up with gray, and OddCoding where it would not be decoded at all.
 
     To be called once, with the source as the opening left it. A JPEG that lacks nothing but its
     end marker is whole. Of several scans all must be there, and each have the codes of what is seen
@@ -102,9 +102,14 @@ def demand_whole(image: JpegImageFile, source: Source) -> None:
         # Of several scans libjpeg reads until it meets an end marker.
         _end_with(_END, source, len(data.rstrip(b"\xff")))
         data = source.getvalue()
-        scans = list(_scans(data, first))
-        if not _bring_all(image, scans) or _is_filled_up(data, scans, process == _PROGRESSIVE):
+        scans, in_full = list(_scans(data, first)), process == _PROGRESSIVE
+        if not _bring_all(image, scans):
             raise CutOff
+        gray = _gray(data, in_full)
+        if _gray(_with_other_codes(data, scans), in_full).tobytes() != gray.tobytes():
+            raise CutOff
+        return gray if in_full else image
+    return image
 
 
 def _end_with(last: bytes, source: Source, place: int) -> None:
@@ -144,17 +149,19 @@ def _bring_all(image: JpegImageFile, scans: Sequence[tuple[bytes, int]]) -> bool
     return not missing
 
 
-def _is_filled_up(data: bytes, scans: Sequence[tuple[bytes, int]], in_full: bool) -> bool:
-    """Whether the codes of any scan end too early: others behind them then become pixels, while
-    libjpeg passes over what is behind the codes of a whole one."""
+def _with_other_codes(data: bytes, scans: Sequence[tuple[bytes, int]]) -> bytes:
+    """The same with others behind the codes of each scan. They become pixels where those end too
+    early, while libjpeg passes over what is behind the codes of a whole one."""
     ends = [end for _, end in scans]
     pieces = [data[start:end].rstrip(b"\xff") for start, end in pairwise((0, *ends))]
-    other = _OTHER_CODES.join([*pieces, data[ends[-1] :]])
-    return _grays(data, in_full) != _grays(other, in_full)
+    return _OTHER_CODES.join([*pieces, data[ends[-1] :]])
 
 
-def _grays(data: bytes, in_full: bool) -> bytes:
-    """A JPEG's pixels, or those at an eighth of its size, about one for each block."""
-    image = JpegImageFile(io.BytesIO(data))
+def _gray(data: bytes, in_full: bool) -> JpegImageFile:
+    """A JPEG decoded as gray, or at an eighth of its size, about a pixel for each block."""
+    source = Source(data)
+    image = JpegImageFile(source)
+    source.in_header = False
     image.draft("L", None if in_full else (1, 1))
-    return image.tobytes()
+    image.load()
+    return image

@@ -253,10 +253,10 @@ def _signed(values: np.ndarray, precision: int) -> np.ndarray:
 def _by_pillow(frame: bytes, stream: Codestream, dataset: Dataset) -> np.ndarray:
     source = Source(frame)
     image = JpegImageFile(source)
-    demand_whole(image, source)
+    whole = demand_whole(image, source)
     source.in_header = False
     if stream.components == 1:
-        return np.asarray(image)
+        return np.asarray(whole)
     told = "jfif" in image.info or "adobe" in image.info or stream.ids in (b"RGB", b"rgb")
     if dataset.PhotometricInterpretation == "RGB" and not told:
         # Left to itself the decoder would take these for YCbCr, as in most JPEG files.
