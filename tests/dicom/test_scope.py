@@ -105,6 +105,7 @@ def region(meaning: str, code: str = "") -> list[Dataset]:
         ({"BodyPartExamined": "BAS"}, "the skull"),
         ({"BodyPartExamined": "DIS"}, "the teeth"),
         ({"BodyPartExamined": "TORACE"}, "the chest"),
+        ({"BodyPartExamined": "GABBIA TORACICA"}, "the chest"),
         ({"BodyPartExamined": "POITRINE"}, "the chest"),
         ({"BodyPartExamined": "RIPPEN"}, "the chest"),
         ({"BodyPartExamined": "COSTILLAS"}, "the chest"),
