@@ -77,6 +77,29 @@ def test_a_file_that_kills_every_child_is_a_failure_and_the_next_is_decoded(
     assert ends(decoder, path) == "done"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "nonsense",
+        "5",
+        "[" * 50_000,
+        '{"arrays": 5}',
+        '{"arrays": [[["a"], "|u1"]]}',
+        '{"arrays": [[[1e9, 1e9], "|u1"]]}',
+        '{"arrays": [[[100000000000000000000000000000, 0], "|u1"]]}',
+        '{"arrays": [[[2, 2], "|O"]]}',
+    ],
+)
+def test_nonsense_from_a_child_is_its_files_failure_alone(
+    decoders, save_radiograph, monkeypatch, answer
+):
+    ready = '{"ready": true, "arrays": []}'
+    program = f"import sys; print({ready!r}, flush=True); sys.stdin.readline(); print({answer!r})"
+    escaped = program.replace("{", "{{").replace("}", "}}")
+    monkeypatch.setattr("kirik.reading.decoder._START", escaped)
+    assert ends(decoders(), save_radiograph("film.png", 0.5)) == "crashed"
+
+
 @pytest.mark.parametrize("program", ["/bin/false", "/nowhere/python"])
 def test_a_machine_on_which_no_child_starts_is_told_once_and_no_file_is_blamed(
     program, make_bundle, save_radiograph, tmp_path, monkeypatch, capsys

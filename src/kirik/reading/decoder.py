@@ -364,7 +364,7 @@ class _Child:
                 if stream.readinto(memoryview(array).cast("B")) < array.nbytes:
                     raise _Died
                 arrays.append(array)
-        except (ValueError, KeyError, TypeError, OSError, MemoryError) as error:
+        except Exception as error:  # which depends on what came instead
             raise _Died from error
         return header, arrays
 
