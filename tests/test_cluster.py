@@ -198,6 +198,8 @@ def test_stores_are_read_and_written_by_all_machines(cluster, s3, films, bundle,
         (["FILMS", "--parquet", "out", "--threads", "9"], "no machine of the cluster has 9 cores"),
         (["s3://nowhere", "--parquet", "out"], "s3://nowhere: there is no such file or store"),
         (["FILMS", "--parquet", "out", "--partition", "0"], "partition"),
+        (["FILMS", "--parquet", "out", "--threads", "-1"], "threads -1: it must be 1 or more"),
+        (["FILMS", "--parquet", "out", "--workers", "0"], "workers 0: it must be 1 or more"),
     ],
 )
 def test_what_cannot_be_begun_is_told_in_one_line(

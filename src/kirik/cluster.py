@@ -63,8 +63,9 @@ def predict_on_cluster(
     Raises OutputError if the folder cannot be written, SettingsError if it is another run's, or
     there is no such store or cluster, and RadiographError if there is nothing to read.
     """
-    if each < 1:
-        raise SettingsError(f"files in a partition {each}: it must be 1 or more")
+    for what, count in {"files in a partition": each, "threads": cores, "workers": workers}.items():
+        if count is not None and count < 1:
+            raise SettingsError(f"{what} {count}: it must be 1 or more")
     inputs, folder = _places(paths, parquet)
     run = _begun(folder, classifier, inputs, resume)
     # Before the plan, which may take hours to make.
