@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kirik import console
 from kirik.cli import run
 from kirik.predict import predict
 from kirik.reading.classifier import load_model
@@ -143,7 +144,9 @@ def test_processes_and_a_machine_may_die_on_the_way(cluster, films, bundle, expe
     assert not [*out.glob(".*")]
 
 
-def test_a_killed_driver_is_gone_on_with(cluster, films, bundle, expected, tmp_path, capsys):
+def test_a_killed_driver_is_gone_on_with(
+    cluster, films, bundle, expected, tmp_path, capsys, monkeypatch
+):
     out = tmp_path / "out"
     process = begin(films, bundle, out)
     wait_for_parts(out, 3, process)
@@ -159,10 +162,29 @@ def test_a_killed_driver_is_gone_on_with(cluster, films, bundle, expected, tmp_p
     again = [films, films / "gone.png", "--model", bundle, "--cluster", "ray", "--parquet", out]
     assert run(["predict", *map(str, again)]) == 2
     assert "go on with it by --resume" in capsys.readouterr().err
+    shown: list[tuple] = []
+    monkeypatch.setattr(
+        console, "_shown", lambda *_: lambda *done, before: shown.append((done, before))
+    )
     assert run(["predict", *map(str, again), "--resume"]) == 1
     assert "were read before" in capsys.readouterr().err
+    begun = 5 * len(kept)  # the rate is that of the rest
+    assert (shown[0][0][0], shown[-1][0][0]) == (begun, 92)
+    assert {before for _, before in shown} == {begun}
     assert table(out).equals(expected)
     assert all(part.stat().st_mtime_ns == when for part, when in kept.items())
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_ends_in_order(cluster, films, bundle, tmp_path, how, code):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind
+    process = begin(films, bundle, tmp_path / "out")
+    wait_for_parts(tmp_path / "out", 1, process)
+    process.send_signal(how)
+    said, problems = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, "")
+    stopped = "kirik: stopped; the same command with --resume goes on from here"
+    assert problems.split("\n") == ["", *([stopped] if how == signal.SIGINT else []), ""]
 
 
 def test_stores_are_read_and_written_by_all_machines(cluster, s3, films, bundle, expected, capsys):

@@ -36,7 +36,8 @@ _OUTAGE = frozenset({"missing", "no_permission", "unreadable"})
 """Why a file cannot be opened: its own fault, or its machine's or store's."""
 
 Progress = Callable[[int, int, int], None]
-"""Called after each partition: files that are done, files in all, and how many of them failed."""
+"""Called with what an earlier run had done, then after each partition: files that are done, files
+in all, and how many of them failed."""
 
 
 def predict_on_cluster(
@@ -76,6 +77,8 @@ def predict_on_cluster(
             run = write_plan(folder, sources, **names, inputs=inputs, each=each)
         finished = finished_parts(folder, run)
         summary, done = _before(finished.values()), sum(map(run.size, finished))
+        if progress:
+            progress(done, run.files, summary.failed)
         left = [number for number in range(len(run.ends)) if number not in finished]
         pieces = [{"number": number, "span": run.span(number)} for number in left]
         work = partial(read_partition, folder.place, run.id, classifier.classes)

@@ -147,9 +147,10 @@ def _resumable(*places: str | None) -> Iterator[None]:
 
 
 def _to_go_on_with(*places: str | None) -> bool:
-    """Whether a further run need not read all again: for a stream it must."""
+    """Whether a further run need not read all again: for a stream it must. With --cluster, one
+    is a folder."""
     named = [Path(place) for place in places if place]
-    return bool(named) and not any(map(is_stream, named))
+    return bool(named) and not any(is_stream(place) and not place.is_dir() for place in named)
 
 
 def _taken(place: str | None) -> bool:
@@ -184,7 +185,14 @@ def _predict_on_cluster(
     from kirik.reading.classifier import load_model
 
     classifier, console = load_model(model, threads=1, engine=engine), Console()
-    with console.reading(None) as progress:
+    before: int | None = None
+    with _resumable(parquet), console.reading(None) as progress:
+
+        def show(done: int, total: int, failed: int) -> None:
+            nonlocal before
+            before = done if before is None else before
+            progress(done, total, failed, before=before)
+
         summary = predict_on_cluster(
             paths,
             classifier,
@@ -194,7 +202,7 @@ def _predict_on_cluster(
             cores=cores,
             workers=workers,
             engine=engine,
-            progress=progress,
+            progress=show,
         )
     if summary.before:
         console.say(f"{summary.before} were read before and are in the files")

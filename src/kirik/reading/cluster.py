@@ -8,9 +8,11 @@ does must be such that doing it twice does no harm.
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,7 +75,7 @@ def connected(cores: int = 1) -> Iterator[Any]:
     named = os.environ.get("RAY_ADDRESS", "")
     try:
         _knock(named)
-        with _silence():
+        with _silence(), _own_end():
             ray.init(logging_level=logging.CRITICAL, log_to_driver=False, include_dashboard=False)
     except KirikError:
         raise
@@ -198,6 +200,20 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+@contextmanager
+def _own_end() -> Iterator[None]:
+    """Have SIGTERM end this process in order, what Ray has started included: Ray would abort it,
+    with a dump of the stack."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end if before is signal.SIG_DFL else before)
+
+
+def _end(number: int, _) -> None:
+    sys.exit(128 + number)
 
 
 @contextmanager
