@@ -3,6 +3,7 @@
 import fsspec
 import pytest
 
+from kirik import stores
 from kirik.archives import Member
 from kirik.cluster import _begun, read_partition
 from kirik.errors import OutputError, RadiographError, SettingsError
@@ -165,6 +166,35 @@ def test_a_partition_of_which_nothing_can_be_opened_is_left_out_once(films, clas
     [outcome] = read_all(folder, run, classifier, [0])
     assert (outcome["problem"], outcome["failed"]) == ("", 4)
     assert sorted(finished_parts(folder, run)) == [0]
+
+
+def test_a_partition_on_whose_way_the_store_went_down_is_left_out_once(
+    films, classifier, monkeypatch
+):
+    """What was read before must not make the rest failures for good."""
+    memory = fsspec.filesystem("memory")
+    for path in films.glob("[0-3].png"):
+        memory.pipe_file(f"/films/{path.name}", path.read_bytes())
+    folder, real = Folder("memory://out"), type(memory).cat_file
+    run = planned(folder, classifier, ["memory://films"])
+    gone = {"/films/2.png", "/films/3.png"}
+
+    def cat_file(self, path, **options):
+        if path in gone:
+            raise OSError("down")
+        return real(self, path, **options)
+
+    monkeypatch.setattr(type(memory), "cat_file", cat_file)
+    monkeypatch.setattr(stores, "_PAUSE", 0)
+    [outcome] = read_all(folder, run, classifier)
+    assert (
+        "partition 0 was left out: memory://films/2.png: the store does not" in outcome["problem"]
+    )
+    assert finished_parts(folder, run) == {}
+    gone.remove("/films/3.png")  # the other one never comes
+    [outcome] = read_all(folder, run, classifier)
+    memory.rm("/", recursive=True)
+    assert (outcome["problem"], outcome["read"], outcome["failed"]) == ("", 3, 1)
 
 
 def test_what_was_missing_when_the_run_began_is_a_row_at_once(films, classifier, tmp_path):

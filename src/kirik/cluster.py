@@ -26,7 +26,7 @@ from kirik.predict import Summary
 from kirik.reading.classifier import Classifier
 from kirik.reading.cluster import connected, over_cluster
 from kirik.reading.reading import Failure, Reading
-from kirik.stores import is_url, local_path
+from kirik.stores import Remote, is_url, local_path
 
 EACH = 1000
 """Files in a partition: a minute's work of a core, and a file that is worth its name."""
@@ -59,8 +59,9 @@ def predict_on_cluster(
     resume: go on with the partitions that a stopped run left. each: files in a partition.
     cores, workers, engine: see `over_cluster`.
 
-    A partition of whose files none can be opened is left out once, as that is more often a
-    machine's or a store's fault; it is a problem of the summary, and read again with `resume`.
+    A partition of whose files none can be opened, or on whose way the store no longer answers, is
+    left out once, as that is more often a machine's or a store's fault; it is a problem of the
+    summary, and read again with `resume`.
     Raises OutputError if the folder cannot be written, SettingsError if it is another run's, or
     there is no such store or cluster, and RadiographError if there is nothing to read.
     """
@@ -182,14 +183,17 @@ def _counts(results: Sequence[Reading | Failure]) -> dict:
 
 
 def _outage(sources: Sequence, results: Sequence[Reading | Failure]) -> str | None:
-    """Why none of a partition's files could be opened, if so: the machine's or the store's fault,
-    rather than the files'. What was no file when the plan was made does not count."""
+    """Why a file could not be opened by its machine's or its store's fault, rather than its own, if
+    so: none of the partition's could, or the store did not answer. What was no file when the plan
+    was made does not count."""
     known = {one.path for one in sources if isinstance(one, Failure)}
     failed = [one for one in results if isinstance(one, Failure) and one.path not in known]
+    remote = {one.url for one in sources if isinstance(one, Remote)}
+    unanswered = [one for one in failed if one.reason == "unreadable" and one.path in remote]
     opened = len(results) - len(failed) - len(known)
     if failed and opened <= 0 and all(one.reason in _OUTAGE for one in failed):
-        return failed[0].error
-    return None
+        unanswered = failed
+    return unanswered[0].error if unanswered else None
 
 
 def _before(finished: Iterable[dict]) -> Summary:
