@@ -108,6 +108,10 @@ def web(tmp_path):
         def log_message(self, *_):
             pass
 
+        def send_head(self):
+            code = self.path[1:4]
+            return self.send_error(int(code)) if code.isdigit() else super().send_head()
+
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield tmp_path, f"http://127.0.0.1:{server.server_port}"
@@ -125,6 +129,22 @@ def test_a_folder_of_a_web_server_is_walked(web, end):
     assert names == [f"{url}/films/b%20c.png", f"{url}/films/deep/a.png"]
     assert [Remote(name).fetch(1000) for name in names] == [PNG, PNG]
     assert found(f"{url}/other.png") == [f"{url}/other.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "reason"),
+    [
+        ("403.png", "the store gives no permission", "no_permission"),
+        ("503.png", "the store does not answer", "unreadable"),
+        ("gone.png", "there is no such file", "missing"),
+    ],
+)
+def test_what_a_web_server_refuses_is_told_as_it_is(web, monkeypatch, name, says, reason):
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(stores, "_PAUSE", 0)
+    with pytest.raises(RadiographError, match=says) as refused:
+        Remote(f"{web[1]}/{name}").fetch(1000)
+    assert refused.value.reason == reason
 
 
 def test_what_cannot_be_fetched_is_told_with_its_reason(s3):

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -89,8 +90,9 @@ def _content(url: str, most: int) -> bytes:
         raise
     except Exception:
         # No range lies within an empty file, which stores call an error.
-        if system.info(path).get("size") == 0:
-            return b""
+        with suppress(Exception):
+            if system.info(path).get("size") == 0:
+                return b""
         raise
 
 
@@ -237,7 +239,8 @@ def explained(error: Exception) -> tuple[str, str]:
     kind = type(error).__name__
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "missing", "there is no such file or store; check the name"
-    if isinstance(error, PermissionError) or "Credential" in kind:
+    refused = getattr(error, "status", None) in (401, 403)  # a web server's
+    if isinstance(error, PermissionError) or refused or "Credential" in kind:
         return "no_permission", "the store gives no permission; check its credentials"
     if isinstance(error, IsADirectoryError):
         return "not_a_file", "a folder, not a file; name a file"
