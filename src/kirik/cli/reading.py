@@ -60,7 +60,8 @@ def predict(
         Processor threads for the network; all of them if not given. With --cluster, of each of
         the processes: 1 if not given.
     workers
-        Processes that decode; as many as there are cores, at most 8, if not given.
+        Processes that decode; if not given, as many as there are cores, at most 8, and a quarter of
+        them beside a heavy model. With --cluster, of each of the processes: two a thread.
     engine
         What computes the network; OpenVINO needs kirik[openvino].
     language
