@@ -253,8 +253,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "missing_file": (
             "Yerinde olmayan dosyalar",
-            "Tablo, klasörde bulunmayan radyografiler sayıyor ya da bağlantılar artık var olmayan "
-            "dosyaları gösteriyor.",
+            "Tabloda, klasörde bulunmayan radyografilerin adı geçiyor ya da bağlantılar artık var "
+            "olmayan dosyaları gösteriyor.",
             "Veri kümesini tamamlayın. Bilerek çıkarıldılarsa satırlarını veya bağlantılarını "
             "silin.",
         ),
@@ -275,8 +275,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Bu özellikler sınıflarda farklı dağılıyor. Sınıflandırıcı kırık yerine bunları "
             "öğrenebilir; o zaman burada, başka yerde olduğundan daha iyi görünür.",
             "Dosya ve görünüm özelliklerini ön işlemede eşitleyin (boyut, gri tonlama, sıkıştırma) "
-            "ve tek bir değer içinde ölçün. İnceleme özelliklerini (bölge, projeksiyon, implant) "
-            "katlara dengeli dağıtın ve her biri için ayrı sonuç bildirin.",
+            "ve tek bir değer içinde ölçün. Tetkik özelliklerini (bölge, projeksiyon, metal "
+            "implant) katlara dengeli dağıtın ve her biri için ayrı sonuç bildirin.",
         ),
         "no_negative": (
             "Hiçbir sınıf “kırık yok” anlamına gelmiyor",
@@ -287,7 +287,7 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "few_radiographs": (
             "Az radyografili sınıflar",
-            "Okunabilir 30 radyografinin altında bu sınıfın hiçbir ölçüsü güvenilir değildir.",
+            "30’dan az okunabilir radyografiyle bu sınıfın hiçbir ölçütü güvenilir değildir.",
             "Daha çok toplayın veya yakın bir sınıfla birleştirin.",
         ),
         "byte_duplicate": (
@@ -304,19 +304,19 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         "near_duplicate": (
             "Neredeyse aynı radyografiler",
             "Küçük resim olarak korelasyonu 0,97'nin üstünde olanlar: yeniden sıkıştırılmış, biraz "
-            "farklı kesilmiş ya da bir incelemenin iki çekimi.",
+            "farklı kesilmiş ya da bir tetkikin iki çekimi.",
             "Bölmenin aynı yanında tutun; kirik'in bölmesi böyle yapar.",
         ),
         "turned_duplicate": (
             "Aynalanmış veya döndürülmüş kopyalar",
-            "Aynalanınca veya çeyrek tur döndürülünce korelasyonu 0,99'u aşanlar. Sızıntının "
-            "yanında, birinde vücudun tarafı da yanlıştır.",
+            "Aynalanınca veya çeyrek tur döndürülünce korelasyonu 0,99'u aşanlar. Sızıntı bir "
+            "yana, birinde vücudun tarafı da yanlıştır.",
             "Bölmenin aynı yanında tutun ve hangisinin asıl olduğunu bulun.",
         ),
         "inverted_duplicate": (
             "Negatif kopyalar",
             "Korelasyonu −0,99'un altında olanlar: biri ötekinin negatifidir; DICOM'un "
-            "MONOCHROME1'ini yok sayan bir dışa aktarım böyle yapar. Sızıntının yanında, birinde "
+            "MONOCHROME1'ini yok sayan bir dışa aktarım böyle yapar. Sızıntı bir yana, birinde "
             "kemik koyu görünür.",
             "Bölmenin aynı yanında tutun; kirik'in bölmesi böyle yapar. Negatif olanı yeniden "
             "dışa aktarın.",
@@ -334,13 +334,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "annotation_of_unknown_image": (
             "Bilinmeyen görüntülerin işaretlemeleri",
-            "İşaretleme dosyası, veri kümesinde olmayan görüntüler sayıyor.",
+            "İşaretleme dosyasında, veri kümesinde olmayan görüntülerin adı geçiyor.",
             "Veri kümesini tamamlayın veya işaretlemeleri kaldırın.",
         ),
         "unlisted_file": (
             "Hiçbir yerde listelenmeyen dosyalar",
-            "Klasördeler, ama tabloda ya da bir sınıf klasöründe değiller; haklarında bilinmeyen "
-            "bilinmez kalır.",
+            "Klasördeler, ama tabloda ya da bir sınıf klasöründe değiller; haklarındaki bilgi "
+            "eksik kalır.",
             "Satırlarını ekleyin, bir sınıf klasörüne koyun veya kaldırın.",
         ),
         "same_name_twice": (
@@ -366,8 +366,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "missing_table": (
             "Veri kümesinin tablosu yok",
-            "Bölge, projeksiyon ve implant bilinmiyor; bunlarla ilgili sızıntı ve kestirmeler "
-            "görülemez.",
+            "Bölge, projeksiyon ve metal implant bilinmiyor; bunlarla ilgili sızıntı ve kestirme "
+            "yollar görülemez.",
             "dataset.csv dosyasını ekleyin.",
         ),
         "missing_annotations": (
@@ -377,7 +377,7 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
         "missing_column": (
             "Tabloda olmayan sütunlar",
-            "Söyleyecekleri bilinmiyor.",
+            "Bunların vereceği bilgi eksik kalır.",
             "Gerekiyorsa ekleyin.",
         ),
         "unknown_column": (

@@ -34,7 +34,7 @@ FACTS: dict[str, dict[str, str]] = {
         "black_border": "siyah kenar",
         "region": "bölge",
         "view": "projeksiyon",
-        "hardware": "implant",
+        "hardware": "metal implant",
         "multiscan": "tek görüntüde birkaç çekim",
     },
 }
@@ -53,7 +53,7 @@ TURKISH = TERMS | {
     "not_an_image": "görüntü değil",
     "too_large": "çok büyük",
     "unsupported": "desteklenmiyor",
-    "wrong_modality": "röntgen değil",
+    "wrong_modality": "direkt radyografi değil",
     "kills_decoder": "çözücüyü çökertiyor",
     "byte": "özdeş dosya",
     "pixel": "özdeş piksel",
@@ -161,9 +161,9 @@ WORDS: dict[str, dict[str, str]] = {
         "groups": "Gruplar",
         "groups_text": "{groups} grupta {radiographs} radyografi var, en büyüğünde {largest}; "
         "{mixed} grupta birden çok sınıf bulunuyor.",
-        "groups_none": "Veri kümesi hasta veya inceleme belirtmiyor; kirik'in bölmesi, kopyalardan "
+        "groups_none": "Veri kümesi hasta veya tetkik belirtmiyor; kirik'in bölmesi, kopyalardan "
         "ve komşu dosya numaralarından gruplar kurar.",
-        "groups_of_copies": "Veri kümesi hasta veya inceleme belirtmiyor, dosya numaralarından da "
+        "groups_of_copies": "Veri kümesi hasta veya tetkik belirtmiyor, dosya numaralarından da "
         "anlaşılmıyor: kirik'in bölmesi yalnızca kopyaları bir arada tutar. Bunları CSV'nin "
         "patient veya exam sütununda belirtin ya da her birine bir klasör verin.",
         "patients_text": "{files} DICOM dosyasının {without} tanesinde hasta kimliği yok veya "
@@ -175,9 +175,9 @@ WORDS: dict[str, dict[str, str]] = {
         "no_samples": "Okunabilir radyografi yok.",
         "shortcuts": "Kestirme yol olabilecek özellikler",
         "shortcuts_text": "Her özellik için: tek başına sınıfları ne kadar ayırdığı (AUROC, 0,5 "
-        "şanstır; ikiden çok sınıfta en iyi ayırdığı sınıfınki), farkın büyüklüğü ve Holm "
-        "düzeltmeli p. p'si 0,05'in altında ve farkı önemsiz olmayanlar işaretlenir. Bir "
-        "incelemenin radyografileri birbirine benzediğinden p olması gerekenden küçüktür: farkın "
+        "rastlantı düzeyidir; ikiden çok sınıfta en iyi ayırdığı sınıfınki), farkın büyüklüğü ve "
+        "Holm düzeltmeli p. p'si 0,05'in altında ve farkı önemsiz olmayanlar işaretlenir. Bir "
+        "tetkikin radyografileri birbirine benzediğinden p olması gerekenden küçüktür: farkın "
         "büyüklüğüne daha çok güvenin.",
         "shortcuts_none": "Karşılaştırılacak bir şey yok: ikiden az sınıf var veya hiçbir özellik "
         "değişmiyor.",

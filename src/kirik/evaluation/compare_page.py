@@ -60,7 +60,7 @@ TEXTS = {
         "title": "{count} çalıştırmanın karşılaştırması",
         "figures": "Her çalıştırma kendi radyografilerinde",
         "figures_note": "Gruplar üzerinden %95 aralıklarla. Aralıkların örtüşmesi iki çalıştırmanın"
-        " denk olduğunu göstermez: aşağıdaki eşlenmiş farklara bakın.",
+        " denk olduğunu göstermez: aşağıdaki eşleştirilmiş farklara bakın.",
         "measure": "Ölçüt",
         "radiographs": "Radyografi",
         "fractured": "Kırıklı",
@@ -69,9 +69,10 @@ TEXTS = {
         "trained": "{mark} Ölçülen bölümün radyografileriyle eğitilmiş: {names}. Böyle değerler ve"
         " farklar modelin ne kadar iyi okuduğunu değil, ne kadar iyi hatırladığını gösterir.",
         "selected": "{mark} Modelin, kalibrasyonun ya da çalışma noktalarının seçiminde ölçülen"
-        " bölüm de kullanılmış: {names}. Böyle değerler ve farklar büyük olasılıkla fazla iyidir.",
+        " bölüm de kullanılmış: {names}. Böyle değerler ve farklar büyük olasılıkla fazla"
+        " iyimserdir.",
         "differences": "Ortak radyografilerde farklar ({reference} çalıştırmasına göre)",
-        "differences_note": "Eşlenmiş: iki çalıştırma aynı radyografilerde, ikisi için de aynı"
+        "differences_note": "Eşleştirilmiş: iki çalıştırma aynı radyografilerde, ikisi için de aynı"
         " gruplar örneklenerek. 0’ı içermeyen aralıklar işaretlidir: {reference} çalıştırmasından ▲"
         " daha iyi, ▼ daha kötü. Oranların farkı yüzde puandır. Birçok ölçüt birden"
         " karşılaştırıldığından tek bir işaret rastlantı olabilir.",

@@ -166,7 +166,7 @@ REPORT = {
         "of": "{model}: değerlendirme",
         "part": "{groups} gruptan {n} radyografi",
         "fractured": "{count} kırıklı ({share})",
-        "intervals": "Her değerin altında %95 güven aralığı yer alır: gruplar (aynı inceleme,"
+        "intervals": "Her değerin altında %95 güven aralığı yer alır: gruplar (aynı tetkik,"
         " kopyalar) bütün olarak {replicates} kez yeniden örneklenmiştir; her örneklemde aynı çıkan"
         " oranlar için kesin aralık (Clopper-Pearson, her grup bir kez sayılır), aralık"
         " verilemeyen yerde “–” yazılıdır.",
@@ -177,7 +177,7 @@ REPORT = {
         "honest": "Sınıflandırıcının, bunlara benzeyen radyografilerde bu veri kümesinin"
         " etiketleriyle ne kadar uyuştuğunu gösterirler. Etiketler BT veya izlemden değil,"
         " radyografiyi okuyanlardan gelir ve kendileri de hatalı olabilir. Aralıklar yalnızca"
-        " hangi incelemelerin ölçüldüğündeki rastlantıyı kapsar; başka hastaneleri, cihazları,"
+        " hangi tetkiklerin ölçüldüğündeki rastlantıyı kapsar; başka hastaneleri, cihazları,"
         " hastaları ya da eğitimin yeniden yapılmasını kapsamaz. PPD ve NPD yalnızca buradaki"
         " kırık oranında geçerlidir; kırığın daha seyrek olduğu yerde alarmların daha çoğu"
         " yanlıştır.",
@@ -191,7 +191,7 @@ REPORT = {
         " içermiyor. Eğitildiyse sayılar gerçekte olduğundan iyidir.",
         "at_least": "en az {count}",
         "selected": "Modelin, kalibrasyonun ya da çalışma noktalarının seçiminde bu bölüm de"
-        " kullanıldı: sayılar büyük olasılıkla fazla iyidir; ancak hiçbir seçimde kullanılmayan"
+        " kullanıldı: sayılar büyük olasılıkla fazla iyimserdir; ancak hiçbir seçimde kullanılmayan"
         " bir bölüm test sayılır.",
         "one_class": "Bu bölümde tek bir sınıftan radyografi var: iki sınıfı da gerektiren"
         " değerler hesaplanamaz.",
@@ -216,7 +216,7 @@ REPORT = {
         "confusion_classes": "En yüksek olasılıklı sınıfa göre karışıklık matrisi: radyografi"
         " sayısı ve etiketin yüzdesi",
         "reliability": "Güvenilirlik: eşit sayılı dilimler, büyük noktalarda daha çok radyografi"
-        " var. Noktalı çizginin üstünde kırık, söylenenden daha sıktır.",
+        " var. Noktalı çizginin üstünde kırık, tahmin edilenden daha sıktır.",
         "reliability_classes": "Seçilen sınıfın olasılığının güvenilirliği, eşit sayılı dilimler",
         "histogram": "Etikete göre olasılıklar",
         "three_way": "Üçlü karar",
@@ -229,7 +229,7 @@ REPORT = {
         " arada kararı bir insan vermelidir.",
         "three_way_sentence": "Bunlara benzeyen 100 radyografinin {fracture} tanesine “kırık”,"
         " {no_fracture} tanesine “kırık yok” denir, {uncertain} tanesi bir insana bırakılır."
-        " {fractured} kırıklı radyografiden {missed} tanesi gözden kaçar.",
+        " {fractured} kırıklı radyografiden {missed} tanesi atlanır.",
         "refused": "Kapsam dışı diye reddedilecek, burada yine de ölçülen",
         "decision": "Karar",
         "radiographs": "Radyografi",
@@ -251,9 +251,9 @@ REPORT = {
         "prevalence": "Kırıklı",
         "examples": "Örnekler",
         "examples_note": "Elle değil kuralla seçildi: her türün en emin olunanı ya da en"
-        " kuşkulusu, her incelemeden bir tane.",
+        " kuşkulusu, her tetkikten bir tane.",
         "evidence": "Kanıtı göster",
-        "missed": "Kaçan kırıklar, en emin olunan önce",
+        "missed": "Atlanan kırıklar, en emin olunan önce",
         "false_alarm": "Yanlış alarmlar, en emin olunan önce",
         "found": "Bulunan kırıklar, en emin olunan önce",
         "cleared": "Doğru elenenler, en emin olunan önce",
@@ -307,8 +307,8 @@ REPORT = {
         "meanings": {
             "auroc": "kırıklı bir radyografinin kırıksızdan yüksek olasılık alma şansı",
             "auprc": "bütün duyarlılıklarda ortalama kesinlik; kırık oranıyla karşılaştırın",
-            "sensitivity": "kırıklılardan kırık denenlerin payı",
-            "specificity": "kırıksızlardan kırık denmeyenlerin payı",
+            "sensitivity": "kırıklılardan “kırık” denenlerin payı",
+            "specificity": "kırıksızlardan “kırık” denmeyenlerin payı",
             "ppv": "pozitif prediktif değer: alarmlardan doğru olanların payı",
             "npv": "negatif prediktif değer: elenenlerden doğru olanların payı",
             "accuracy": "doğruların payı; kırığın seyrek olduğu yerde yanıltır",

@@ -54,7 +54,7 @@ MEASURES = {
         "brier": "Brier skoru",
         "ece": "Kalibrasyon hatası (ECE)",
         "log_loss": "Log kaybı",
-        "peak_on_fracture": "Kanıt tepesi kırığın üzerinde",
+        "peak_on_fracture": "Haritanın tepesi kırığın üzerinde",
         "macro_auroc": "AUROC, sınıf ortalaması",
         "macro_auprc": "AUPRC, sınıf ortalaması",
         "macro_f1": "F1, sınıf ortalaması",
@@ -65,7 +65,7 @@ MEASURES = {
         "specificity_at_high": "Kırık denmeyen kırıksız radyografiler",
         "error_in_decided": "Karar verilenlerde yanlış",
         "error_in_fracture": "“Kırık” denenlerde yanlış",
-        "error_in_no_fracture": "“Kırık yok” denenlerde kaçan kırık",
+        "error_in_no_fracture": "“Kırık yok” denenlerde atlanan kırık",
         "fractures_dismissed": "“Kırık yok” denen kırıklar",
     },
 }

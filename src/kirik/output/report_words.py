@@ -58,7 +58,7 @@ TEXTS = {
         "marked_without": "Aynısı; bu okuma bir yer göstermiyor",
         "means_fracture": "Değer, bu modelin kırık dediği {high} eşiğinde ya da üzerindedir.",
         "means_no_fracture": "Değer, bu modelin kırık yok dediği {low} eşiğinin altındadır. Model "
-        "bazı kırıkları kaçırır: hastanın bulguları kırık düşündürüyorsa onlar önde gelir.",
+        "bazı kırıkları atlar: hastanın bulguları kırık düşündürüyorsa onlar önde gelir.",
         "means_uncertain": "Değer {low} ile {high} arasındadır: model kararı bir insana bırakıyor.",
         "frequency": "Kalibrasyon bu hastalar için de geçerliyse, bu değeri alan her 100 "
         "radyografinin yaklaşık {count} tanesinde kırık vardır.",
@@ -77,12 +77,12 @@ TEXTS = {
         "network": "{network}, {size} × {size} piksel, sürüm {version}, yapım tarihi {created}",
         "points": "Çalışma noktaları: {points}.",
         "measured": "Kat dışı ölçülen değerler",
-        "measure": "Ölçü",
+        "measure": "Ölçüt",
         "value": "Değer",
         "interval": "%95 güven aralığı",
         "auroc": "AUROC",
         "auprc": "AUPRC",
-        "sensitivity_at_specificity_90": "Özgüllük 0,90 iken duyarlılık",
+        "sensitivity_at_specificity_90": "0,90 özgüllükte duyarlılık",
         "ece": "Beklenen kalibrasyon hatası",
         "limits": "Model hastayı, öteki projeksiyonları ya da önceki radyografileri bilmez ve "
         "yalnızca eğitildiğine benzer radyografilerde ölçülmüştür; başka hastanelerde ve "

@@ -50,8 +50,8 @@ TEXTS = {
         "out_of_scope_why": "bu modelin tanıdığı türden bir radyografi değil: gözle okuyun",
         "failed": "okunamadı",
         "low_resolution": "piksel sayısı az: ince çizgiler görülemez",
-        "low_contrast": "kontrastı çok az: gösterdikleri yitmiş olabilir; pencere ayarıyla yeniden "
-        "dışa aktarın",
+        "low_contrast": "kontrastı çok az: ayrıntıları kaybolmuş olabilir; pencere ayarıyla "
+        "yeniden dışa aktarın",
         "pixel_aspect": "pikselleri kare değil: basık biçimde okundu",
         "hardware": "modele göre metal implant var: olasılığı kendiliğinden yükseltebilir",
         "radiograph": "Radyografi",
@@ -95,7 +95,7 @@ REASONS = {
         "too_large": "sınırdan büyük; daha küçük dışa aktarın",
         "truncated": "dosya yarım kalmış; yeniden kopyalayın",
         "damaged": "dosya bozuk; yeniden kopyalayın ya da dışa aktarın",
-        "wrong_modality": "düz radyografi değil",
+        "wrong_modality": "direkt radyografi değil",
         "wrong_body_part": "modelin kapsamadığı bir vücut bölgesi",
         "several_frames": "birden çok kare içeriyor; her kareyi ayrı bir dosya olarak verin",
         "too_small": "değerlendirmek için piksel sayısı az; daha büyük dışa aktarın",
