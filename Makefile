@@ -15,7 +15,7 @@ AT_ONCE := 1
 # Not ?=: desktops set LANGUAGE for gettext.
 LANGUAGE := en
 
-.PHONY: demo serve test lint overview overview-large closer small medium larger best fuzz clean
+.PHONY: demo serve test lint named overview overview-large closer small medium larger best fuzz clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -60,8 +60,12 @@ FURTHER = $(CLOSER) --overview runs/overview --network mobilenet --weights runs/
 	  --epochs 2 --learning-rate 0.0004
 ALWAYS = --looks 4 --close-ups 2 --overview-weight 0.75
 
+# Before anything is installed. An empty DATA would be the folder that make runs in.
+named:
+	@test -n '$(DATA)' || { echo "name FracAtlas's folder: DATA=path/to/FracAtlas" >&2; exit 2; }
+
 # The networks that see whole radiographs: one and a half hours on two cores.
-overview: $(VENV)/.train
+overview: named $(VENV)/.train
 	$(CROSSVAL) --network mobilenet $(START) --batch-size 16 --size 352 --epochs 8 \
 	  --learning-rate 0.0004 --freeze 4 --box-weight 0.2 --out runs/overview
 
@@ -80,7 +84,7 @@ medium: closer
 # A larger network that sees whole radiographs, and one that looks closer where that sees most
 # evidence: ten minutes on a GPU with the five trainings of each side by side, some eleven hours
 # on two cores (estimated).
-overview-large: $(VENV)/.train
+overview-large: named $(VENV)/.train
 	$(CROSSVAL) --network densenet169 $(START) --batch-size 16 --size 512 --epochs 7 \
 	  --learning-rate 0.0004 --freeze 4 --box-weight 0.3 --no-scope --out runs/overview-large
 

@@ -1,12 +1,14 @@
-"""`make demo`'s script, with a kirik that only writes down what it is asked."""
+"""The Makefile's jobs: `make demo`'s script with a kirik that only writes down what it is asked,
+and what the trainings refuse."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "demo.sh"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -26,8 +28,9 @@ def demo(tmp_path):
     def run(data: str = "") -> tuple[subprocess.CompletedProcess, list[str]]:
         env = os.environ | {"DATA": data, "WEIGHTS": "", "LANGUAGE": "en"}
         env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
+        command = ["sh", ROOT / "scripts" / "demo.sh"]
         done = subprocess.run(
-            ["sh", SCRIPT], cwd=place, env=env, capture_output=True, text=True, check=False
+            command, cwd=place, env=env, capture_output=True, text=True, check=False
         )
         return done, asked.read_text().splitlines() if asked.exists() else []
 
@@ -60,3 +63,13 @@ def test_data_that_is_not_there_is_told_before_anything_is_deleted(demo):
     assert (done.returncode != 0, asked) == (True, [])
     assert "FracAtlsa" in done.stderr
     assert (place / "demo").is_dir()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("job", ["small", "medium", "best"])
+def test_a_training_asks_for_its_data_before_it_installs_anything(job, tmp_path):
+    command = ["make", "-f", ROOT / "Makefile", job, "PYTHON=false"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "DATA=path/to/FracAtlas" in done.stderr
+    assert not list(tmp_path.iterdir())
