@@ -294,7 +294,7 @@ def test_a_faultless_auroc_is_shown_without_an_interval(tmp_path, language):
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
-def test_a_report_is_no_wider_than_a_phone_whatever_names_it_tells(tmp_path):
+def test_a_report_is_no_wider_than_a_phone_and_has_two_figures_in_a_row_on_paper(tmp_path):
     browsers = pytest.importorskip("playwright.sync_api")
     part, long = make_types(60, TYPES + MORE, 0), "a_name_without_an_end_" * 5
     facts = {"model": long, "data_set": f"/data/{long}", "versions": {"kirik": long}}
@@ -306,6 +306,10 @@ def test_a_report_is_no_wider_than_a_phone_whatever_names_it_tells(tmp_path):
         page = browser.new_page(viewport={"width": 375, "height": 760})
         page.goto(f"file://{tmp_path}/out/report.html")
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        page.set_viewport_size({"width": 718, "height": 1047})  # A4 within its margins
+        page.emulate_media(media="print")
+        figures = "getComputedStyle(document.querySelector('.figures'))"
+        assert page.evaluate(f"{figures}.gridTemplateColumns").count("px") == 2
         browser.close()
 
 
