@@ -70,6 +70,15 @@ def test_the_caption_rounds_no_probability_to_certainty():
     assert (nearly != one).any()
 
 
+def test_hardware_that_the_model_sees_is_told_in_the_caption():
+    film = radiograph_from_array(np.full((96, 64), 0.5))
+    heights = [
+        draw_overlay(film, reading_of("film.png", **said)).height
+        for said in ({}, {"attributes": {"hardware": 0.9}}, {"warnings": ("hardware",)})
+    ]
+    assert heights[0] < heights[1] == heights[2]
+
+
 @pytest.mark.parametrize("shape", [(1, 400), (400, 1), (3, 3), (500, 500)])
 def test_a_film_of_any_shape_is_drawn_with_its_whole_caption(save_radiograph, shape):
     path = save_radiograph("film.png", 0.5, shape=shape)

@@ -66,6 +66,17 @@ def test_a_probability_never_rounds_to_certainty(probability, said):
     assert f" {said}" in text_of(readings_table([reading(probability=probability)]))
 
 
+def test_hardware_that_the_model_sees_is_told_where_there_is_a_probability():
+    seen = reading(attributes={"hardware": 0.9})
+    assert "⚠ hardware, as the model sees it" in text_of(readings_table([seen]))
+    assert "⚠ modele göre metal implant var" in text_of(readings_table([seen], "tr"))
+    for other in (
+        reading(attributes={"hardware": 0.4}),
+        replace(seen, decision="out_of_scope", probability=None, probabilities={}),
+    ):
+        assert "hardware" not in text_of(readings_table([other]))
+
+
 def test_a_class_of_fracture_is_shown_with_its_own_probability():
     result = Reading("a.png", "spiral", None, {"oblique": 0.2, "spiral": 0.8}, "types 1")
     shown = text_of(readings_table([result]))

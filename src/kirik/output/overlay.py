@@ -15,7 +15,14 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
-from kirik.output.words import decision_words, number, points_words, probability_words, texts
+from kirik.output.words import (
+    decision_words,
+    number,
+    points_words,
+    probability_words,
+    texts,
+    warnings_words,
+)
 from kirik.radiograph import Radiograph
 from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Finding, Reading
@@ -223,7 +230,8 @@ def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
     lines = [(decision, 26, colour), (said, 18, _INK)]
     if reading.points:
         lines.append((points_words(reading.points, language), 15, _SOFT))
-    lines += [(f"! {words[warning]}", 16, _COLOURS["uncertain"]) for warning in reading.warnings]
+    warnings = warnings_words(reading, language)
+    lines += [(f"! {warning}", 16, _COLOURS["uncertain"]) for warning in warnings]
     note = f"{words['model']}: {reading.model} · {words['disclaimer']}"
     return [*lines, (note, 15, _SOFT)]
 

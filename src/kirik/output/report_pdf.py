@@ -48,6 +48,7 @@ from kirik.output.words import (
     points_words,
     probability_words,
     texts,
+    warnings_words,
 )
 from kirik.radiograph import Radiograph
 from kirik.reading.reading import Reading
@@ -218,10 +219,8 @@ def _verdict(reading: Reading, language: str) -> list[Flowable]:
     else:
         each = (f"{n} {probability_words(p, language)}" for n, p in reading.probabilities.items())
         parts.append(_text(" · ".join(each)))
-    hardware = ("hardware",) if reading.attributes.get("hardware", 0) >= 0.5 else ()
-    for warning in dict.fromkeys((*reading.warnings, *hardware)):
-        said = words.get(warning, warning.replace("_", " "))
-        parts.append(_text(f"! {said}", 9, _COLOURS["uncertain"], BOLD))
+    warnings = [f"! {warning}" for warning in warnings_words(reading, language)]
+    parts += [_text(warning, 9, _COLOURS["uncertain"], BOLD) for warning in warnings]
     return [*parts, Spacer(0, 6)]
 
 

@@ -7,7 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from kirik.files import shown
-from kirik.output.words import REASONS, decision_words, points_words, probability_words, texts
+from kirik.output.words import (
+    REASONS,
+    decision_words,
+    points_words,
+    probability_words,
+    texts,
+    warnings_words,
+)
 from kirik.reading.reading import Failure, Reading
 
 _MARKS = {
@@ -37,7 +44,9 @@ def readings_table(
         if isinstance(result, Failure):
             failures.append(result)
         else:
-            table.add_row(_name(result, words), _decision(result, language), _bar(result, language))
+            table.add_row(
+                _name(result, language), _decision(result, language), _bar(result, language)
+            )
     parts: list[RenderableType] = [table] if len(failures) < len(results) else []
     parts += [_failure(one, language) for one in failures]
     if total is not None and total > len(results):
@@ -75,12 +84,12 @@ def _probability_title(results: Sequence[Reading | Failure], words: dict[str, st
     return words["probability" if of_fracture else "probability_class"]
 
 
-def _name(reading: Reading, words: dict[str, str]) -> Text:
+def _name(reading: Reading, language: str) -> Text:
     text = Text(shown(reading.path or "array"))
     if reading.frame is not None:
-        text.append(f" ({words['frame']} {reading.frame})", style="dim")
-    for warning in reading.warnings:
-        text.append(f"\n⚠ {words[warning]}", style="yellow")
+        text.append(f" ({texts(language)['frame']} {reading.frame})", style="dim")
+    for warning in warnings_words(reading, language):
+        text.append(f"\n⚠ {warning}", style="yellow")
     return text
 
 

@@ -3,6 +3,7 @@
 from kirik.bundle import Manifest
 from kirik.errors import SettingsError
 from kirik.operating_points import DECISIONS, OUT_OF_SCOPE, OperatingPoints
+from kirik.reading.reading import Reading
 
 TEXTS = {
     "en": {
@@ -140,6 +141,14 @@ def decision_words(decision: str, language: str) -> str:
     """A decision in words; a class's name, which is the user's own, stays as it is."""
     known = (*DECISIONS, OUT_OF_SCOPE)
     return texts(language)[decision] if decision in known else decision
+
+
+def warnings_words(reading: Reading, language: str) -> list[str]:
+    """What makes a reading doubtful, a line each; so does hardware that the model sees, where it
+    says how probable a fracture is."""
+    seen = reading.attributes.get("hardware", 0) >= 0.5 and reading.decision != OUT_OF_SCOPE
+    words, warnings = texts(language), (*reading.warnings, *(("hardware",) if seen else ()))
+    return [words.get(one, one.replace("_", " ")) for one in dict.fromkeys(warnings)]
 
 
 def points_words(points: OperatingPoints, language: str) -> str:
