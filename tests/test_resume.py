@@ -283,6 +283,20 @@ def test_a_finished_files_last_frames_stay_where_others_are_read(
     ]
 
 
+@pytest.mark.parametrize("names", [("r.json", "r.jsonl"), ("r.jsonl", "r.json")])
+@pytest.mark.parametrize("of", [lambda path: path, draft_of], ids=["finished", "stopped"])
+def test_a_list_that_was_renamed_to_lines_or_lines_to_a_list_are_not_gone_on_with(
+    films, make_bundle, tmp_path, names, of
+):
+    model, (first, other) = load_model(make_bundle().path), (tmp_path / name for name in names)
+    predict([films / "03.png"], model, json=first)
+    kept = first.read_bytes()
+    first.rename(of(other))
+    with pytest.raises(SettingsError, match="holds something else than readings"):
+        predict([films / "04.png"], model, json=other, resume=True)
+    assert of(other).read_bytes() == kept
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_disk_that_fills_while_a_finished_file_is_gone_on_with_loses_nothing(
     films, make_bundle, tmp_path, name

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from kirik.errors import SettingsError
 from kirik.output.done import Done, read_csv, read_lines, read_note
@@ -95,6 +96,8 @@ def look_back(path: Path, kind: str) -> Done:
             else:
                 read = read_csv if kind == "csv" else read_lines
                 with held.open("rb") as file:
+                    if kind == "json":
+                        _require_form(file, path)
                     done = read(file, whole=not stopped, sure=sure)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             why = "holds something else than readings as kirik writes them; name another file"
@@ -102,6 +105,19 @@ def look_back(path: Path, kind: str) -> Done:
     done.seen, done.finished, done.digest = seen, not stopped, digest
     done.sure = sure if stopped else done.keep
     return done
+
+
+def _require_form(file: BinaryIO, path: Path) -> None:
+    """Raise ValueError for a list where there must be lines, or lines for a list: the file had
+    another name."""
+    begin = file.read(1)
+    file.seek(0)
+    if begin and (begin == b"[") == _is_lines(path):
+        raise ValueError("a list" if begin == b"[" else "no list")
+
+
+def _is_lines(path: Path) -> bool:
+    return path.suffix.casefold() == ".jsonl"
 
 
 def reopen(path: Path, kind: str, done: Done) -> None:
@@ -159,7 +175,7 @@ def json_writer(path: Path | str, done: Done | None = None) -> Iterator[Write]:
     refuses, or another process is writing the file, or has since `done` was found out.
     """
     path, done = Path(path), done or Done()
-    lines = path.suffix.casefold() == ".jsonl"
+    lines = _is_lines(path)
     start, between, end = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
     with replacing(path, keep=done.keep, seen=done.seen, note=done.note) as file:
         before = between if done.rows else start
