@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +134,23 @@ def test_a_file_that_kills_its_worker_loses_no_other(tmp_path):
     paths[1] = Deadly(paths[1])
     facts = inspect_files(index_of(tmp_path, [record(path) for path in paths]), workers=1)
     assert [file.problem for file in facts] == [None, "kills_decoder", None, None, None]
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    paths = [str(save(tmp_path / f"{i}.png", scene(i))) for i in range(5)]
+    code = """
+import os, signal, sys
+from pathlib import Path
+from kirik.dataset.index import Index, Record
+from kirik.dataset.inspect import inspect_files
+records = tuple(Record(p, Path(p), 0) for p in sys.argv[1:])
+def die(done, total):
+    os.kill(os.getpid(), signal.SIGKILL)
+inspect_files(Index(Path(), "csv", ("a", "b"), 0, records), workers=2, progress=die)
+"""
+    # They have its standard output, too, which is at its end when the last of them is gone.
+    ended = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, timeout=120)
+    assert ended.returncode == -9
 
 
 def test_no_files_are_no_facts(tmp_path):

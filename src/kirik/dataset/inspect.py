@@ -9,10 +9,12 @@ import io
 import multiprocessing
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +122,19 @@ def _can_spawn() -> bool:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork inherits the locks of torch's and OpenMP's threads.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Workers of a process that was killed would wait for files without end."""
+    parent = multiprocessing.parent_process().sentinel
+
+    def watch() -> None:
+        connection.wait([parent])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _in_processes(tasks: list[tuple[str, Path]], workers: int) -> Iterator[FileFacts]:
