@@ -104,9 +104,8 @@ class TestFracAtlas:
         assert index.by_id["IMG0000003.dcm"].polygons == ()  # its box says as much
 
     def test_boxes_wholly_outside_their_image_are_told_and_left_out(self, fracatlas):
-        """Whatever size the annotations say that it has."""
         within, beyond = [1, 2, 5, 6], [40, 20, 4, 4]
-        coco(fracatlas, {"IMG0000001.jpg": [within, beyond], "IMG0000003.dcm": [beyond]}, (90, 90))
+        coco(fracatlas, {"IMG0000001.jpg": [within, beyond], "IMG0000003.dcm": [beyond]})
         index = load_index(fracatlas)
         assert [index.by_id[f"IMG000000{n}"].boxes for n in ("1.jpg", "3.dcm")] == [
             (tuple(within),),
@@ -114,9 +113,22 @@ class TestFracAtlas:
         ]
         assert [len(record.polygons) for record in index.records] == [0, 1, 0, 0]
         assert ids_of(index, "box_beyond_image") == {"IMG0000001.jpg", "IMG0000003.dcm"}
-        assert {d.detail for d in index.defects} == {"[40, 20, 4, 4] / 40×30"}
-        coco(fracatlas, {"IMG0000001.jpg": [within], "IMG0000003.dcm": [[39, 29, 4, 4]]}, (9, 9))
-        assert all(len(r.boxes) == r.label for r in load_index(fracatlas).records)
+        told = {d.detail for d in index.defects if d.kind == "box_beyond_image"}
+        assert told == {"[40, 20, 4, 4] / 40×30"}
+
+    def test_annotations_of_another_size_than_the_files_are_told_and_left_out(self, fracatlas):
+        """As where radiographs were resized, and their annotations were not."""
+        found = {"IMG0000001.jpg": [[1, 2, 5, 6]] * 2, "IMG0000003.dcm": [[0, 0, 9, 9]]}
+        coco(fracatlas, found, (90, 80))
+        index = load_index(fracatlas)
+        assert kinds(index) == {"annotation_of_other_size": 2}
+        assert {d.detail for d in index.defects} == {"drawn on 90×80; the file has 40×30"}
+        assert all(record.boxes == record.polygons == () for record in index.records)
+        for size in ((40, 30), (30, 40), (41, 30), (0, 0)):  # turned, rounded, unknown
+            coco(fracatlas, found, size)
+            index = load_index(fracatlas)
+            assert "annotation_of_other_size" not in kinds(index)
+            assert all(bool(record.boxes) == record.label for record in index.records)
 
     @pytest.mark.parametrize("folder", ["Fractured/", "images\\\\Fractured\\\\"])
     def test_names_with_folders_are_the_files_own(self, fracatlas, folder):

@@ -36,6 +36,7 @@ KINDS: dict[str, Severity] = {
     "label_disagreement": "must",
     "boxes_on_negative": "must",
     "box_beyond_image": "must",
+    "annotation_of_other_size": "must",
     "same_name_in_both_classes": "must",
     "undecodable": "must",
     "missing_file": "must",

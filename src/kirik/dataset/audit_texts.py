@@ -46,6 +46,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Correct or remove the boxes. Training and measuring leave them out: a radiograph "
             "without another box is one whose fracture is not marked.",
         ),
+        "annotation_of_other_size": (
+            "Annotations of an image of another size",
+            "The annotation file says that the image has another size than the file has (see the "
+            "details): the radiograph was resized or cropped, and its annotations were not.",
+            "Use the original files, or export the annotations anew. Training and measuring leave "
+            "them out. `kirik data shrink` writes a small copy with its boxes.",
+        ),
         "same_name_in_both_classes": (
             "The same file name in several classes",
             "It is ambiguous which of the files a table or an annotation means; all were left out.",
@@ -239,6 +246,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "yükseklik) veya başka bir ölçeğe aittir.",
             "Kutuları düzeltin veya kaldırın. Eğitim de ölçüm de onları saymaz: başka kutusu "
             "olmayan radyografi, kırığı işaretlenmemiş sayılır.",
+        ),
+        "annotation_of_other_size": (
+            "İşaretlemeler başka boyuttaki bir görüntü için",
+            "İşaretleme dosyasına göre görüntünün boyutu dosyanınkinden başka (ayrıntılarda): "
+            "radyografi küçültülmüş ya da kırpılmış, işaretlemeleri olduğu gibi kalmış.",
+            "Özgün dosyaları kullanın ya da işaretlemeleri yeniden dışa aktarın. Eğitim ve ölçüm "
+            "bunları dışarıda bırakır. Küçük bir kopyayı `kirik data shrink` kutularıyla yazar.",
         ),
         "same_name_in_both_classes": (
             "Birden çok sınıfta aynı dosya adı",

@@ -23,8 +23,9 @@ Numbers = tuple[float, ...]
 @dataclass
 class Shapes:
     """Annotations of one image, in its stored pixels: boxes (x, y, width, height), and each one's
-    own outlines, of which there may be none."""
+    own outlines, of which there may be none. size: (columns, rows) that the file says it has."""
 
+    size: tuple[float, float] | None = None
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     outlines: list[list[Numbers]] = field(default_factory=list)
 
@@ -68,7 +69,9 @@ def read_annotations(path: Path, defects: list[Defect]) -> Annotations | None:
             detail = f"annotation {annotation.get('id')} is of an image that the file lacks"
             defects.append(Defect("annotation_of_unknown_image", (shown,), detail))
             continue
-        defects += _add(shapes[image["file_name"]], annotation, image)
+        own = shapes[image["file_name"]]
+        own.size = _size(image)
+        defects += _add(own, annotation, image)
     names = frozenset(image["file_name"] for image in images.values())
     return Annotations(dict(shapes), names)
 
@@ -129,14 +132,21 @@ def _add(shapes: Shapes, annotation: dict, image: dict) -> list[Defect]:
         return [Defect("bad_annotation", (name,), detail)]
     shapes.boxes.append(box)
     shapes.outlines.append(polygons)
-    width, height = image.get("width"), image.get("height")
-    if not (isinstance(width, int | float) and isinstance(height, int | float)):
-        return []
-    if passes_border(box, width, height):
+    if shapes.size and passes_border(box, *shapes.size):
         shown = ", ".join(f"{number:.0f}" for number in box)
-        detail = f"box [{shown}] in an image of {width}×{height}"
+        detail = f"box [{shown}] in an image of {sized(shapes.size)}"
         return [Defect("box_outside_image", (name,), detail)]
     return []
+
+
+def _size(image: dict) -> tuple[float, float] | None:
+    size = _numbers([image.get("width"), image.get("height")])
+    return size if size and min(size) > 0 else None
+
+
+def sized(size: tuple[float, float]) -> str:
+    """A size (columns, rows), as a defect's detail."""
+    return "×".join(f"{side:g}" for side in size)
 
 
 def passes_border(box: tuple[float, float, float, float], width: float, height: float) -> bool:
