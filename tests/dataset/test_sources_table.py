@@ -86,6 +86,10 @@ class TestTable:
         index = load_index(listed(text))
         assert index.classes == ("sağlam", "kırık")
         assert [record.label for record in index.records] == [1, 1, 0]
+        boxes = text.replace("label\n", "label,boxes\n") + "files/a.png,KIRIK,1 2 3 4\n"
+        again = load_index(listed(boxes.replace("ık\n", "ık,5 6 7 8\n")))
+        assert again.by_id["files/a.png"].boxes == ((5, 6, 7, 8), (1, 2, 3, 4))
+        assert again.defects == ()
 
     @pytest.mark.parametrize(
         ("header", "ids", "expected"),

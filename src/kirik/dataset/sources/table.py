@@ -73,14 +73,15 @@ def load_table(path: Path, negative: str | None) -> Index:
         (row, *_parsed(row, table, columns, group))
         for row, group in zip(table.rows, groups, strict=True)
     ]
-    found = _merged([item for item in rows if _exists(item[1], item[0], defects)], defects)
-    names = {name for _, name in found.values()}
+    there = [item for item in rows if _exists(item[1], item[0], defects)]
+    names = {name for *_, name in there}
     spelled = one_spelling(names)
     answers = {name: yes_or_no(name) for name in names}
     if None not in answers.values() and columns["label"] != "class_name":
         spelled = {n: "fractured" if yes else "not_fractured" for n, yes in answers.items()}
-    classes, chosen = arrange_classes({spelled[name] for name in names}, negative, path, defects)
-    records = (replace(r, label=classes.index(spelled[name])) for r, name in found.values())
+    found = _merged([(row, record, spelled[name]) for row, record, name in there], defects)
+    classes, chosen = arrange_classes({name for _, name in found.values()}, negative, path, defects)
+    records = (replace(r, label=classes.index(name)) for r, name in found.values())
     ordered = tuple(sorted(records, key=lambda record: record.id))
     return Index(path.parent, "csv", classes, chosen, ordered, tuple(defects))
 
