@@ -143,6 +143,8 @@ class TestFolders:
             ("train2017/1.jpg", "Val2017/2.jpg"),
             ("fold1/1.jpg", "fold2/2.jpg"),
             ("images/1.jpg", "masks/1.png"),
+            ("images_part1/1.jpg", "images_part2/2.jpg"),
+            ("train_images/1.jpg", "images_2/2.jpg"),
         ],
     )
     def test_parts_of_a_data_set_are_no_classes(self, tmp_path, names):

@@ -27,8 +27,9 @@ from kirik.dataset.sources.files import (
 from kirik.errors import DataSetError
 
 _TELLING = NEGATIVE_NAMES | POSITIVE_NAMES
+_FILES = r"((image|img)s?[ _-]?\d*|masks?|labels|annotations)"
 _NO_CLASS = re.compile(
-    rf"({PARTS})([ _-]?(image|img)s?|\d+)?|(image|img|mask|label|annotation)s?", re.IGNORECASE
+    rf"({PARTS})\d*([ _-]?(set|{_FILES}))?|{_FILES}([ _-]?({PARTS}))?", re.IGNORECASE
 )
 
 
