@@ -1,5 +1,7 @@
 """A CSV becomes an index, and what is wrong with one is said in one line."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from data_sets import ids_of, image, kinds, refused
@@ -184,6 +186,17 @@ class TestTable:
         assert ids_of(index, "label_disagreement") == {"files/c.png"}
         assert ids_of(index, "missing_file") == {"files/gone.png", "files"}
         assert ids_of(index, "not_an_image") == {"labels.csv"}
+
+    @pytest.mark.parametrize(("stored", "typed"), [("NFD", "NFC"), ("NFC", "NFD")])
+    def test_letters_with_marks_are_found_however_the_disk_has_them(
+        self, listed, tmp_path, stored, typed
+    ):
+        image(tmp_path / unicodedata.normalize(stored, "sağlam/şule.png"))
+        text = "path,label\nsağlam/şule.png,0\nfiles/a.png,1\n"
+        path = listed(unicodedata.normalize(typed, text))
+        index = load_index(path)
+        assert index.defects == ()
+        assert all(record.path.is_file() for record in index.records)
 
     def test_paths_may_lead_elsewhere(self, listed, tmp_path_factory):
         other = image(tmp_path_factory.mktemp("archive") / "e.png")

@@ -13,6 +13,7 @@ since the table is the user's and archives lie elsewhere.
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +134,7 @@ def _parsed(
     facts |= {name[2:]: row.cells[name] for name in table.columns if name.startswith("x_")}
     record = Record(
         id=cells.get("image_id") or Path(written).as_posix(),
-        path=table.path.parent / written,
+        path=_as_stored(table.path.parent, written),
         label=-1,
         group=group,
         region=_names(cells.get("region", "")),
@@ -145,6 +146,19 @@ def _parsed(
         facts={name: value for name, value in facts.items() if value},
     )
     return record, plain_name(label)
+
+
+def _as_stored(folder: Path, written: str) -> Path:
+    """A path with its letters as the disk has them: an archive made on macOS holds ğ as two, a g
+    and its breve, whatever the table was typed with."""
+    if written.isascii():
+        return folder / written
+    forms = (written, *(unicodedata.normalize(form, written) for form in ("NFC", "NFD")))
+    try:
+        found = next((form for form in forms if (folder / form).is_file()), written)
+    except OSError:  # a name that no file can have
+        found = written
+    return folder / found
 
 
 def _names(cell: str) -> tuple[str, ...]:
