@@ -55,11 +55,13 @@ def command(arguments: list[str]) -> int:
         package = (error.name or "").split(".")[0]
         if package in _TRAINING_PACKAGES:
             what, extra = "training", "train"
+        elif package == "psycopg":
+            what, extra = "a PostgreSQL database", "postgres"
         elif package in _SERVING_PACKAGES:
             what, extra = "the reading room", "serve"
         else:
             raise
-        advice = f"{what} needs it: pip install kirik[{extra}]"
+        advice = f"{what} needs it: pip install 'kirik[{extra}]'"
         return _refuse(f"{error.name} is not installed; {advice}")
     return code or 0
 
@@ -67,7 +69,7 @@ def command(arguments: list[str]) -> int:
 _TRAINING_PACKAGES = {"torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript"}
 _SERVING_PACKAGES = {
     *("alembic", "argon2", "fastapi", "httpx", "prometheus_client", "python_multipart"),
-    *("psycopg", "reportlab", "sqlalchemy", "starlette", "uvicorn"),
+    *("reportlab", "sqlalchemy", "starlette", "uvicorn"),
 }
 _EXPLAINED = {
     errno.ENOSPC: "the disk is full; free some space and try again",

@@ -35,16 +35,19 @@ class TrainingSettings(BaseModel):
     cheaper; 0 trains all."""
 
     size: int | None = Field(default=None, ge=64, le=1024, multiple_of=32)
-    """Side of the square input in pixels, a multiple of 32."""
+    """Side of the square input in pixels, a multiple of 32; where not given, what suits the
+    network."""
 
     epochs: int | None = Field(default=None, ge=1, le=10_000)
-    """Passes over the training part, unless stopped earlier."""
+    """Passes over the training part, unless stopped earlier; where not given, what suits the
+    network."""
 
     batch_size: int = Field(default=32, ge=2, le=4096)
     """Radiographs per step, over all processes together."""
 
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Peak learning rate of AdamW; it warms up, then falls as a cosine."""
+    """Peak learning rate of AdamW; it warms up, then falls as a cosine. Where not given, what suits
+    the network."""
 
     weight_decay: float = Field(default=0.02, ge=0, le=1)
     """AdamW's decoupled weight decay."""
