@@ -254,6 +254,33 @@ def test_labels_that_were_corrected_are_not_measured_by_what_was_read_before(
         assert name in told
 
 
+def test_other_files_of_the_same_names_are_not_gone_on_with(made, tmp_path, capsys):
+    """As of films that were exported anew; but the data set may be moved."""
+    data, split, out, words = made
+    moved, again, twin = tmp_path / "phantoms", tmp_path / "tiny", tmp_path / "twin"
+    shutil.copytree(data, moved)
+    for place in (again, twin):
+        shutil.copytree(out, place)
+    shutil.rmtree(again / "fold3")
+    asked = ["crossval", moved, *but(words, "--out", again)[2:], "--final", "none"]
+    pooled = ["ensemble", out, twin, "--data", moved, "--split", split]
+    pooled += ["--out", tmp_path / "pooled"]
+    name = read_predictions(out / "fold2" / "read.csv").ids[0]
+    [film] = moved.glob(f"images/*/{name}")
+    kept = film.read_bytes()
+    film.write_bytes(kept + b"\0")
+    for ask in (asked, pooled):
+        capsys.readouterr()
+        assert kirik(*ask) == 2
+        assert (
+            f"fold1: began with other files than {moved} has, in {data}" in capsys.readouterr().err
+        )
+    assert not (again / "fold3").exists()
+    assert not (tmp_path / "pooled").exists()
+    film.write_bytes(kept)
+    assert kirik(*asked) == 0
+
+
 def test_classes_that_mean_something_else_now_are_not_gone_on_with(made, tmp_path, capsys):
     """Which class is the negative one, and so the first, another kirik may have told otherwise."""
     _, _, out, words = made
@@ -277,6 +304,10 @@ def test_a_radiograph_that_cannot_be_read_is_named_and_costs_no_other(made, tmp_
     shutil.copytree(data, worse)
     shutil.copytree(out, again)
     (again / "fold1" / "read.csv").unlink()
+    for run_json in again.glob("*/run.json"):  # of an older kirik, which goes by the labels alone
+        said = json.loads(run_json.read_text())
+        del said["left_out"]
+        run_json.write_text(json.dumps(said))
     [empty], [pages] = (list(worse.glob(f"images/*/{name}")) for name in (first, second))
     empty.write_bytes(b"")
     with Image.open(pages) as page:

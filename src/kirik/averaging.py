@@ -22,7 +22,7 @@ import numpy as np
 from kirik.bundle import Bundle, load_bundle, model_name, write_bundle
 from kirik.card import model_card, with_card
 from kirik.console import Console
-from kirik.crossval import check_labels, facts_of, refuse_run
+from kirik.crossval import check_data, facts_of, refuse_run
 from kirik.dataset.index import Index
 from kirik.dataset.places import refuse_folder
 from kirik.dataset.sources import load_index
@@ -75,8 +75,8 @@ def average_cross_validated(
     runs: folders that `kirik crossval` finished on this data and split. Calling it again goes on
     where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if torchrun began several processes, there are fewer than two, one was not
-    made on this split, or the folder was begun with others, DataSetError if labels have changed
-    since, OutputError if it cannot be made, or is the data set's own.
+    made on this split, or the folder was begun with others, DataSetError if files or labels
+    have changed since, OutputError if it cannot be made, or is the data set's own.
     """
     refuse_several_processes("ensemble")
     console = console or Console()
@@ -115,6 +115,7 @@ def _check(runs: Sequence[Path], split: Split, index: Index) -> None:
         raise SettingsError("an average needs two different cross-validated models or more")
     if not split.folds:
         raise SettingsError(f"split {split.name} has no folds; name that of the models")
+    hashes: dict[str, str] = {}
     for run in runs:
         for fold in split.folds:
             record = run / f"fold{fold}" / "run.json"
@@ -129,7 +130,7 @@ def _check(runs: Sequence[Path], split: Split, index: Index) -> None:
                     f"{run}: was made on the split {facts.get('split')}, not on {split.name}; "
                     "average models of one split"
                 )
-            check_labels(record.parent, facts, index, split, fold)
+            check_data(record.parent, facts, index, split, fold, hashes)
 
 
 def _begin(directory: Path, runs: Sequence[Path], split: Split) -> None:

@@ -8,7 +8,7 @@ DIR/bundle             the model: one network trained on all of dev, or the aver
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -62,9 +62,9 @@ def cross_validate(
     at_once: how many trainings run side by side, each in a process of its own.
     Calling it again goes on where it stopped. Returns the metrics and the bundle's folder.
     Raises SettingsError if torchrun began several processes, the split has no folds, a run that is
-    built on has none for one of them, or the folder was begun otherwise, DataSetError if labels
-    have changed since, OutputError if the folder cannot be made, or is the data set's own, else
-    what training and reading raise.
+    built on has none for one of them, or the folder was begun otherwise, DataSetError if files or
+    labels have changed since, OutputError if the folder cannot be made, or is the data set's own,
+    else what training and reading raise.
     """
     from kirik.training.run import replace_file, resolve, to_toml
     from kirik.training.runs import is_run
@@ -126,10 +126,12 @@ def _check_begun(settings: TrainingSettings, directory: Path, split: Split, inde
     """Before anything runs: that what is there already was made as the rest will be. Else networks
     could be measured on radiographs that they trained on."""
     refuse_run(directory)
+    hashes: dict[str, str] = {}
     for name, fold in [*((f"fold{fold}", fold) for fold in split.folds), ("all", None)]:
         run = directory / name
         if (run / "bundle").is_dir() or (run / "run.json").is_file():
-            check_labels(run, _check_run(run, settings, split, fold), index, split, fold)
+            begun = _check_run(run, settings, split, fold)
+            check_data(run, begun, index, split, fold, hashes)
 
 
 def refuse_run(directory: Path) -> None:
@@ -140,13 +142,20 @@ def refuse_run(directory: Path) -> None:
         )
 
 
-def check_labels(run: Path, begun: dict, index: Index, split: Split, fold: int | None) -> None:
-    """That a run learned from the classes and labels that the data set has now. begun: its
-    run.json, which does not tell all of it if an older kirik wrote it.
+def check_data(
+    run: Path,
+    begun: dict,
+    index: Index,
+    split: Split,
+    fold: int | None,
+    hashes: MutableMapping[str, str],
+) -> None:
+    """That a run learned from the files, classes and labels that the data set has now. begun: its
+    run.json, which does not tell all of it if an older kirik wrote it. hashes: see `files_hash`.
 
-    Raises DataSetError if labels or outlines of its training part have changed.
+    Raises DataSetError if files, labels or outlines of its training part have changed.
     """
-    from kirik.training.run import labels_hash
+    from kirik.training.run import files_hash, labels_hash
 
     records = select(index, split, "dev" if fold is None else f"train{fold}")
     now = {"classes": list(index.classes), "labels_sha256": labels_hash(records, index.classes)}
@@ -154,6 +163,14 @@ def check_labels(run: Path, begun: dict, index: Index, split: Split, fold: int |
         raise DataSetError(
             f"{run}: the data set's classes, labels or outlines have changed since the run began; "
             "cross-validate anew, in another folder"
+        )
+    if not {"labels_sha256", "left_out"} <= begun.keys():
+        return
+    read = [record for record in records if record.id not in begun["left_out"]]
+    if files_hash(read, index.classes, hashes) != begun["data_sha256"]:
+        raise DataSetError(
+            f"{run}: began with other files than {index.root} has, in {begun['data']}; name the "
+            "data set as it was, or cross-validate anew, in another folder"
         )
 
 

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +27,9 @@ from kirik.dataset.check import torn_groups
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split, write_split
 from kirik.errors import DataSetError, SettingsError, SplitError, TrainingError
+from kirik.files import read_file
 from kirik.preprocessing import Preprocessing
+from kirik.radiograph import DEFAULT_LIMITS
 from kirik.training.attributes import attribute_names, attribute_table
 from kirik.training.built_on import overview_of, start_of, teacher_of
 from kirik.training.checkpoint import load_checkpoint
@@ -301,6 +303,20 @@ def labels_hash(records: Sequence[Record], classes: Sequence[str]) -> str:
         f"{one.id} {classes[one.label]} {json.dumps((one.boxes, one.polygons))}" for one in records
     ]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def files_hash(
+    records: Sequence[Record], classes: Sequence[str], known: MutableMapping[str, str]
+) -> str:
+    """The `data_hash` of records as their files are now. known: SHA-256 of files by id, which are
+    not read again; those that are read are entered."""
+    for record in records:
+        if record.id not in known:
+            content = read_file(record.path, DEFAULT_LIMITS.file_bytes)
+            known[record.id] = hashlib.sha256(content).hexdigest()
+    nothing = np.empty(0)
+    cache = Cache(tuple(known), nothing, nothing, nothing, tuple(known.values()), {})
+    return data_hash(cache, records, classes)
 
 
 def versions() -> dict[str, str]:
