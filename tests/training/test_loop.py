@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from kirik.dataset.cache import open_cache
 from kirik.dataset.index import Index, Record
@@ -372,9 +372,12 @@ def test_a_diverging_run_says_so(part, settings, tmp_path):
 def test_a_damaged_or_absent_checkpoint_is_named(part, settings, tmp_path):
     with pytest.raises(TrainingError, match=r"last.safetensors: no such checkpoint"):
         trainer(part, settings, tmp_path).resume()
-    (tmp_path / "last.safetensors").write_bytes(b"\x00" * 100)
-    with pytest.raises(TrainingError, match=r"last.safetensors: not a usable checkpoint"):
-        trainer(part, settings, tmp_path).resume()
+    last = tmp_path / "last.safetensors"
+    zeros, cut = save({}), save({}, {"state": '{"epoch": 3, "hist'})
+    for content in (b"\x00" * 100, zeros, cut):
+        last.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"last.safetensors: not a usable checkpoint"):
+            trainer(part, settings, tmp_path).resume()
 
 
 def test_a_fracture_boxed_outside_its_radiograph_teaches_no_map(tmp_path):

@@ -50,7 +50,7 @@ def load_checkpoint(path: Path, modules: dict, optimizer=None) -> dict:
             _load_moments(optimizer, _under(tensors, "optimizer/"))
     except FileNotFoundError as error:
         raise TrainingError(f"{path}: no such checkpoint; the run has not saved one yet") from error
-    except (SafetensorError, KeyError, RuntimeError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         raise TrainingError(
             f"{path}: not a usable checkpoint of this run ({_cause(error)})"
         ) from error
