@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kirik.bundle import FORMAT, Evidence, Manifest, Scope, find_bundle, load_bundle, write_bundle
+from kirik.cli import run
 from kirik.errors import BundleError
 from kirik.joining import average_bundles
 from kirik.operating_points import OperatingPoints
@@ -331,6 +332,13 @@ def test_an_average_of_bundles_of_one_name_keeps_them_apart(tmp_path, make_bundl
         paths.append(made.path.rename(tmp_path / f"seed{seed}"))
     average = average_bundles(paths, tmp_path / "mean", "mean")
     assert len(set(average.manifest.members)) == 3
+
+
+def test_an_average_is_written_to_a_folder_of_a_long_name(tmp_path, make_bundle):
+    paths = [str(make_bundle(name, temperature=t).path) for name, t in (("a", 1.0), ("b", 2.0))]
+    out = tmp_path / ("long" * 40)
+    assert run(["ensemble", *paths, "--out", str(out)]) == 0
+    assert load_bundle(out).manifest.name == "long" * 25
 
 
 def test_bundles_of_long_names_are_averaged(tmp_path, make_bundle):

@@ -300,6 +300,7 @@ def ensemble(
     language
         Of the report.
     """
+    from kirik.bundle import model_name
     from kirik.card import with_card
     from kirik.joining import average_bundles
     from kirik.trainings import refuse_several_processes
@@ -308,7 +309,7 @@ def ensemble(
         raise SettingsError("--data and --split belong together; give both, or neither")
     if data is None:
         refuse_several_processes("ensemble")
-        with_card(average_bundles(members, out, out.resolve().name))
+        with_card(average_bundles(members, out, model_name(out)))
         print(f"bundle: {out}")
         return 0
     from kirik.averaging import average_cross_validated
