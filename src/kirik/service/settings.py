@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from kirik.errors import SettingsError
 
@@ -99,10 +100,16 @@ class ServiceSettings(BaseModel):
         given = self.database_url
         if not given:
             return f"sqlite:///{self.data / 'kirik.sqlite3'}"
-        scheme, _, rest = given.partition("://")
+        scheme, found, rest = given.partition("://")
         if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
-            return f"postgresql+psycopg://{rest}"
-        if scheme == "sqlite":
-            return given
-        # The address may hold a password: only its beginning is said.
-        raise SettingsError(f"database {scheme}://…: give sqlite:///FILE or postgresql://…")
+            given = f"postgresql+psycopg://{rest}"
+        elif not found or scheme != "sqlite":
+            # The address may hold a password: no more than its beginning is said.
+            shown = f"database {scheme}://…" if found else "database"
+            raise SettingsError(f"{shown}: give sqlite:///FILE or postgresql://…")
+        try:
+            make_url(given)
+        except (ArgumentError, ValueError):
+            what = "in its password, write @ as %40, : as %3A and % as %25"
+            raise SettingsError(f"database: an address that cannot be read; {what}") from None
+        return given

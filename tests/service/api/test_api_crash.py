@@ -162,6 +162,13 @@ def test_serve_says_in_one_line_what_is_wrong(served, tmp_path):
     assert (run.returncode, run.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize("url", ["host=db password=cret", "postgresql://kirik:p@se:cret@db/k"])
+def test_a_database_address_that_is_none_is_told_in_one_line_without_its_password(tmp_path, url):
+    run = kirik("serve", "--data", str(tmp_path / "d"), KIRIK_DATABASE_URL=url)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert not {"se", "cret"} & set(re.findall(r"\w+", run.stderr))
+
+
 def test_a_client_says_in_one_line_that_there_is_no_room():
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
