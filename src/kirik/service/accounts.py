@@ -134,8 +134,8 @@ def set_password(session: Session, name: str, password: str, *, by: str) -> None
 def check_password(core: Core, name: str, password: str, address: str) -> Account:
     """The account of a name and its password.
 
-    Raises NotSignedIn, the same whatever is wrong and as late, and TooMany after repeated
-    failures of the name or the address; both stand in the audit trail.
+    Raises NotSignedIn, the same whatever is wrong and as late, which stands in the audit trail, and
+    TooMany after repeated failures of the name or the address.
     """
     name = _plain(name)[:MOST_LETTERS]
     hit(core, f"sign-in-from:{address}", _TRIES_OF_AN_ADDRESS, 60)

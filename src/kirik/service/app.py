@@ -93,7 +93,8 @@ def _add_places(app: FastAPI) -> None:
     """What lies outside the API: pages, health and metrics for those who watch over it."""
     from kirik.service.pages import add_pages
 
-    app.add_api_route("/health", room.health, include_in_schema=False)
+    # What watches over a server often asks by HEAD.
+    app.add_api_route("/health", room.health, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/metrics", room.metrics, include_in_schema=False)
 
     @app.get("/favicon.ico", include_in_schema=False)

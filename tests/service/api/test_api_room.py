@@ -141,6 +141,7 @@ def test_health_tells_what_is_broken(room, http):
     assert said["status"] == "ok"
     assert set(said["parts"]) == {"database", "storage", "workers"}
     assert httpx.get(f"{room.url}/health").json() == said
+    assert httpx.head(f"{room.url}/health").status_code == 200
 
 
 @pytest.mark.parametrize("problem", [None, "no file can be decoded on this machine"])
