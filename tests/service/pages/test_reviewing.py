@@ -87,3 +87,21 @@ def test_the_models_boxes_can_be_taken_over_and_corrected(opened):
 def test_a_review_without_a_decision_is_asked_for_one(opened):
     opened.page.locator("#review [type=submit].main").click()
     opened.page.locator("#review .problem", has_text=opened.words["review_agree_first"]).wait_for()
+
+
+def test_who_goes_by_the_keyboard_stays_among_the_boxes_and_hears_where_they_are(opened):
+    page = opened.page
+    draw = page.locator("#boxes [data-mode=box]")
+    for _ in range(2):
+        draw.focus()
+        page.keyboard.press("Enter")
+    picks = page.locator("#boxes .pick")
+    assert opened.words["place_11"] in picks.nth(1).inner_text()
+    page.keyboard.press("Enter")  # it is let go, and stays the one that keys are for
+    for _ in range(80):
+        page.keyboard.press("ArrowUp")
+    assert opened.words["place_01"] in picks.nth(1).inner_text()
+    page.keyboard.press("Delete")
+    assert page.evaluate("document.activeElement === document.querySelector('#boxes .pick')")
+    page.keyboard.press("Delete")
+    assert page.evaluate("document.activeElement.dataset.mode") == "box"

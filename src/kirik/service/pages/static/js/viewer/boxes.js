@@ -11,6 +11,7 @@ export class Boxes {
   constructor(place, changed) {
     this.list = $("ol", place);
     this.none = $("#no-boxes", place);
+    this.draw = $("[data-mode=box]", place);
     this.changed = changed;
     this.all = [];
     this.selected = -1;
@@ -44,11 +45,11 @@ export class Boxes {
   }
 
   show() {
+    const held = [...this.list.children].findIndex((item) => item.contains(document.activeElement));
     this.none.hidden = this.all.length > 0;
     this.list.replaceChildren(
       ...this.all.map((box, place) => {
         const name = t("box_name", { number: number(place + 1) });
-        const where = this.view ? whereabouts(this.view, box) : "";
         return h(
           "li",
           {},
@@ -62,7 +63,7 @@ export class Boxes {
               onkeydown: (event) => this.key(event, place),
             },
             `${name} `,
-            h("span", { class: "soft" }, where),
+            h("span", { class: "soft" }, this.where(box)),
           ),
           h(
             "button",
@@ -77,6 +78,13 @@ export class Boxes {
         );
       }),
     );
+    // Whose button was made anew goes on there, or where the next box is drawn.
+    const item = this.list.children[Math.min(held, this.all.length - 1)];
+    if (held >= 0) (item ? $("button", item) : this.draw).focus({ preventScroll: true });
+  }
+
+  where(box) {
+    return this.view ? whereabouts(this.view, box) : "";
   }
 
   /** Arrows move the box whose button has the focus, with Shift they resize it. */
@@ -91,6 +99,7 @@ export class Boxes {
       else Object.assign(on, { x: on.x + dx, y: on.y + dy });
       this.touched = true;
       this.all[place] = this.kept(on);
+      $(".soft", event.currentTarget).textContent = this.where(this.all[place]);
       this.selected = place;
       this.changed();
     } else return;
