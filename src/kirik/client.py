@@ -91,7 +91,7 @@ class Client:
     ):
         headers = {"X-Requested-With": "kirik"}
         if token:
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {token.strip()}"  # a file's line has an end
         base = f"{url.rstrip('/')}/api/v1"
         self._http = httpx.Client(
             base_url=base, headers=headers, timeout=timeout, transport=transport
