@@ -166,3 +166,28 @@ def test_report_picture_and_record_are_taken_away(opened, tmp_path):
 def test_a_study_that_is_gone_is_said_so(room):
     room.go("/studies/" + "0" * 28)
     room.page.locator("h1", has_text=room.words["gone"]).wait_for()
+
+
+def test_where_every_class_is_a_fracture_its_name_is_the_decision(room, films):
+    room.hand_in(films["fracture"])
+    [study] = room.wait_read(films["fracture"].name)
+
+    def renamed(route) -> None:
+        said = route.fetch().json()
+        for one in (said, *said["readings"]):
+            one |= {"decision": "spiral", "probability": None}
+        route.fulfill(json=said)
+
+    room.page.route(f"**/api/v1/studies/{study['id']}", renamed)
+    room.go(f"/studies/{study['id']}")
+    room.page.locator("#verdict .decision", has_text="spiral").wait_for()
+    assert room.page.title().startswith("spiral · ")
+    listed = [
+        {"id": str(place), "state": "read", "decision": name, "probability": probability}
+        for place, (name, probability) in enumerate(
+            [("uncertain", 0.5), ("spiral", None), ("fracture", 0.9)]
+        )
+    ]
+    order = "(all) => import('/static/js/reading.js').then((it) => all.sort(it.byUrgency))"
+    found = room.page.evaluate(order, listed)
+    assert [one["decision"] for one in found] == ["fracture", "spiral", "uncertain"]

@@ -38,9 +38,16 @@ export function spoken(study) {
   return `${called(study)}: ${word}${known ? `, ${t("probability")} ${probability(study.probability)}` : ""}.`;
 }
 
+/** Among which of `URGENCY` a study is listed: a class's own name, where every class is a fracture,
+    stands with the fractures. */
+export function urgency(study) {
+  const name = isOpen(study) ? "waiting" : standing(study);
+  return URGENCY.includes(name) ? name : "fracture";
+}
+
 /** Studies in order of urgency, as the API lists them. */
 export function byUrgency(one, other) {
-  const rank = (study) => URGENCY.indexOf(standing(study) === "reading" ? "waiting" : standing(study));
+  const rank = (study) => URGENCY.indexOf(urgency(study));
   return (
     rank(one) - rank(other) ||
     (other.probability ?? -1) - (one.probability ?? -1) ||

@@ -3,8 +3,8 @@
 import { address, beforeSignIn, get, may, me, remove } from "../api.js";
 import { $, $$, open, say } from "../dom.js";
 import { listen } from "../live.js";
-import { called, isOpen } from "../reading.js";
-import { language, number, percent, t } from "../words.js";
+import { called, isOpen, standing } from "../reading.js";
+import { language, named, number, percent, t } from "../words.js";
 import { Boxes } from "./boxes.js";
 import { Film } from "./film.js";
 import { Frames } from "./frames.js";
@@ -91,7 +91,7 @@ async function load() {
     $("#verdict-title").textContent = error.status === 404 ? t("gone") : error.message;
     return;
   }
-  document.title = `${t(`decision_${study.state === "read" ? study.decision : study.state}`)} · ${called(study)} · kirik`;
+  document.title = `${named("decision", standing(study))} · ${called(study)} · kirik`;
   await showFrame(frame ?? frames.first(study));
   for (const name of ["pdf", "png", "json"]) $(`#${name}`).hidden = study.state !== "read";
   $("#away").hidden = $("#facts").hidden = false;

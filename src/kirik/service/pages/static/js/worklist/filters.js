@@ -3,7 +3,7 @@
 
 import { $, $$ } from "../dom.js";
 import { number } from "../words.js";
-import { standing } from "../reading.js";
+import { urgency } from "../reading.js";
 
 const NAMES = ["decision", "region", "reviewed", "since", "q"];
 const DAY = 86_400_000;
@@ -86,9 +86,8 @@ export class Filters {
   /** Whether a study that came by an event belongs in what is asked for, words and time aside. */
   lets(study) {
     const { region, reviewed } = this.form.elements;
-    const name = standing(study) === "reading" ? "waiting" : standing(study);
     return (
-      (!this.chip || name === this.chip) &&
+      (!this.chip || urgency(study) === this.chip) &&
       (!region.value || study.region === region.value) &&
       (!reviewed.value ||
         (reviewed.value === "no"
