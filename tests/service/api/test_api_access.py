@@ -278,6 +278,8 @@ def test_what_another_sites_page_asks_for_is_refused(room, headers):
     assert http.post("/tokens", json={"name": "first"}).status_code == 201
     refused(http.post("/tokens", json={"name": "second"}, headers=headers), 403, "forged")
     refused(http.delete("/studies/" + "0" * 28, headers=headers), 403, "forged")
+    room.account("session", "reader")  # a path that ends as the sign-in's
+    refused(http.patch("/users/session", json={"own": True}, headers=headers), 403, "forged")
     assert len(http.get("/tokens").json()) == 1
 
 

@@ -95,7 +95,7 @@ async def refuse_forged(request: Request) -> None:
     """
     if request.method in ("GET", "HEAD", "OPTIONS") or bearer_of(request):
         return
-    secret, begins = request.cookies.get(SESSION), request.scope["path"].endswith("/session")
+    secret, begins = request.cookies.get(SESSION), request.scope["path"].endswith("/v1/session")
     if not secret and not begins:
         await _who(request)  # nobody at all is told to sign in
     origin, host = request.headers.get("origin"), request.headers.get("host", "")
