@@ -1,6 +1,6 @@
 """Files in the data folder, each named by the SHA-256 of its bytes.
 
-    incoming/…      what is still being written; no name of the user's
+    incoming/…      what is still being written, bundles too; no name of the user's
     blobs/ab/cd…    what is whole, and safe on disk before its name appears
 
 A file is first written elsewhere, flushed to the disk, and only then given its name, and the
@@ -52,8 +52,8 @@ class Blobs:
 
     def __init__(self, data: Path):
         self.data = data
-        self._incoming, self._kept = data / "incoming", data / "blobs"
-        for folder in (data, self._incoming, self._kept):
+        self.incoming, self._kept = data / "incoming", data / "blobs"
+        for folder in (data, self.incoming, self._kept):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
@@ -69,7 +69,7 @@ class Blobs:
 
     def draft_of(self, pieces: Iterable[bytes], most: int, name: str) -> Draft:
         """The same for bytes in pieces."""
-        path = self._incoming / uuid4().hex
+        path = self.incoming / uuid4().hex
         digest, size, head = hashlib.sha256(), 0, b""
         with refused_when_full():
             try:
@@ -112,10 +112,11 @@ class Blobs:
     def stale(self, hours: float) -> Iterator[str]:
         """Hashes of the files that have lain for so long; left-over drafts are deleted."""
         before = time.time() - hours * 3600
-        for path in self._incoming.iterdir():
+        for path in self.incoming.iterdir():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
-                    path.unlink()
+                    remove = shutil.rmtree if path.is_dir() else Path.unlink
+                    remove(path)
         for path in self._kept.glob("??/*"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:

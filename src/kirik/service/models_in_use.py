@@ -85,11 +85,12 @@ def _set(session: Session, value: dict) -> None:
 def _copy(core: Core, source: Path, digest: str, names: list[str]) -> None:
     """The listed files alone, whole and on disk before the folder has its name."""
     models = _models(core)
-    place, draft = models / digest, models / f".{uuid4().hex}"
+    place, draft = models / digest, core.blobs.incoming / uuid4().hex
     if place.is_dir():
         return
     with refused_when_full():
         try:
+            models.mkdir(mode=0o700, exist_ok=True)
             for name in [*names, "SHA256SUMS"]:
                 target = draft / name
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

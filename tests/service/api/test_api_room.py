@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import tempfile
 import threading
 import time
 import zipfile
@@ -23,7 +24,7 @@ from kirik.bundle import SUMS, Bundle
 from kirik.dataset.index import Index
 from kirik.dataset.sources import load_index
 from kirik.dataset.sources.coco import read_annotations
-from kirik.service import accounts
+from kirik.service import accounts, retention
 from kirik.service.export import COCO, HISTORY, ORIGINS, TABLE
 from kirik.service.tables import Study, Token, Worker, new_id, now
 
@@ -88,7 +89,7 @@ def test_a_bundle_with_something_wrong_is_refused_and_the_old_one_stays(room, ma
     said = refused(put(http, spoiled(make_bundle("other"), how)), 422, "bundle")
     assert str(room.core.settings.data) not in said["detail"]
     assert http.get("/model").json()["name"] == "bright"
-    assert not list(room.core.settings.data.glob(".bundle-*"))
+    assert not list(room.core.blobs.incoming.iterdir())
     assert not (room.core.settings.data.parent / "out.txt").exists()
 
 
@@ -115,6 +116,19 @@ def test_a_bundle_that_takes_anothers_name_is_refused_and_leaves_nothing(room, m
     assert said["code"] == "model_version"
     assert sorted(models.rglob("*")) == kept
     assert http.get("/model").json()["card"].startswith("# A tiny model")
+
+
+def test_what_a_killed_server_leaves_of_a_bundle_is_swept(room, make_bundle, monkeypatch):
+    data = room.core.settings.data
+    before = {path.name for path in data.iterdir()}
+    with monkeypatch.context() as killed:
+        folder = tempfile.TemporaryDirectory
+        killed.setattr(folder, "cleanup", lambda self: self._finalizer.detach())
+        assert put(room.http(), zip_of(make_bundle("brighter").path)).status_code == 201
+    assert {path.name for path in data.iterdir()} == before | {"models"}
+    assert list(room.core.blobs.incoming.iterdir())
+    retention.sweep(room.core, orphan_hours=-1)
+    assert not list(room.core.blobs.incoming.iterdir())
 
 
 def test_what_is_no_zip_is_no_bundle(http):

@@ -116,7 +116,7 @@ async def put_model(request: Request, core: Room, principal: Administrator) -> s
 
 
 def _put_in(core: Core, by: str, file) -> schemas.Model:
-    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=core.settings.data) as place:
+    with tempfile.TemporaryDirectory(dir=core.blobs.incoming) as place:
         try:
             bundle = unpack_bundle(file, Path(place))
             models_in_use.put_in(core, bundle.path, by=by)
