@@ -49,7 +49,8 @@ def main(memory: int) -> None:
 
 
 def _confine(memory: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    for told_to_all in (signal.SIGINT, signal.SIGTERM):  # by Ctrl-C, by systemd
+        signal.signal(told_to_all, signal.SIG_IGN)  # the parent decides what it means
     try:
         import resource
     except ImportError:  # Windows

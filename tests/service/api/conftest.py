@@ -73,13 +73,13 @@ def served(make_bundle, tmp_path):
 
 @pytest.fixture
 def dicom_file() -> bytes:
-    """A radiograph of Ayşe Yılmaz's wrist, number 4711."""
+    """A radiograph of Ayşe Yılmaz's wrist, number Q4711."""
     rows = np.tile(np.linspace(0, 4000, 64).astype(np.uint16), (64, 1))
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.SpecificCharacterSet = "ISO_IR 192"
-    data.PatientName, data.PatientID = "Yılmaz^Ayşe", "4711"
+    data.PatientName, data.PatientID = "Yılmaz^Ayşe", "Q4711"
     data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3.4"
     data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", "1.2.3.1"
     data.Modality, data.BodyPartExamined = "CR", "WRIST"

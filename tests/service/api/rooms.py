@@ -34,11 +34,11 @@ def png(level: float = 0.5, shape: tuple[int, int] = (96, 96), seed: int = 0) ->
 
 
 def named(level: float, kind: str) -> bytes:
-    """A film as PNG, JPEG or TIFF that names Ayse Yilmaz, 4711, beside its pixels."""
+    """A film as PNG, JPEG or TIFF that names Ayse Yilmaz, Q4711, beside its pixels."""
     file, image = io.BytesIO(), Image.open(io.BytesIO(png(level)))
     note, exif = PngInfo(), Image.Exif()
-    note.add_text("Description", "Yilmaz^Ayse 4711")
-    exif[0x010E] = "Yilmaz^Ayse 4711"
+    note.add_text("Description", "Yilmaz^Ayse Q4711")
+    exif[0x010E] = "Yilmaz^Ayse Q4711"
     image.save(file, kind, exif=exif, **({"pnginfo": note} if kind == "PNG" else {}))
     return file.getvalue()
 

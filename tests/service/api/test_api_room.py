@@ -290,7 +290,7 @@ def test_the_export_holds_no_patient_and_no_formula(exported):
     for path in exported.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            assert b"4711" not in content
+            assert b"Q4711" not in content
             assert "Yılmaz".encode() not in content
             assert b"Yilmaz" not in content
     history = (exported / HISTORY).read_text()

@@ -14,12 +14,12 @@ ACCOUNTS = {"boss": "administrator", "uzman": "reviewer", "asistan": "reader"}
 
 @pytest.fixture
 def film(tmp_path):
-    """A radiograph of Ayşe Yılmaz, number 4711."""
+    """A radiograph of Ayşe Yılmaz, number Q4711."""
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.SpecificCharacterSet = "ISO_IR 192"
-    data.PatientName, data.PatientID = "Yılmaz^Ayşe", "4711"
+    data.PatientName, data.PatientID = "Yılmaz^Ayşe", "Q4711"
     data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", generate_uid()
     data.StudyInstanceUID, data.Modality = generate_uid(), "CR"
     data.PhotometricInterpretation, data.SamplesPerPixel = "MONOCHROME2", 1
@@ -68,12 +68,12 @@ def test_who_may_see_patients_sees_and_finds_them(shut):
     enter(shut, "uzman")
     row = shut.page.locator("#list .row")
     assert "Yılmaz Ayşe" in row.text_content()
-    assert "4711" in row.text_content()
+    assert "Q4711" in row.text_content()
     shut.page.fill("#q", "YILMAZ")
     shut.until("location.search.includes('q=')")
     shut.page.locator("#list .row", has_text="Yılmaz").wait_for()
     shut.page.locator("#list .row a").click()
-    shut.page.locator("#facts dd", has_text="Yılmaz Ayşe · 4711").wait_for()
+    shut.page.locator("#facts dd", has_text="Yılmaz Ayşe · Q4711").wait_for()
     assert shut.page.locator("#original").is_visible()
 
 
@@ -87,21 +87,21 @@ def test_who_may_not_sees_finds_and_is_sent_none(shut):
     enter(shut, "asistan")
     shut.page.on("response", keep)
     assert "Yılmaz" not in seen(shut)
-    assert "4711" not in seen(shut)
+    assert "Q4711" not in seen(shut)
     shut.page.locator("#list .row a").click()
     shut.page.locator("#verdict .decision.fracture").wait_for()
     shut.page.locator("#facts dd").first.wait_for()
     assert "Yılmaz" not in seen(shut)
-    assert "4711" not in seen(shut)
+    assert "Q4711" not in seen(shut)
     assert shut.page.locator("#original").is_hidden()
     shut.go("/agreement")
     shut.page.locator(".tile").first.wait_for()
     assert "Yılmaz" not in seen(shut)
-    for word in ("yılmaz", "4711"):
+    for word in ("yılmaz", "Q4711"):
         shut.go(f"/?q={word}")
         shut.page.locator("#nothing").wait_for()
     assert sent
-    assert not [text for text in sent if "lmaz" in text or "4711" in text]
+    assert not [text for text in sent if "lmaz" in text or "Q4711" in text]
 
 
 def test_a_reader_is_told_that_reviewing_is_for_others(shut):
