@@ -45,6 +45,8 @@ from kirik.telemetry import onnxruntime
 
 BATCH = 16
 BESIDE = "side by side"
+FIRST_ALONE = "kirik, many, its first network alone"
+"""The same work as the peers', who have one network: a cascade's member is a model of its own."""
 FAMILIES = {
     "mobilenet": ("mobilenetv2_100", "MobileNetV2"),
     "mobilenetv2": ("mobilenetv2_100", "MobileNetV2"),
@@ -66,7 +68,8 @@ def main(
     folder = tempfile.TemporaryDirectory()
     films = [as_dicom(path, Path(folder.name)) for path in files]
     # Peers have one network, as wide as the first that kirik runs.
-    first = networks_of(classifier)[0].manifest
+    networks = networks_of(classifier)
+    first, folder_of_first = networks[0].manifest, networks[0]._where.parent
     size = first.preprocessing.size
     torch_name, keras_name = FAMILIES[first.network]
     jobs = {
@@ -82,6 +85,8 @@ def main(
         "Keras, file by file": (keras_files, keras_name, size, files),
         "Keras, batches": (keras_batches, keras_name, size, files),
     }
+    if len(networks) > 1:
+        jobs[FIRST_ALONE] = (kirik_many, folder_of_first, "onnxruntime", files)
     rates = {name: len(files) / taken for name, taken in in_turns(jobs, rounds).items()}
     result = {
         "machine": {"cores": usable_cores(), "processor": processor()},
@@ -269,7 +274,9 @@ def torch_loader(name: str, size: int, files: list[Path]) -> Callable | None:
         return None
     network = timm.create_model(name, num_classes=1).eval()
 
-    loader = torch.utils.data.DataLoader(_Files(files, size), batch_size=BATCH, num_workers=2)
+    loader = torch.utils.data.DataLoader(
+        _Files(files, size), batch_size=BATCH, num_workers=2, persistent_workers=True
+    )
 
     def run():
         with torch.inference_mode():
