@@ -6,8 +6,9 @@ r"""The scope gate on what is no radiograph of its kind: which share of each kin
 
 `gather` takes photographs, pages and screenshots out of free packages (Debian's wallpapers and
 manuals, scikit-image, scikit-learn), slices of a head's CT and MR (InVesalius' and MRIcron's
-examples, the CT also summed up to a radiograph of a skull), pictures that are computed, and
-radiographs of the data set that are inverted; OUT gets a folder of each kind. `measure` reads them.
+examples, the CT also summed up to a radiograph of a skull), one chest film of pydicom's examples,
+whole, turned and in parts, pictures that are computed, and radiographs of the data set that are
+inverted; OUT gets a folder of each kind. `measure` reads them.
 The share of radiographs that are refused wrongly is in the report of an evaluation.
 """
 
@@ -23,13 +24,14 @@ from pathlib import Path
 import cyclopts
 import numpy as np
 from PIL import Image
+from pydicom import dcmread
 from scipy.stats import binomtest
 
 from kirik.dataset.check import select
 from kirik.dataset.sources import load_index
 from kirik.dataset.split import load_split
 from kirik.errors import RadiographError
-from kirik.radiograph import read_radiograph
+from kirik.radiograph import decode_radiographs, read_radiograph
 from kirik.reading.classifier import load_model
 from kirik.reading.reading import Reading
 
@@ -37,7 +39,8 @@ DEBIAN = (
     *("mate-backgrounds", "plasma-workspace-wallpapers", "ukui-wallpapers"),
     *("libtasn1-doc", "xfig-doc", "gimp-help-en", "invesalius-examples", "mricron-data"),
 )
-WHEELS = ("scikit-image", "scikit-learn")
+WHEELS = ("scikit-image", "scikit-learn", "pydicom-data")
+BODY_PART = ("BodyPartExamined", "AnatomicRegionSequence")
 PAGES, SCREENS, INVERTED, SIDE = (1, 3, 5, 8, 12, 17, 23, 30), 60, 100, 1000
 Named = Iterator[tuple[str, Image.Image]]
 
@@ -60,6 +63,7 @@ def gather(data: Path, out: Path):
             "ct-slice": _slices(volume, -300, 1200),
             "mr-slice": _mr(packages),
             "skull-projection": _projections(volume),
+            "chest-film": _chest(packages),
             "computed": _computed(),
             "inverted-radiograph": _inverted(data),
         }
@@ -177,6 +181,32 @@ def _projections(volume: np.ndarray) -> Named:
         through = np.clip(through / np.percentile(through, 99.5), 0, 1)
         for gamma in (1, 0.7):
             yield f"{name}-{gamma}", _windowed(through**gamma, 0, 1)
+
+
+def _chest(folder: Path) -> Named:
+    """A chest without the tags that would have it refused."""
+    film = dcmread(next(folder.glob("wheels/**/RG1_UNCR.dcm")))
+    for keyword in BODY_PART:
+        film.pop(keyword, None)
+    content = io.BytesIO()
+    film.save_as(content)
+    [radiograph] = decode_radiographs(content.getvalue(), "chest")
+    whole = Image.fromarray((radiograph.pixels * 255).astype(np.uint8))
+    columns, rows = whole.size
+    for degrees in (0, 90, 180, 270):
+        yield f"turned-{degrees}", whole.rotate(degrees, expand=True)
+    yield "mirrored", whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    parts = {
+        "left": (0, 0, columns // 2, rows),
+        "right": (columns // 2, 0, columns, rows),
+        "upper": (0, 0, columns, rows // 2),
+        "lower": (0, rows // 2, columns, rows),
+        "middle": (columns // 4, rows // 4, columns * 3 // 4, rows * 3 // 4),
+    }
+    for name, box in parts.items():
+        yield name, whole.crop(box)
+    for name, gamma in (("brighter", 0.6), ("darker", 1.6)):
+        yield name, whole.point([round(255 * (level / 255) ** gamma) for level in range(256)])
 
 
 def _computed() -> Named:

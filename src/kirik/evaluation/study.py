@@ -324,8 +324,8 @@ def _gate(path: Path) -> list[str]:
         "Share of pictures refused as `out_of_scope` (or unreadable) that are no radiographs of "
         "limbs, shoulders or hips, in brackets the 95 % interval (Wilson); the gate lets 99 % of "
         "out-of-fold radiographs pass. `python scripts/gate.py gather` says where they come from, "
-        "`measure` reads them. No chest film under an open licence was at hand; a skull's "
-        "projections, summed up from CT, stand for other body parts.",
+        "`measure` reads them. The chest films are one film, whole, turned and in parts; a "
+        "skull's projections are summed up from CT.",
         "",
         _row(["", "pictures", *models]),
         _row(["---"] * (len(models) + 2)),
