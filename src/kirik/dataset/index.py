@@ -67,6 +67,7 @@ class Record:
     region, view: sorted names, several where the data set sets several flags; empty if unknown.
     boxes: fractures as (x, y, width, height), in pixels of the file as stored, before EXIF turns.
     polygons: outlines of the same fractures as (x0, y0, x1, y1, …), same pixels; may be empty.
+    drawn_on: (columns, rows) of the file that these were drawn on, where the annotations say it.
     facts: further columns of the data set, as text.
     """
 
@@ -80,6 +81,7 @@ class Record:
     multiscan: bool | None = None
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     polygons: tuple[tuple[float, ...], ...] = ()
+    drawn_on: tuple[float, float] | None = field(default=None, compare=False)  # of its source
     facts: dict[str, str] = field(default_factory=dict)
 
 

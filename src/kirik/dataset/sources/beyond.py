@@ -1,7 +1,7 @@
 """Boxes and outlines that show nothing of their radiograph are told, and left out.
 
 A box wholly outside its file marks no fracture that a reading could find: whoever measures one
-must not count it.
+must not count it. Where a data set was resized and its annotations were not, all lie elsewhere.
 """
 
 import io
@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from kirik.dataset.index import Defect, Index, Record, box_around, overlaps, placed
+from kirik.dataset.sources.coco import sized
 from kirik.files import head_of, kind_of
 from kirik.quiet import quiet_decoding
 
@@ -23,7 +24,8 @@ _ROWS, _COLUMNS = 0x00280010, 0x00280011
 
 def without_beyond(index: Index) -> Index:
     """The index without boxes and outlines that lie wholly outside their files as stored, and a
-    defect for each; a radiograph that has no other is one whose fracture is not marked.
+    defect for each, and without those of a radiograph that were drawn on another size than its
+    file's, and one for all; one that has no other is a radiograph whose fracture is not marked.
 
     Only headers are read, and only of radiographs with boxes or outlines. Where a header does not
     say the size, all stay.
@@ -34,14 +36,25 @@ def without_beyond(index: Index) -> Index:
     with ThreadPoolExecutor() as pool:
         sizes = pool.map(stored_size, (record.path for record in marked))
         for record, size in zip(marked, sizes, strict=True):
-            beyond = list(_beyond(record, *size)) if size else []
-            if beyond:
+            if size and (other := _other_size(record, *size)):
+                defects.append(other)
+                kept[record.id] = replace(record, boxes=(), polygons=())
+            elif size and (beyond := list(_beyond(record, *size))):
                 defects += beyond
                 kept[record.id] = _without_beyond(record, *size)
     if not kept:
         return index
     records = tuple(kept.get(record.id, record) for record in index.records)
     return replace(index, records=records, defects=(*index.defects, *dict.fromkeys(defects)))
+
+
+def _other_size(record: Record, rows: int, columns: int) -> Defect | None:
+    """What was drawn on another size than the file's; a quarter turn is none."""
+    own, drawn_on = (columns, rows), record.drawn_on or (columns, rows)
+    if all(abs(said - side) <= 1 for said, side in zip(sorted(drawn_on), sorted(own), strict=True)):
+        return None
+    detail = f"drawn on {sized(drawn_on)}; the file has {sized(own)}"
+    return Defect("annotation_of_other_size", (record.id,), detail)
 
 
 def _beyond(record: Record, rows: int, columns: int) -> Iterable[Defect]:

@@ -6,13 +6,11 @@ where the table or the masks say otherwise, that is a defect, and the folder win
 """
 
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from kirik.dataset.index import NEGATIVE_NAMES, Defect, Index, Record, bare
-from kirik.dataset.sources.beyond import stored_size
-from kirik.dataset.sources.coco import MASKS, Annotations, Shapes, read_annotations, sized
+from kirik.dataset.sources.coco import MASKS, Annotations, Shapes, read_annotations
 from kirik.dataset.sources.files import (
     arrange_classes,
     files_within,
@@ -72,7 +70,7 @@ def load_fracatlas(root: Path, negative: str | None) -> Index:
     classes, chosen = arrange_classes(
         {name for _, name in labelled.values()}, negative, root, defects
     )
-    shapes = _of_own_size(annotations, labelled, defects) if annotations else {}
+    shapes = annotations.shapes if annotations else {}
     records = []
     for image_id, (path, name) in sorted(labelled.items()):
         said = UNLISTED if listed is None else listed.get(image_id, UNLISTED)
@@ -155,24 +153,6 @@ def _flag(row: Row, name: str, path: Path) -> bool:
     return said
 
 
-def _of_own_size(
-    annotations: Annotations, labelled: dict[str, tuple[Path, str]], defects: list[Defect]
-) -> dict[str, Shapes]:
-    """Shapes by file name, without those that were drawn on another size than the file's: where a
-    data set was resized and its annotations were not, they lie elsewhere. A quarter turn is none.
-    """
-    shapes = {name: own for name, own in annotations.shapes.items() if name in labelled}
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(stored_size, (labelled[name][0] for name in shapes)))
-    for (name, own), size in zip(list(shapes.items()), found, strict=True):
-        sides = zip(sorted(own.size or ()), sorted(size or ()), strict=False)
-        if any(abs(said - side) > 1 for said, side in sides):
-            detail = f"drawn on {sized(own.size)}; the file has {sized(size[::-1])}"
-            defects.append(Defect("annotation_of_other_size", (name,), detail))
-            del shapes[name]
-    return shapes
-
-
 def _record(image_id: str, path: Path, label: int, said: _Listed, shapes: Shapes | None) -> Record:
     return Record(
         image_id,
@@ -184,6 +164,7 @@ def _record(image_id: str, path: Path, label: int, said: _Listed, shapes: Shapes
         multiscan=said.flags.get("multiscan"),
         boxes=tuple(shapes.boxes) if shapes else (),
         polygons=tuple(shapes.polygons) if shapes else (),
+        drawn_on=shapes.size if shapes else None,
         facts=said.facts,
     )
 
