@@ -16,6 +16,7 @@ from multiprocessing import connection
 from pathlib import Path
 
 from kirik.console import Console
+from kirik.dataset.inspect import end_with_parent
 from kirik.dataset.split import Split
 from kirik.errors import KirikError, SettingsError, TrainingError
 from kirik.reading.cores import usable_cores
@@ -152,7 +153,7 @@ def _train_here(training: Training, threads: int, quiet: bool, told: connection.
     """In a process of its own: train, and tell the error, or None."""
     import torch
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     try:
         training.to_the_end(Console(quiet, before=f"{training.run.name}: "))
@@ -160,9 +161,3 @@ def _train_here(training: Training, threads: int, quiet: bool, told: connection.
         told.send(error)
     else:
         told.send(None)
-
-
-def _end_with_parent() -> None:
-    """Nobody waits for a training whose parent was killed, and the next call would meet it."""
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)

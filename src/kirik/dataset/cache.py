@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -306,7 +306,11 @@ def _padded(outlines: Sequence[np.ndarray]) -> np.ndarray:
 def data_hash(cache: Cache, records: Sequence[Record], classes: Sequence[str]) -> str:
     """One SHA-256 for these records, at whatever size they are cached: ids, names of their classes,
     the files' bytes, boxes and outlines. cache: holds them all."""
-    hashes = dict(zip(cache.ids, cache.hashes, strict=True))
+    return hash_of(dict(zip(cache.ids, cache.hashes, strict=True)), records, classes)
+
+
+def hash_of(hashes: Mapping[str, str], records: Sequence[Record], classes: Sequence[str]) -> str:
+    """The same, of files of which no cache is needed. hashes: SHA-256 of each, by id."""
     lines = []
     for record in records:
         marked = json.dumps((record.boxes, record.polygons))

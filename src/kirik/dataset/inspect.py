@@ -123,11 +123,12 @@ def _can_spawn() -> bool:
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork inherits the locks of torch's and OpenMP's threads.
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
+    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_parent)
 
 
-def _end_with_parent() -> None:
-    """Workers of a process that was killed would wait for files without end."""
+def end_with_parent() -> None:
+    """Have this process, which another one started, end when that one is killed: it would wait for
+    work, or work, without end, and the next call would meet it."""
     parent = multiprocessing.parent_process().sentinel
 
     def watch() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from kirik.bundle import WIDE, Bundle
-from kirik.dataset.cache import Cache, Progress, data_hash, open_cache
+from kirik.dataset.cache import Cache, Progress, data_hash, hash_of, open_cache
 from kirik.dataset.check import torn_groups
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split, write_split
@@ -314,9 +314,7 @@ def files_hash(
         if record.id not in known:
             content = read_file(record.path, DEFAULT_LIMITS.file_bytes)
             known[record.id] = hashlib.sha256(content).hexdigest()
-    nothing = np.empty(0)
-    cache = Cache(tuple(known), nothing, nothing, nothing, tuple(known.values()), {})
-    return data_hash(cache, records, classes)
+    return hash_of(known, records, classes)
 
 
 def versions() -> dict[str, str]:
