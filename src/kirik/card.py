@@ -263,7 +263,8 @@ def _limits(manifest: Manifest) -> list[str]:
         limits.append(
             "Few hips and shoulders; nearly every radiograph with hardware is fractured in the "
             "data, so hardware raises the probability by itself; chest, skull and spine are "
-            "absent. Oblique views are read worst."
+            "absent. Oblique views are read worst, and more fractures of legs than of hands are "
+            "called no_fracture."
         )
     return limits
 

@@ -93,6 +93,21 @@ def test_a_faultless_subgroup_has_no_false_certainty(studied, monkeypatch):
     assert "1.000–1.000" not in table
 
 
+def test_each_subgroup_tells_what_the_points_dismiss_and_call(studied):
+    part = make_predictions(seed=0)
+    tables = studied(one=({}, None)).split("whatever they show")[1].split("## Cost")[0]
+    _, dismissed, called, _ = tables.split("\n\n")
+    title, count, fractured, said = dismissed.splitlines()[2].strip("| ").split(" | ")
+    own = np.array([title.split(": ")[1] in name for name in part.subgroups["region"]])
+    assert [int(count), int(fractured)] == [own.sum(), (own & part.fractured).sum()]
+    low = part.fracture_probability < POINTS.low
+    share = low[own & part.fractured].mean()
+    assert said.startswith(f"{share:.3f} (")
+    high = part.fracture_probability >= POINTS.high
+    share = high[own & ~part.fractured].mean()
+    assert called.splitlines()[2].split(" | ")[3].startswith(f"{share:.3f} (")
+
+
 def test_notes_stand_before_the_commands(studied, tmp_path):
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "notes.md").write_text("## What was chosen where\n\nAll of it.\n")

@@ -3,7 +3,8 @@
 import json
 import shlex
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from kirik.evaluation.compare import compare
 from kirik.evaluation.metrics import Metrics
 from kirik.evaluation.predictions import Predictions
 from kirik.evaluation.questions import FractureQuestion
+from kirik.evaluation.ranking import ratio
 from kirik.evaluation.studied import (
     ABLATIONS,
     SETTINGS,
@@ -21,6 +23,7 @@ from kirik.evaluation.studied import (
     check_cross_validated,
     load_studied,
 )
+from kirik.operating_points import OperatingPoints
 
 GATE, NOTES = "gate.json", "notes.md"
 LEAST = 5
@@ -117,7 +120,15 @@ def write_study(folder: Path, out: Path, *, replicates: int = 2000, seed: int = 
         "AUROC, and in brackets its interval, which an AUROC of 1 has not; – where fewer than five "
         "radiographs are of a kind. A radiograph may show several regions, and counts in each.",
         "",
-        *_subgroups(studied, replicates, seed),
+        *_subgroups(studied, partial(_auroc, replicates=replicates, seed=seed)),
+        "",
+        "By each model's operating points, which are chosen on all of these radiographs together, "
+        "whatever they show: the share of fractures called no fracture, and below it the share of "
+        "the others called fracture.",
+        "",
+        *_subgroups(studied, partial(_share, "dismissed", replicates=replicates, seed=seed)),
+        "",
+        *_subgroups(studied, partial(_share, "called", replicates=replicates, seed=seed)),
         "",
         "## Cost",
         "",
@@ -254,7 +265,10 @@ def _differences(studied: Sequence[Studied], replicates: int, seed: int) -> list
     return [*lines, ""]
 
 
-def _subgroups(studied: Sequence[Studied], replicates: int, seed: int) -> list[str]:
+def _subgroups(
+    studied: Sequence[Studied], cell: Callable[[Studied, Predictions], str]
+) -> list[str]:
+    """A row for each subgroup; cell: what stands there of a model and its part of the subgroup."""
     groups = _groups(studied[0].predictions)
     lines = [
         _row(["", "radiographs", "fractured", *(one.name for one in studied)]),
@@ -264,7 +278,7 @@ def _subgroups(studied: Sequence[Studied], replicates: int, seed: int) -> list[s
         parts = [_only(one.predictions, ids) for one in studied]
         fractured = parts[0].fractured
         cells = [title, str(len(fractured)), str(int(fractured.sum()))]
-        cells += [_auroc(part, replicates, seed) for part in parts]
+        cells += [cell(one, part) for one, part in zip(studied, parts, strict=True)]
         lines.append(_row(cells))
     return lines
 
@@ -291,7 +305,7 @@ def _only(predictions: Predictions, ids: set[str]) -> Predictions:
     return predictions.select(np.array([image_id in ids for image_id in predictions.ids]))
 
 
-def _auroc(part: Predictions, replicates: int, seed: int) -> str:
+def _auroc(_: Studied, part: Predictions, *, replicates: int, seed: int) -> str:
     fractured = int(part.fractured.sum())
     if min(fractured, len(part.ids) - fractured) < LEAST:
         return "–"
@@ -305,6 +319,28 @@ def _auroc(part: Predictions, replicates: int, seed: int) -> str:
         counted={},
     )
     return _figure(drawn.estimates["auroc"])
+
+
+def _share(kind: str, one: Studied, part: Predictions, *, replicates: int, seed: int) -> str:
+    """Of the fractured ones that are `dismissed`, or of the others that are `called` fracture."""
+    said = one.metrics["fracture"]["three_way"]
+    if not said:
+        return "–"
+    points, dismissed = OperatingPoints.from_dict(said["points"]), kind == "dismissed"
+    asked = part.select(part.fractured == dismissed)
+    if len(asked.ids) < LEAST:
+        return "–"
+    probability = asked.fracture_probability
+    hit = probability < points.low if dismissed else probability >= points.high
+    drawn = bootstrap(
+        lambda weights: {"share": ratio(weights @ hit, weights.sum(axis=1))},
+        asked.fractured,
+        asked.groups,
+        replicates=replicates,
+        seed=seed,
+        counted={"share": np.ones(len(hit), bool)},
+    )
+    return _figure(drawn.estimates["share"])
 
 
 def _gate(path: Path) -> list[str]:
