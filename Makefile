@@ -45,9 +45,10 @@ demo: $(VENV)/.train
 serve: $(VENV)/.serve
 	$(BIN)/kirik serve $(ARGS)
 
-# Two files of tests at a time: their servers, browsers and trainings often wait.
+# Two files of tests at a time: their servers, browsers and trainings often wait. After a crash
+# pytest would wait for the tests that a process took along.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

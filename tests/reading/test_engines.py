@@ -1,6 +1,7 @@
 """Every engine says what ONNX Runtime says, as nearly as its arithmetic allows."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -161,6 +162,32 @@ assert (engine.run(["logits"], films)[0] == before).all()
     out, err = process.communicate(timeout=60)
     assert "does not work in a forked process; load the model in" in out, err
     assert process.returncode == 0, err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "engines.pop(0); gc.collect(); engines.clear()",
+        "thread = threading.Thread(target=engines.clear); thread.start(); thread.join()",
+    ],
+    ids=["first", "elsewhere"],
+)
+def test_a_signal_after_an_engine_is_gone_is_no_crash(engine, gone):
+    """OpenVINO took the stack that signals are handled on with it."""
+    code = f"""
+import gc, os, signal, threading
+from brightness import brightness_graph
+from kirik.reading.engines import CPU, open_engine
+engines = [open_engine({engine!r}, brightness_graph(), 1, [CPU]) for _ in range(2)]
+signal.signal(signal.SIGUSR1, lambda *_: print("told", flush=True))
+{gone}
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    process = _python(code)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "told\n"), err
 
 
 @pytest.mark.parametrize("name", ENGINES)

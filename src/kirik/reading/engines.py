@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -187,7 +187,7 @@ class OpenVino(SideBySide):
         _fill_tables(openvino)
         super().__init__(graph, threads, side)
         self._process = os.getpid()
-        self._core = openvino.Core()
+        self._core = _core(openvino)
         if bfloat16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise SettingsError("this processor has no bfloat16; use the engine openvino")
         self._precision = "bf16" if bfloat16 else "f32"
@@ -238,14 +238,27 @@ class OpenVino(SideBySide):
         return self._wide.run(names, radiograph)
 
 
-_filling = threading.Lock()
+_once = threading.Lock()
+_cores: dict[int, Any] = {}
+"""OpenVINO's core of each process by its number: a forked one's is its own."""
+
+
+def _core(openvino: ModuleType):
+    """This process's core, which stays to its end.
+
+    A core gives the thread that made it a stack for its signals' handlers, and takes it from under
+    it where it goes in another thread, or before one that was made later (OpenVINO 2026.4): the
+    next Ctrl-C, SIGTERM or child's end was a segmentation fault.
+    """
+    with _once:
+        return _cores.get(os.getpid()) or _cores.setdefault(os.getpid(), openvino.Core())
 
 
 def _fill_tables(openvino: ModuleType) -> None:
     """Two threads that look at a tensor's data for the first time at the same moment wait for each
     other without end: one fills OpenVINO's tables of element types and waits for Python's lock, the
     other holds that and waits for the tables (2026.4). So they are filled here, by one."""
-    with _filling:
+    with _once:
         _ = openvino.Tensor(np.zeros(1, np.uint8)).data
 
 
