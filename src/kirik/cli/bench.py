@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from kirik.cli.options import DEFAULTS, Count, Language, Probability, Seed, Settings
+from kirik.cli.options import Count, Language, Probability, Seed
 from kirik.errors import SettingsError
 from kirik.training.settings import PLACES, TrainingSettings
+
+Settings = Annotated[TrainingSettings, Parameter(name="*")]
+DEFAULTS = TrainingSettings()
 
 
 def train(

@@ -7,9 +7,7 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from kirik import __version__
-from kirik.cli import bench, data, reading, room, service
 from kirik.errors import KirikError
-from kirik.training.settings import flaw_words
 
 app = App(
     name="kirik",
@@ -19,28 +17,22 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-app.command(reading.predict)
-app.command(reading.models)
-app.command(data.app)
-app.command(service.serve)
-app.command(room.worker)
-app.command(room.users)
-app.command(room.audit)
-for function in (
-    bench.train,
-    bench.crossval,
-    bench.evaluate,
-    bench.compare,
-    bench.ensemble,
-    bench.study,
+# By name: each module is imported where its command is asked for.
+for place in (
+    *("reading:predict", "reading:models", "data:app"),
+    *("service:serve", "room:worker", "room:users", "room:audit"),
+    *(f"bench:{name}" for name in ("train", "crossval", "evaluate", "compare")),
+    *("bench:ensemble", "bench:study"),
 ):
-    app.command(function)
+    app.command(f"kirik.cli.{place}", name="data" if place == "data:app" else None)
 
 
 def command(arguments: list[str]) -> int:
     """Run one command line and return its exit code; what is wrong is said in one line. Raises
     KeyboardInterrupt."""
     try:
+        if not arguments or arguments[0].startswith("-"):  # help tells what each command does
+            _ = [app[name] for name in app]
         code = app(arguments, exit_on_error=False, print_error=False)
         if sys.stdout:  # else there is none
             sys.stdout.flush()
@@ -86,6 +78,8 @@ _EXPLAINED = {
 def _one_line(error: CycloptsError) -> str:
     """A parser's message in one line; what pydantic refuses, by the option's name."""
     if isinstance(error.__cause__, ValidationError):
+        from kirik.training.settings import flaw_words
+
         flaw = error.__cause__.errors()[0]
         option = "--" + ".".join(map(str, flaw["loc"])).replace("_", "-")
         return f"{option}: {flaw_words(flaw)}"

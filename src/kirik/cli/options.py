@@ -5,11 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from kirik.training.settings import TrainingSettings
-
 Language = Literal["en", "tr"]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Seed = Annotated[int, Parameter(validator=Number(gte=0))]
 Probability = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-Settings = Annotated[TrainingSettings, Parameter(name="*")]
-DEFAULTS = TrainingSettings()
