@@ -37,13 +37,15 @@ def crossval(data, out, *more) -> list[str]:
 def test_at_once_or_one_by_one_they_are_the_same_networks(data, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the order of sums goes with the threads
     one = subprocess.run(
-        [sys.executable, "-m", "kirik", *crossval(data, tmp_path / "one")], check=False
+        [sys.executable, "-m", "kirik", *crossval(data, tmp_path / "one", "--final", "none")],
+        check=False,
     )
     assert one.returncode == 0
     capfd.readouterr()
     assert run(crossval(data, tmp_path / "two", "--at-once", "2")) == 0
     said = capfd.readouterr().err
-    for name in ("fold1", "fold2", "all"):
+    assert "\nall: epoch   2  loss" in said
+    for name in ("fold1", "fold2"):
         assert f"\n{name}: epoch   2  loss" in f"\n{said}"
         first, second = (
             load_file(tmp_path / out / name / "checkpoints" / "best.safetensors")
@@ -73,6 +75,7 @@ def begin(data):
 
     def start(out: Path) -> subprocess.Popen:
         words = [sys.executable, "-m", "kirik", *crossval(data, out, "--at-once", "2")]
+        words += ["--final", "none"]
         words[words.index("--epochs") + 1] = "12"
         process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
         processes.append(process)
@@ -111,7 +114,7 @@ def test_a_training_that_dies_costs_no_other_and_the_same_command_goes_on(begin,
     assert process.returncode == 2
     assert "its process ended by signal 9; if memory is short, have fewer at once" in said
     assert "Traceback" not in said
-    left = [name for name in ("fold1", "fold2", "all") if not (out / name / "bundle").is_dir()]
+    left = [name for name in ("fold1", "fold2") if not (out / name / "bundle").is_dir()]
     assert len(left) == 1
     assert f"{left[0]}: {out / left[0]}: its process ended" in said
 

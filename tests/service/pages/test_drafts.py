@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from .test_administration import PASSWORD, sign_in
-from .test_patients import enter, film, shut  # noqa: F401
+from .test_patients import closed, enter, film, shut, signed_in  # noqa: F401
 
 COMMENT = "long thought, ince hat"
 DRAFTS = "Object.keys(sessionStorage).filter((key) => key.includes('draft')).length"
@@ -14,8 +14,7 @@ def sign_out_everywhere(room, name: str) -> None:
     """As a change of rights does."""
     own = {"X-Requested-With": "kirik"}
     with httpx.Client(base_url=f"{room.address}/api/v1", headers=own) as http:
-        http.post("/session", json={"name": "boss", "password": PASSWORD}).raise_for_status()
-        http.headers["X-CSRF-Token"] = http.cookies["kirik_csrf"]
+        http.headers["X-CSRF-Token"] = signed_in(http)
         for patients in (False, True):
             answer = http.patch(f"/users/{name}", json={"patients": patients})
             answer.raise_for_status()

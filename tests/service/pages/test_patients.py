@@ -33,22 +33,45 @@ def film(tmp_path):
     return path
 
 
-@pytest.fixture
-def shut(serve, visit, film):
-    """A room with an account of each role, and the radiograph in it, read."""
-    room = visit(serve())
+@pytest.fixture(scope="module")
+def closed(serve) -> str:
+    """The address of a room with an account of each role."""
+    address = serve()
     own = {"X-Requested-With": "kirik"}
-    with httpx.Client(base_url=f"{room.address}/api/v1", headers=own, timeout=30) as http:
-        http.post("/studies", files={"files": ("wrist.dcm", film.read_bytes())}).raise_for_status()
-        room.wait_read("wrist")
+    with httpx.Client(base_url=f"{address}/api/v1", headers=own, timeout=30) as http:
         for name, role in ACCOUNTS.items():
             said = {"name": name, "password": PASSWORD, "role": role}
             http.post("/users", json=said | {"patients": role != "reader"}).raise_for_status()
             if name == "boss":
-                said = {"name": name, "password": PASSWORD}
-                http.post("/session", json=said).raise_for_status()
-                http.headers["X-CSRF-Token"] = http.cookies["kirik_csrf"]
-    return room
+                http.headers["X-CSRF-Token"] = signed_in(http)
+    return address
+
+
+@pytest.fixture
+def shut(closed, visit, film):
+    """A room with an account of each role, and this radiograph in it alone, read."""
+    room = visit(closed)
+    own = {"X-Requested-With": "kirik"}
+    with httpx.Client(base_url=f"{closed}/api/v1", headers=own, timeout=30) as http:
+        http.headers["X-CSRF-Token"] = signed_in(http)
+        http.post("/studies", files={"files": ("wrist.dcm", film.read_bytes())}).raise_for_status()
+
+        def listed() -> list[dict]:
+            return http.get("/studies").raise_for_status().json()["studies"]
+
+        for _ in range(300):
+            if all(study["state"] == "read" for study in listed()):
+                break
+            room.page.wait_for_timeout(100)
+        yield room
+        for study in listed():
+            http.delete(f"/studies/{study['id']}").raise_for_status()
+
+
+def signed_in(http: httpx.Client) -> str:
+    """The word against forged requests of the session that it begins."""
+    http.post("/session", json={"name": "boss", "password": PASSWORD}).raise_for_status()
+    return http.cookies["kirik_csrf"]
 
 
 def enter(room, name: str) -> None:
