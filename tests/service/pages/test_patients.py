@@ -63,6 +63,8 @@ def shut(closed, visit, film):
             if all(study["state"] == "read" for study in listed()):
                 break
             room.page.wait_for_timeout(100)
+        else:
+            raise AssertionError("not read in half a minute")
         yield room
         for study in listed():
             http.delete(f"/studies/{study['id']}").raise_for_status()
