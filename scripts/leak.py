@@ -25,7 +25,6 @@ from pathlib import Path
 
 import cyclopts
 import numpy as np
-import torch
 from PIL import Image
 
 from kirik.dataset.check import select
@@ -37,7 +36,6 @@ from kirik.evaluation.compare import compare
 from kirik.evaluation.metrics import headline, measure
 from kirik.evaluation.predictions import read_predictions
 from kirik.radiograph import read_radiograph
-from kirik.training.augment import RadiographAutoAugment
 
 FOLDS = 4
 COPY = "-copy"
@@ -47,6 +45,8 @@ app = cyclopts.App()
 @app.default
 def main(data: Path, out: Path, *, split: str = "fracatlas-v1", seed: int = 0):
     """Write the augmented data set and its leaky split."""
+    import torch
+
     index = load_index(data)
     records = select(index, load_split(split), "dev")
     (out / "images").mkdir(parents=True)
@@ -68,6 +68,10 @@ def main(data: Path, out: Path, *, split: str = "fracatlas-v1", seed: int = 0):
 
 def _copies(records: list[Record], negative: int, folder: Path) -> list[Record]:
     """AutoAugment copies of fractured radiographs, as many as the classes differ by."""
+    import torch
+
+    from kirik.training.augment import RadiographAutoAugment
+
     fractured = [record for record in records if record.label != negative]
     lacking = len(records) - 2 * len(fractured)
     augment, made = RadiographAutoAugment("imagenet"), []

@@ -28,6 +28,7 @@ from kirik.training.runs import find_run
 from kirik.training.validated import Validated
 from kirik.workflow import _choices, choose_scope
 from one_thread import one_thread  # noqa: F401 (a fixture)
+from quick_export import quick_export  # noqa: F401 (a fixture)
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -70,8 +71,12 @@ def test_every_development_radiograph_is_read_once_by_a_network_that_never_saw_i
         assert (said["fold"], said["chosen_on"]) == (number, 0)
 
 
-def test_a_run_that_began_with_timms_weights_hands_its_layers_on(made, tmp_path):
+def test_a_run_that_began_with_timms_weights_hands_its_layers_on(
+    made, tmp_path, monkeypatch, request
+):
     """TensorFlow's MobileNet pads otherwise than timm's own: the same weights say other things."""
+    users = request.getfixturevalue("quick_export")
+    monkeypatch.setattr("kirik.training.export._write", users)
     data, split, _, _ = made
     words = ["train", data, "--split", split, "--fold", 1, *TINY[2:], "--network", "mobilenetv1"]
     words = but(but([*words, "--freeze", 2, "--no-masks"], "--epochs", 1), "--size", 64)

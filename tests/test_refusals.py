@@ -16,6 +16,8 @@ from PIL import Image
 
 from kirik.cli import run
 from kirik.dataset.split import load_split
+from one_thread import one_thread  # noqa: F401 (a fixture)
+from quick_export import quick_export  # noqa: F401 (a fixture)
 
 
 @pytest.fixture

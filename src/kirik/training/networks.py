@@ -168,8 +168,8 @@ class FractureNetwork(nn.Module):
 
     def _add_evidence(self, logits: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
         score = self.evidence_gain * smooth_maximum(evidence)
-        column = functional.one_hot(torch.tensor(self.negative), logits.shape[1]).to(logits)
-        return logits - score[:, None] * column
+        column = torch.arange(logits.shape[1], device=logits.device) == self.negative
+        return logits - score[:, None] * column.to(logits)
 
     def freeze(self, stride: int) -> None:
         """Keep the weights of the layers whose cells are at most `stride` pixels wide, and the

@@ -190,6 +190,12 @@ def room(visit, address) -> Room:
     return visit(address)
 
 
+@pytest.fixture(scope="module")
+def shown() -> dict[str, dict]:
+    """Studies, by language, that the tests of a file look at and none changes."""
+    return {}
+
+
 @pytest.fixture
 def films(tmp_path, kind) -> dict[str, Path]:
     """A film of each decision, of this test alone."""

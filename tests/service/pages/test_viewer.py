@@ -6,12 +6,14 @@ from .conftest import DESKTOP
 
 
 @pytest.fixture
-def opened(room, films):
+def opened(room, kind, films, shown):
     """The viewer of a film of which the model says fracture, with its findings drawn."""
-    room.hand_in(films["fracture"])
-    [study] = room.wait_read(films["fracture"].name)
-    room.study = study
-    room.go(f"/studies/{study['id']}")
+    language = kind["language"]
+    if language not in shown:
+        room.hand_in(films["fracture"])
+        [shown[language]] = room.wait_read(films["fracture"].name)
+    room.study = shown[language]
+    room.go(f"/studies/{room.study['id']}")
     room.page.locator("#marks .finding").first.wait_for(state="attached")
     return room
 
