@@ -67,6 +67,25 @@ def test_a_path_that_is_not_there_is_a_failure_and_the_rest_is_read(classifier, 
     assert [failure.path for failure in summary.failures] == [str(folder / "nowhere")]
 
 
+def test_of_many_failures_the_first_are_told_and_all_are_counted_and_written(
+    classifier, folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("kirik.predict.TOLD", 2)
+    gone = [folder / f"gone{number}.png" for number in range(5)]
+    summary = predict([*gone, folder / "a"], classifier, json=tmp_path / "r.json")
+    assert [failure.path for failure in summary.failures] == [str(path) for path in gone[:2]]
+    assert (summary.read, summary.failed, summary.exit_code) == (1, 5, 1)
+    records = json.loads((tmp_path / "r.json").read_text())
+    assert sum("error" in record for record in records) == 5
+    words = ["predict", *map(str, gone), str(folder / "a"), "--model", str(classifier.bundle.path)]
+    capsys.readouterr()
+    assert run(words) == 1
+    told = capsys.readouterr().err
+    assert "gone1.png" in told
+    assert "gone2.png" not in told
+    assert "and 3 more, not shown" in told
+
+
 def test_a_folder_without_radiographs_is_told_in_one_line(classifier, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -213,5 +213,4 @@ def _add(summary: Summary, outcome: dict) -> None:
         return
     summary.read += outcome["read"]
     summary.decisions.update(outcome["decisions"])
-    summary.failures += [Failure(*one) for one in outcome["failures"]]
-    summary.untold += outcome["failed"] - len(outcome["failures"])
+    summary.add_failures([Failure(*one) for one in outcome["failures"]], outcome["failed"])

@@ -33,6 +33,9 @@ there are, or None."""
 Tell = Callable[[str], None]
 """Called as soon as an output breaks off, with its problem."""
 
+TOLD = 1000
+"""So many failures are kept for the summary: a folder may hold millions."""
+
 
 @dataclass
 class Summary:
@@ -40,7 +43,7 @@ class Summary:
 
     before, failed_before: of a stopped run that was gone on with: records, failures among them.
     decisions: how many readings for each decision.
-    failures: files that could not be read. untold: how many more there are.
+    failures: the first files that could not be read. untold: how many more there are.
     undrawn: readings whose picture could not be written.
     problems: outputs that could not be written to their end, one line each.
     """
@@ -57,10 +60,16 @@ class Summary:
     def add(self, result: Reading | Failure) -> None:
         """Count one file's result."""
         if isinstance(result, Failure):
-            self.failures.append(result)
+            self.add_failures([result], 1)
         else:
             self.read += 1
             self.decisions[result.decision] += 1
+
+    def add_failures(self, failures: list[Failure], count: int) -> None:
+        """Count so many more, of which these are the first."""
+        kept = failures[: max(0, TOLD - len(self.failures))]
+        self.failures += kept
+        self.untold += count - len(kept)
 
     @property
     def failed(self) -> int:

@@ -105,6 +105,8 @@ def test_failures_warnings_and_what_is_left_out_are_said():
     assert "few pixels" in shown
     assert "and 48 more" in shown
     assert FAILED.error in text_of(failures_list([FAILED]))
+    assert "more" not in text_of(failures_list([FAILED], total=1))
+    assert "and 41 more, not shown" in text_of(failures_list([FAILED], total=42))
     assert counts_line(3, 1) == "3 read, 1 not read"
     assert counts_line(3, 0, "tr") == "3 radyografi okundu"
 

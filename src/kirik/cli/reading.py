@@ -125,7 +125,8 @@ def predict(
     if summary.before:
         console.say(f"{summary.before} were read before and are in the files")
     if summary.failures:
-        console.rich.print(failures_list(summary.failures, language))
+        failed = len(summary.failures) + summary.untold
+        console.rich.print(failures_list(summary.failures, language, total=failed))
     for one in summary.undrawn:
         console.say(f"kirik: {one.error}")
     if summary.problems and _to_go_on_with(json, csv, parquet):
@@ -208,7 +209,8 @@ def _predict_on_cluster(
     if summary.before:
         console.say(f"{summary.before} were read before and are in the files")
     if summary.failures:
-        console.rich.print(failures_list(summary.failures[:SHOWN], language))
+        failed = len(summary.failures) + summary.untold
+        console.rich.print(failures_list(summary.failures[:SHOWN], language, total=failed))
     for problem in summary.problems[:SHOWN]:
         console.say(f"kirik: {problem}")
     if summary.problems:

@@ -49,8 +49,7 @@ def readings_table(
             )
     parts: list[RenderableType] = [table] if len(failures) < len(results) else []
     parts += [_failure(one, language) for one in failures]
-    if total is not None and total > len(results):
-        parts.append(Text(words["more"].format(count=total - len(results)), style="dim"))
+    parts += _more((total or 0) - len(results), language)
     parts += [Text(line, style="dim") for line in _points(results, language)]
     return Group(*parts, _footer(results, words))
 
@@ -66,9 +65,19 @@ def print_table(
     console.print(readings_table(results, language, total=total))
 
 
-def failures_list(failures: Sequence[Failure], language: str = "en") -> RenderableType:
-    """The files that could not be read, a line each, with why."""
-    return Group(*(_failure(one, language) for one in failures))
+def failures_list(
+    failures: Sequence[Failure], language: str = "en", *, total: int | None = None
+) -> RenderableType:
+    """The files that could not be read, a line each, with why.
+
+    total: how many there are, where `failures` are only the first of them.
+    """
+    lines = [_failure(one, language) for one in failures]
+    return Group(*lines, *_more((total or 0) - len(failures), language))
+
+
+def _more(count: int, language: str) -> list[Text]:
+    return [Text(texts(language)["more"].format(count=count), style="dim")] if count > 0 else []
 
 
 def counts_line(read: int, failed: int, language: str = "en") -> str:
