@@ -9,8 +9,9 @@ import zlib
 
 from kirik.errors import RadiographError
 from kirik.files import HEAD_BYTES, READABLE, kind_of
+from kirik.limits import Limits
 from kirik.nameless import nameless_jpeg
-from kirik.radiograph import Limits, decode_radiographs
+from kirik.radiograph import decode_radiographs
 
 _ORIENTATION = 0x0112
 _EXIF = b"Exif\0\0"

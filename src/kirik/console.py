@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from rich.console import Console as RichConsole
 from rich.progress import (
@@ -16,7 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from kirik.training.settings import TrainingSettings
+if TYPE_CHECKING:
+    from kirik.training.settings import TrainingSettings
 
 
 class _Rate(ProgressColumn):
@@ -102,7 +104,7 @@ class Console:
             yield _shown(progress, task)
 
     @contextmanager
-    def training(self, settings: TrainingSettings) -> Iterator["TrainingProgress"]:
+    def training(self, settings: "TrainingSettings") -> Iterator["TrainingProgress"]:
         """A bar over the steps of an epoch, and a line after each epoch."""
         with self._bar("training", None, each=settings.batch_size) as (progress, task):
             yield TrainingProgress(self, progress, task, settings)
@@ -119,7 +121,7 @@ def _shown(progress: Progress, task) -> Callable[..., None]:
 class TrainingProgress:
     """Shows a training run: `step` after each step, `epoch` after each epoch."""
 
-    def __init__(self, console: Console, progress: Progress, task, settings: TrainingSettings):
+    def __init__(self, console: Console, progress: Progress, task, settings: "TrainingSettings"):
         self.console, self.progress, self.bar, self.settings = console, progress, task, settings
         self.started = time.monotonic()
 

@@ -13,8 +13,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kirik.errors import RadiographError
 from kirik.jpeg import CutOff, OddCoding, Source, demand_whole
+from kirik.limits import Limits
 from kirik.orientation import turn_upright
-from kirik.radiograph import RAW_RANGE, Limits, Radiograph, graded, stretched
+from kirik.radiograph import RAW_RANGE, Radiograph, graded, stretched
 
 _ORIENTATION = 0x0112
 _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 259, 262, 284, 339

@@ -12,7 +12,6 @@ from kirik.errors import KirikError, OutputError, RadiographError, SettingsError
 from kirik.files import head_of, kind_of
 from kirik.output.done import Done
 from kirik.output.files import in_each_others_way, refuse_urls
-from kirik.output.pictures import has_pictures, overlay_names, overlay_writer
 from kirik.output.records import (
     Write,
     begin_anew,
@@ -118,7 +117,11 @@ def predict(
     places = {kind: Path(place) for kind, place in named.items() if place}
     sources = Sources(paths, classifier.decoders, Path(overlay) if overlay else None)
     before = _before(places, classifier, resume)
-    names = overlay_names(sources.first) if overlay and sources.all_known else None
+    names = None
+    if overlay and sources.all_known:
+        from kirik.output.pictures import overlay_names
+
+        names = overlay_names(sources.first)
     summary, done, last = _summary(before), _least(before).files, None
     left = (
         one
@@ -199,6 +202,8 @@ def _lacks(
 ) -> bool:
     """Whether a stopped run left records of a file, but not all of its pictures: its disk was
     full."""
+    from kirik.output.pictures import has_pictures
+
     path = _name(source)
     frames = () if isinstance(source, Failure) else before[0].frames_read(path)
     return bool(frames) and not has_pictures(folder, names, path, frames)
@@ -299,6 +304,9 @@ def _outputs(
             done = next(dones)
             contexts.append((begin(place, done=done), done))
     if overlay:
+        # Only here and where they are asked for: a reading without them need not wait for it.
+        from kirik.output.pictures import overlay_writer
+
         pictures = overlay_writer(overlay, names, classifier.decoders, language)
         # First, so that what has a record has its picture, too, unless the disk was full.
         contexts.insert(0, (pictures, Done()))

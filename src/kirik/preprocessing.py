@@ -5,11 +5,11 @@ one is the same, to the bit, as one read from its file. Scaling to floats happen
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from kirik.radiograph import Radiograph
 
@@ -110,18 +110,27 @@ def _blocks(source: int, target: int) -> Iterator[tuple[int, int, int, int, np.n
         yield start, stop, int(lines[0]), int(lines[-1]) + 1, weights.astype(np.float32)
 
 
-class Preprocessing(BaseModel):
+@dataclass(frozen=True)
+class Preprocessing:
     """How a radiograph is brought to the input's size: a setting that travels with the bundle.
 
     size: side of the square input, in pixels.
     fit: letterbox keeps the aspect ratio, centres, and fills with black. Unexposed margins are
         made black, too.
+
+    Raises ValueError for a size that is not 32 to 2048. A plain dataclass, as to load pydantic
+    would take the decoding processes longer than all else: where a manifest is read, it checks this
+    as its own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
-    size: int = Field(default=320, ge=32, le=2048)
+    size: int = 320
     fit: Literal["letterbox"] = "letterbox"
+
+    def __post_init__(self):
+        if not 32 <= self.size <= 2048:
+            raise ValueError(f"size {self.size}: expected 32 to 2048 pixels")
 
     def placement(self, rows: int, columns: int) -> tuple[float, int, int]:
         """Scale, top and left (input pixels) of a `rows` × `columns` radiograph in the input."""

@@ -127,14 +127,26 @@ def test_a_tensor_that_half_precision_would_spoil_is_kept_whole(scale, kept):
 
 
 @pytest.mark.parametrize(
-    ("tolerance", "large"), [("TOLERANCE_HALF", 10**9), ("TOLERANCE_8_BITS", 0)]
+    ("borne", "kept"),
+    [
+        ({}, TensorProto.INT8),
+        ({"TOLERANCE_8_BITS": 0}, TensorProto.FLOAT16),
+        ({"TOLERANCE_8_BITS": 0, "TOLERANCE_HALF": 0}, TensorProto.FLOAT),
+    ],
 )
-def test_fewer_bits_that_move_a_probability_are_refused(exported, monkeypatch, tolerance, large):
+def test_weights_have_as_few_bits_as_the_probabilities_bear(exported, monkeypatch, borne, kept):
     _, radiographs, content = exported
-    monkeypatch.setattr(storing, "LARGE", large)
-    monkeypatch.setattr(storing, tolerance, 0)
-    with pytest.raises(TrainingError, match="weights stored in fewer bits move a probability by"):
-        compact(content, radiographs, OUTPUTS)
+    monkeypatch.setattr(storing, "LARGE", 0)
+    for name, most in borne.items():
+        monkeypatch.setattr(storing, name, most)
+    small = compact(content, radiographs, ["logits"])
+    large = [t for t in onnx.load_from_string(small).graph.initializer if np.prod(t.dims) >= 4096]
+    assert kept in {tensor.data_type for tensor in large}
+    if kept == TensorProto.FLOAT:
+        assert {tensor.data_type for tensor in large} == {kept}
+        assert np.array_equal(
+            said(small, radiographs)["logits"], said(content, radiographs)["logits"]
+        )
 
 
 def test_a_graph_that_says_something_else_is_refused(exported):

@@ -4,6 +4,7 @@ Exit codes: 0 all went well; 1 done, but some files could not be read, or a spli
 could be done, and one line on standard error says why; 130 stopped with Ctrl-C.
 """
 
+import gc
 import io
 import os
 import signal
@@ -27,6 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
     if code == STOPPED:
         # Pressed once more, it ends the rest without tracebacks out of what is being put away.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # The end looks through all that is still there for garbage, for a sixth of a second.
+    gc.freeze()
     sys.exit(code)
 
 
@@ -63,10 +66,29 @@ def _heard(stream):
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; what is wrong is said in one line."""
     try:
-        # Here, as it takes half a second, in which one may already want to stop.
+        # All is imported here, as it takes half a second, in which one may already want to stop.
+        if arguments[:1] == ["predict"]:
+            _begin(arguments[1:])
+        if arguments[:1] == ["predict"] and arguments[1:] and not _options(arguments[1:]):
+            from kirik.cli.reading import predict
+            from kirik.cli.refusals import answered
+
+            return answered(lambda: predict(arguments[1:]))
         from kirik.cli.commands import command
 
         return command(arguments)
     except KeyboardInterrupt as stop:
         print(f"kirik: {str(stop) or 'stopped'}", file=sys.stderr)
         return STOPPED
+
+
+def _begin(asked: list[str]) -> None:
+    """Have a reading's first decoding process get ready while this one is not yet so itself."""
+    if asked and not {"--help", "-h", "--cluster"} & {*asked}:
+        from kirik.reading.decoder import shared_decoders
+
+        shared_decoders().start()
+
+
+def _options(asked: list[str]) -> list[str]:
+    return [word for word in asked if word.startswith("-")]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from kirik.cli.options import Count, Language, Probability, Seed
+from kirik.cli.languages import Language
+from kirik.cli.options import Count, Probability, Seed
 from kirik.errors import SettingsError
 from kirik.training.settings import PLACES, TrainingSettings
 

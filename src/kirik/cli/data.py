@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from kirik.cli.options import Count, Language, Seed
+from kirik.cli.languages import Language
+from kirik.cli.options import Count, Seed
 from kirik.training.settings import Policy
 
 Quality = Annotated[int, Parameter(validator=Number(gte=1, lte=100))]

@@ -5,33 +5,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import samestat
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
-
-from kirik.cli.options import Count, Language
+from kirik.cli.languages import Language
 from kirik.errors import SettingsError
 from kirik.output.files import is_stream, refuse_urls
+
+# Without the parser, which takes longer to load than a radiograph to read: where only paths are
+# given, nobody waits for it (see `kirik.cli.run`).
 
 SHOWN = 100
 """Readings in the terminal's table; files hold them all."""
 
 
 def predict(
-    paths: Annotated[list[str], Parameter(negative="")],
+    paths: list[str],
     *,
     model: Path | None = None,
     json: str | None = None,
     csv: str | None = None,
     parquet: str | None = None,
     overlay: str | None = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
+    resume: bool = False,
     threads: int | None = None,
     workers: int | None = None,
     engine: Literal["onnxruntime", "openvino"] = "onnxruntime",
     language: Language = "en",
     cluster: Literal["ray"] | None = None,
-    partition: Count | None = None,
+    partition: int | None = None,
 ) -> int:
     """Read radiographs: JPEG, PNG, TIFF or DICOM files, folders and zips of them, DICOMDIRs.
 
@@ -73,6 +74,8 @@ def predict(
     """
     if "" in (*paths, json, csv, parquet, overlay):
         raise SettingsError("an empty path; name a file or a folder, or . for this one")
+    if partition is not None and partition < 1:
+        raise SettingsError(f"--partition {partition}: must be 1 or more")
     if cluster:
         _refuse_with_cluster(json=json, csv=csv, overlay=overlay)
         if not parquet:
@@ -83,10 +86,9 @@ def predict(
     if partition is not None:
         raise SettingsError("--partition goes with --cluster alone; leave it out")
     refuse_urls(*paths, json, csv, parquet, overlay)
-    from kirik.reading.decoder import Decoders
+    from kirik.reading.decoder import shared_decoders
 
-    # While this process still imports what it needs, the first child gets ready to decode.
-    decoders = Decoders()
+    decoders = shared_decoders()
     decoders.start()
     from kirik.console import Console
     from kirik.output.table import failures_list, print_table

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -118,7 +118,8 @@ def _is_due(target: Path) -> bool:
 
 def _key(records: Sequence[Record], preprocessing: Preprocessing) -> str:
     """A name that changes with any file, box or setting that the cached bytes depend on."""
-    digest = hashlib.sha256(f"{FORMAT} {preprocessing.model_dump_json()}".encode())
+    said = json.dumps(asdict(preprocessing), separators=(",", ":"))
+    digest = hashlib.sha256(f"{FORMAT} {said}".encode())
     for record in records:
         stat = record.path.stat()
         facts = (record.id, str(record.path), stat.st_size, stat.st_mtime_ns, record.boxes)

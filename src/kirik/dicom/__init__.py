@@ -20,7 +20,8 @@ from kirik.dicom.parsing import parsed, share_pixels, truncated
 from kirik.dicom.scope import refuse_body_part, refuse_others
 from kirik.dicom.shutters import visible
 from kirik.errors import RadiographError
-from kirik.radiograph import Limits, Radiograph, graded, luminance
+from kirik.limits import Limits
+from kirik.radiograph import Radiograph, graded, luminance
 
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _SIZES = ("Rows", "Columns")  # which stand before the pixels

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from kirik.errors import RadiographError
-from kirik.radiograph import Limits
+from kirik.limits import Limits
 
 SHARED_GROUPS = "SharedFunctionalGroupsSequence"
 FRAMES_GROUPS = "PerFrameFunctionalGroupsSequence"

@@ -13,18 +13,21 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from kirik.anonymous import without_identity
 from kirik.archives import Member, close_archive, list_archive, read_source
 from kirik.errors import RadiographError
 from kirik.files import access_error, shown
+from kirik.limits import Limits
 from kirik.preprocessing import Preprocessing
 from kirik.quiet import quiet_decoding
-from kirik.radiograph import Limits, decode_radiographs
+from kirik.radiograph import decode_radiographs
 from kirik.reading.prepare import Wanted, prepare
 
 Message = tuple[dict, list[np.ndarray]]
@@ -39,6 +42,7 @@ def main(memory: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     _confine(memory)
     _send(answers, ({"ready": True}, []))
+    _warm_up()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         if request.get("bytes") is not None:
@@ -61,6 +65,14 @@ def _confine(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _warm_up() -> None:
+    """Load what the first file needs, while nobody may have asked yet."""
+    pixels, file = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64), BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    for radiograph in decode_radiographs(file.getvalue(), ""):
+        prepare(radiograph, None, Wanted((Preprocessing(),), stride=32))
 
 
 def _send(answers, message: Message) -> None:

@@ -1,7 +1,7 @@
 """A bundle, made ready to read radiographs: files, arrays, one or many; torch is not needed."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +122,7 @@ class Classifier:
         wanted = self._wanted
         request = {
             "do": "prepare",
-            "settings": [setting.model_dump() for setting in wanted.settings],
+            "settings": [asdict(setting) for setting in wanted.settings],
             "stride": wanted.stride,
             "later": [i for i, setting in enumerate(wanted.settings) if setting in wanted.later],
         }

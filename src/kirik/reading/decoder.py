@@ -23,7 +23,7 @@ from pathlib import Path
 from kirik.archives import Member
 from kirik.errors import RadiographError, SettingsError
 from kirik.files import shown
-from kirik.radiograph import Limits
+from kirik.limits import Limits
 from kirik.stores import Remote
 
 _START = "import sys; sys.path[:] = {path!r}; from kirik.reading.child import main; main({memory})"
@@ -81,7 +81,10 @@ class Decoders:
         self._finalizer = weakref.finalize(self, _end_all, self._idle, self._watch)
 
     def start(self) -> None:
-        """Begin one child, so that it is ready when the first file comes."""
+        """Begin a child if none is idle, so that it is ready when the first file comes."""
+        with self._lock:
+            if self._idle:
+                return
         with suppress(OSError):  # which the first file then meets again, and tells
             child = _Child(self.limits, self._watch)
             with self._lock:
