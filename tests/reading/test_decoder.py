@@ -17,7 +17,7 @@ from kirik.cli import run
 from kirik.errors import RadiographError
 from kirik.radiograph import Limits
 from kirik.reading.classifier import load_model
-from kirik.reading.decoder import Decoders, DecodingLimits, _Child
+from kirik.reading.decoder import Decoders, DecodingLimits, _Child, shared_decoders
 from kirik.reading.reading import Failure, Reading
 
 LIST = {"do": "list"}
@@ -107,6 +107,7 @@ def test_a_machine_on_which_no_child_starts_is_told_once_and_no_file_is_blamed(
     films = [str(save_radiograph(f"{i}.png", 0.5)) for i in range(5)]
     out = tmp_path / "readings.jsonl"
     words = ["predict", *films, "--model", str(make_bundle().path), "--json", str(out)]
+    shared_decoders().close()  # of earlier readings
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", program)
         assert run([*words, "--workers", "2"]) == 2

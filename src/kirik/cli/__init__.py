@@ -68,12 +68,13 @@ def run(arguments: list[str]) -> int:
     try:
         # All is imported here, as it takes half a second, in which one may already want to stop.
         if arguments[:1] == ["predict"]:
-            _begin(arguments[1:])
-        if arguments[:1] == ["predict"] and arguments[1:] and not _options(arguments[1:]):
-            from kirik.cli.reading import predict
-            from kirik.cli.refusals import answered
+            asked = arguments[1:]
+            _begin(asked)
+            if asked and not any(word.startswith("-") for word in asked):
+                from kirik.cli.reading import predict
+                from kirik.cli.refusals import answered
 
-            return answered(lambda: predict(arguments[1:]))
+                return answered(lambda: predict(asked))
         from kirik.cli.commands import command
 
         return command(arguments)
@@ -88,7 +89,3 @@ def _begin(asked: list[str]) -> None:
         from kirik.reading.decoder import shared_decoders
 
         shared_decoders().start()
-
-
-def _options(asked: list[str]) -> list[str]:
-    return [word for word in asked if word.startswith("-")]
