@@ -31,3 +31,25 @@ assert run(["models"]) == 0
 assert not {"kirik.cli.bench", "kirik.cli.service", "kirik.training.settings"} & {*sys.modules}
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.PIPE)
+
+
+def test_a_reading_of_paths_alone_waits_for_no_parser(save_radiograph):
+    code = f"""
+import sys
+from kirik.cli import run
+assert run(["predict", {str(save_radiograph("film.png", 0.5))!r}]) == 0
+assert not {{"cyclopts", "kirik.output.pictures", "kirik.training.settings"}} & {{*sys.modules}}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert "film.png" in done.stdout
+
+
+def test_a_decoding_process_loads_no_more_than_it_needs():
+    code = """
+import sys
+import kirik.reading.child
+assert not {"pydantic", "onnxruntime", "rich", "cyclopts", "pydicom"} & {*sys.modules}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
