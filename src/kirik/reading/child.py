@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from io import BytesIO
 from itertools import islice
@@ -70,9 +71,10 @@ def _confine(memory: int) -> None:
 def _warm_up() -> None:
     """Load what the first file needs, while nobody may have asked yet."""
     pixels, file = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64), BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG")
-    for radiograph in decode_radiographs(file.getvalue(), ""):
-        prepare(radiograph, None, Wanted((Preprocessing(),), stride=32))
+    with suppress(Exception):  # which the first file then meets, and tells
+        Image.fromarray(pixels).save(file, "JPEG")
+        for radiograph in decode_radiographs(file.getvalue(), ""):
+            prepare(radiograph, None, Wanted((Preprocessing(),), stride=32))
 
 
 def _send(answers, message: Message) -> None:
