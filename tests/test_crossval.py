@@ -24,6 +24,7 @@ from kirik.out_of_fold import Read, choose, concat, cross_fit, read_fold, report
 from kirik.preprocessing import Preprocessing
 from kirik.reading.classifier import load_model
 from kirik.shipping import megabytes
+from kirik.telemetry import onnxruntime
 from kirik.training.runs import find_run
 from kirik.training.validated import Validated
 from kirik.workflow import _choices, choose_scope
@@ -91,14 +92,22 @@ def test_a_run_that_began_with_timms_weights_hands_its_layers_on(made, tmp_path)
         assert json.loads((out / "run.json").read_text())["built_as_timms"]
     shutil.rmtree(tmp_path / "third" / "bundle")
     assert kirik("train", "--resume", tmp_path / "third") == 0
-    assert [*pads, first_pads(tmp_path / "third")] == [[0] * 4, *[[1] * 4] * 3]
+    assert [*pads, first_pads(tmp_path / "third")] == [[0, 0, 1, 1], *[[1, 1, 1, 1]] * 3]
 
 
 def first_pads(run) -> list[int]:
-    """What the first convolution adds on each side: nothing after TensorFlow's own padding."""
-    graph = onnx.load(run / "bundle" / "model.onnx").graph
-    first = next(node for node in graph.node if node.op_type == "Conv")
-    return next(list(one.ints) for one in first.attribute if one.name == "pads")
+    """What is added before the first convolution, and by it: top, left, bottom, right."""
+    model = onnx.load(run / "bundle" / "model.onnx")
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    added = np.array(next(list(one.ints) for one in first.attribute if one.name == "pads"))
+    before = next(node for node in model.graph.node if first.input[0] in node.output)
+    if before.op_type == "Pad":  # of what is computed from the input's size
+        told = onnx.helper.make_tensor_value_info(before.input[1], onnx.TensorProto.INT64, [8])
+        model.graph.output.append(told)
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        blank = np.zeros((1, 1, 64, 64), np.uint8)
+        added += session.run([told.name], {"radiograph": blank})[0][[2, 3, 6, 7]]
+    return added.tolist()
 
 
 def test_figures_of_where_and_of_scope_are_there(made):

@@ -119,6 +119,7 @@ def predict(
     before = _before(places, classifier, resume)
     names = None
     if overlay and sources.all_known:
+        # Here, and where else pictures are asked for: a reading without them need not wait for it.
         from kirik.output.pictures import overlay_names
 
         names = overlay_names(sources.first)
@@ -304,7 +305,6 @@ def _outputs(
             done = next(dones)
             contexts.append((begin(place, done=done), done))
     if overlay:
-        # Only here and where they are asked for: a reading without them need not wait for it.
         from kirik.output.pictures import overlay_writer
 
         pictures = overlay_writer(overlay, names, classifier.decoders, language)

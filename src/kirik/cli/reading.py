@@ -86,17 +86,13 @@ def predict(
     if partition is not None:
         raise SettingsError("--partition goes with --cluster alone; leave it out")
     refuse_urls(*paths, json, csv, parquet, overlay)
-    from kirik.reading.decoder import shared_decoders
-
-    decoders = shared_decoders()
-    decoders.start()
     from kirik.console import Console
     from kirik.output.table import failures_list, print_table
     from kirik.predict import predict as read
     from kirik.reading.classifier import load_model
     from kirik.reading.reading import Failure
 
-    classifier = load_model(model, threads=threads, engine=engine, decoders=decoders)
+    classifier = load_model(model, threads=threads, engine=engine)
     console, shown, failed, before = Console(), [], 0, None
     with _resumable(json, csv, parquet), console.reading(None) as progress:
 
