@@ -160,24 +160,25 @@ def test_an_output_that_cannot_be_begun_is_refused_before_any_reading(classifier
 def test_a_picture_that_cannot_be_drawn_or_written_costs_no_other(
     classifier, save_radiograph, tmp_path
 ):
-    """Folders in both places that the picture may have stand for a disk that refuses it."""
-    films = [save_radiograph(f"{i}.png", 0.5) for i in range(3)]
+    """Folders in both places that the picture may have stand for a disk that refuses it. The other
+    film is far enough behind the first not to be drawn yet when that is done."""
+    films = [save_radiograph(f"{i}.png", 0.5) for i in range(12)]
     pictures = tmp_path / "pictures"
     apart = overlay_names([films[0], "elsewhere/0.png"])[str(films[0])]
     for name in ("0.overlay.png", apart):
         (pictures / name).mkdir(parents=True)
 
     def move(result, done, total):
-        films[1].unlink(missing_ok=True)
+        films[11].unlink(missing_ok=True)
 
     summary = predict(films, classifier, json=tmp_path / "r.json", overlay=pictures, progress=move)
-    assert (summary.read, summary.failed, summary.problems) == (3, 0, [])
-    assert [one.path for one in summary.undrawn] == [str(film) for film in films[:2]]
+    assert (summary.read, summary.failed, summary.problems) == (12, 0, [])
+    assert [one.path for one in summary.undrawn] == [str(films[0]), str(films[11])]
     assert f"{apart}: cannot be written (Is a directory)" in summary.undrawn[0].error
-    assert "1.png: no such file" in summary.undrawn[1].error
+    assert "11.png: no such file" in summary.undrawn[1].error
     assert (pictures / "2.overlay.png").is_file()
     assert summary.exit_code == 1
-    assert len(json.loads((tmp_path / "r.json").read_text())) == 3
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 12
 
 
 @pytest.mark.parametrize("resume", [False, True])

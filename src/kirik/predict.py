@@ -132,7 +132,10 @@ def predict(
     results = classifier.read_many(left, batch_size=batch_size, workers=workers)
     outputs = _outputs(classifier, json, csv, parquet, overlay, names, before, language, on_problem)
     with closing(results), _closing(outputs):
-        for result in results:
+        ahead = results
+        for output in outputs:
+            ahead = output.ahead(ahead)
+        for result in ahead:
             if outputs and all(output.problem for output in outputs):
                 break
             for output in outputs:
@@ -241,6 +244,11 @@ class _Output:
         self._done, self._tell = done, tell
         self._context = context
         self._write = context.__enter__()
+
+    def ahead(self, results: Iterator[Reading | Failure]) -> Iterator[Reading | Failure]:
+        """The same results, for which this one may do some of its work beforehand."""
+        ahead = getattr(self._write, "ahead", None)
+        return ahead(results) if ahead else results
 
     def write(self, result: Reading | Failure) -> Failure | None:
         """Why there is no picture of this one, where it is so; the next may have theirs."""

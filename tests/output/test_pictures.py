@@ -1,13 +1,15 @@
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
 
 import pytest
 from PIL import Image
 
 from a_reading import reading_of
 from kirik.errors import OutputError
+from kirik.output import pictures
 from kirik.output.pictures import overlay_names, overlay_writer, write_overlay
 from kirik.reading.reading import Failure
 
@@ -102,3 +104,67 @@ def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path, save_radiograph)
     path = save_radiograph("film.png", 0.5)
     with pytest.raises(OutputError, match="cannot be written"):
         write_overlay(reading_of(path), tmp_path / "file" / "a.png")
+
+
+def test_pictures_are_drawn_beside_each_other_and_results_keep_their_order(
+    save_radiograph, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pictures, "usable_cores", lambda: 3)
+    paths = [save_radiograph(f"{number}.png", number / 20) for number in range(9)]
+    results = [reading_of(path) for path in paths]
+    results[4:4] = [Failure("bad.png", "bad", "bad")]
+    both, saved, threads = threading.Barrier(2), Image.Image.save, set()
+
+    def save(*words, **more):
+        with suppress(threading.BrokenBarrierError):  # two at the same time, or the test fails
+            both.wait(20)
+        threads.add(threading.current_thread())
+        saved(*words, **more)
+
+    names = overlay_names(paths)
+    with overlay_writer(tmp_path / "drawn", names) as write:
+        monkeypatch.setattr(Image.Image, "save", save)
+        given = []
+        for result in write.ahead(iter(results)):
+            if len(given) == 7:
+                both.abort()  # nine are not to be divided by two
+            given.append(result)
+            write(result)
+    monkeypatch.undo()
+    assert given == results
+    assert threading.current_thread() not in threads
+    assert len(threads) > 1
+    with overlay_writer(tmp_path / "one by one", names) as write:
+        for result in results:
+            write(result)
+    for name in names.values():
+        alone = (tmp_path / "one by one" / name).read_bytes()
+        assert (tmp_path / "drawn" / name).read_bytes() == alone
+    assert len([*(tmp_path / "drawn").iterdir()]) == len(paths)
+
+
+def test_an_error_among_the_results_comes_after_those_before_it(save_radiograph, tmp_path):
+    paths = [save_radiograph(f"{number}.png", number / 5) for number in range(2)]
+
+    def results():
+        yield from map(reading_of, paths)
+        raise OSError("the list of files broke off")
+
+    with overlay_writer(tmp_path / "drawn", overlay_names(paths)) as write:
+        ahead = write.ahead(results())
+        for path in paths:
+            result = next(ahead)
+            assert result.path == str(path)
+            write(result)
+        with pytest.raises(OSError, match="broke off"):
+            next(ahead)
+    assert len([*(tmp_path / "drawn").iterdir()]) == 2
+
+
+def test_a_writer_that_was_closed_draws_no_more(save_radiograph, tmp_path):
+    paths = [save_radiograph(f"{number}.png", number / 5) for number in range(5)]
+    with overlay_writer(tmp_path / "drawn", overlay_names(paths)) as write:
+        ahead = write.ahead(map(reading_of, paths))
+        write(next(ahead))
+    assert [result.path for result in ahead] == [str(path) for path in paths[1:]]
+    assert len([*(tmp_path / "drawn").iterdir()]) == 1

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from kirik.operating_points import OUT_OF_SCOPE
 from kirik.orientation import to_upright_box
@@ -27,8 +27,8 @@ from kirik.radiograph import Radiograph
 from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Finding, Reading
 
-_HEAT = np.array([230, 120, 0])  # between Okabe and Ito's orange and vermillion
-_CONTOUR, _CONTOUR_AT = np.array([240, 228, 66]), 0.25
+_HEAT = (230, 120, 0)  # between Okabe and Ito's orange and vermillion
+_CONTOUR, _CONTOUR_AT = (240, 228, 66), 0.25
 _BOX, _RIM, _GROUND, _INK, _SOFT = "#56b4e9", "#000000", "#10141a", "#f2f4f7", "#a9b4c2"
 _COLOURS = {
     "fracture": "#ff8c5a",
@@ -45,7 +45,7 @@ def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en")
     """The picture of a reading, RGB. Raises SettingsError if kirik does not speak the language."""
     words = texts(language)
     plain = _film(radiograph)
-    marked = Image.fromarray(draw_marked(radiograph, reading, language))
+    marked = _with_boxes(_with_heat(plain, reading), radiograph, reading, language)
     lines = _caption(reading, language)
     panels = 2 * plain.width + _GAP
     width = max(panels, _NARROWEST) + 2 * _GAP
@@ -88,22 +88,27 @@ def _film(radiograph: Radiograph) -> Image.Image:
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
     film = Image.fromarray(radiograph.pixels).resize(size, Image.Resampling.BICUBIC)
     levels = np.round(np.clip(np.asarray(film), 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(levels).convert("RGB")
+    return Image.fromarray(levels)
 
 
 def _with_heat(film: Image.Image, reading: Reading) -> Image.Image:
-    """The film, tinted where there is evidence, with a contour around what is more than faint.
+    """The gray film in RGB, tinted where there is evidence, with a contour around what is more than
+    faint.
 
     It stays visible under the strongest. The scale is absolute: weak evidence looks weak.
     """
     if reading.evidence is None:
-        return film.copy()
+        return film.convert("RGB")
     heat = np.asarray(Image.fromarray(reading.evidence).resize(film.size, Image.Resampling.BICUBIC))
     # Below 0.1 the tint would only veil the bone; the root lifts what is weak out of the dark.
-    share = 0.6 * np.sqrt(np.clip((heat - 0.1) / 0.9, 0, 1))[..., None]
-    mixed = np.asarray(film) * (1 - share) + _HEAT * share
-    mixed[_contour(heat)] = _CONTOUR
-    return Image.fromarray(np.round(mixed).astype(np.uint8))
+    share = 0.6 * np.sqrt(np.clip((heat - 0.1) / 0.9, 0, 1))
+    gray, contour = np.asarray(film) * (1 - share), _contour(heat)
+    bands = []
+    for tint, line in zip(_HEAT, _CONTOUR, strict=True):
+        band = np.round(gray + tint * share).astype(np.uint8)
+        band[contour] = line
+        bands.append(Image.fromarray(band))
+    return Image.merge("RGB", bands)
 
 
 def _contour(heat: np.ndarray) -> np.ndarray:
@@ -111,9 +116,14 @@ def _contour(heat: np.ndarray) -> np.ndarray:
 
     Wide enough to be seen where the picture is shown at a quarter of its size.
     """
-    inside = Image.fromarray(np.where(heat >= _CONTOUR_AT, 255, 0).astype(np.uint8))
-    core = inside.filter(ImageFilter.MinFilter(7))
-    return (np.asarray(inside) > 0) & (np.asarray(core) == 0)
+    inside = core = heat >= _CONTOUR_AT
+    for _ in range(3):  # 50 times as fast as Pillow's filter for it
+        for axis in (0, 1):
+            before, core = core, core.copy()
+            here, there = core.swapaxes(0, axis), before.swapaxes(0, axis)
+            here[1:] &= there[:-1]
+            here[:-1] &= there[1:]
+    return inside & ~core
 
 
 def _with_boxes(
@@ -181,8 +191,8 @@ def _places(
         covered = across[high:] - across[:-high]
         y, x = np.ogrid[: covered.shape[0], : covered.shape[1]]
         left, top, right, bottom = box
-        gap = np.hypot(_gap(x, wide, left, right), _gap(y, high, top, bottom))
-        moved = np.hypot(x - left, y - (top - high))
+        gap = _length(_gap(x, wide, left, right), _gap(y, high, top, bottom))
+        moved = _length(x - left, y - (top - high))
         at = np.argmin(covered + _APART_COSTS * gap + _MOVED_COSTS * moved)
         row, column = (int(place) for place in np.unravel_index(at, covered.shape))
         crowd[row : row + high, column : column + wide] = _LABEL_COSTS
@@ -199,6 +209,12 @@ be a pixel away from the own box, or from the place above its left corner."""
 def _gap(start: np.ndarray, length: int, first: int, last: int) -> np.ndarray:
     """Pixels between a stretch that begins at `start` and one from `first` to `last`."""
     return np.maximum(0, np.maximum(first - (start + length), start - (last + 1)))
+
+
+def _length(across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Of the way so far across and so far down: a third of the time that `hypot` takes, whose care
+    for tiny and huge numbers nothing here needs."""
+    return np.sqrt(across**2 + down**2)
 
 
 def _dashed(draw: ImageDraw.ImageDraw, edges, colour: str, thick: int) -> None:

@@ -4,9 +4,12 @@ import errno
 import hashlib
 import os
 import re
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 from PIL import Image
@@ -18,8 +21,9 @@ from kirik.errors import OutputError, RadiographError
 from kirik.files import OVERLAY_SUFFIX, head_of, shown
 from kirik.output.files import writing
 from kirik.output.overlay import FILM, draw_overlay
-from kirik.output.records import Write
 from kirik.output.words import texts
+from kirik.radiograph import Radiograph
+from kirik.reading.cores import usable_cores
 from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.film import decode_film
 from kirik.reading.reading import Failure, Reading
@@ -31,6 +35,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """With these no further picture can be written."""
 _DRAFTS = "pictures"
 """After this the folder is called, hidden, in which pictures are written before they are moved."""
+_MOST_AT_ONCE = 8
+"""Pictures that are drawn side by side: each takes some 20 MB."""
 _NOTE = "kirik-of"
 """The keyword in a picture of the hash of its file's path."""
 
@@ -50,22 +56,12 @@ def write_overlay(
     disk refuses.
     """
     path = Path(path)
-    picture = _picture(reading, language, source, decoders)
+    picture = draw_overlay(_film(reading, source, decoders), reading, language)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with drafting(path.parent / _DRAFTS) as drafts:
-            _saved(picture, reading.path or str(source), drafts).replace(path)
-
-
-def _picture(
-    reading: Reading,
-    language: str,
-    source: Path | str | Member | None,
-    decoders: Decoders | None,
-) -> Image.Image:
-    decoders = decoders or shared_decoders()
-    radiograph = decode_film(source or reading.path, reading.frame, FILM, decoders)
-    return draw_overlay(radiograph, reading, language)
+            _save(picture, reading.path or str(source), drafts / path.name)
+            (drafts / path.name).replace(path)
 
 
 @contextmanager
@@ -74,7 +70,7 @@ def overlay_writer(
     names: Mapping[str, str] | None,
     decoders: Decoders | None = None,
     language: str = "en",
-) -> Iterator[Write]:
+) -> Iterator["Pictures"]:
     """A PNG in `folder` for each reading.
 
     names: by path, see `overlay_names`; where None, each name is told apart by its path, and so is
@@ -85,36 +81,97 @@ def overlay_writer(
     """
     texts(language)
     folder = Path(folder)
+    with ExitStack() as held:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            drafts = held.enter_context(drafting(folder / _DRAFTS))
+            (drafts / "begun").touch()  # one that is empty would stay after a kill
+        pictures = Pictures(folder, names, drafts, decoders, language)
+        held.callback(pictures.close)
+        yield pictures
 
-    def write(result: Reading | Failure) -> None:
+
+class Pictures:
+    """Call it with each result, in order, as other writers of results; see `overlay_writer`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Mapping[str, str] | None,
+        drafts: Path,
+        decoders: Decoders | None,
+        language: str,
+    ):
+        """drafts: a folder in which pictures are written before they are moved."""
+        self._folder, self._names, self._drafts = folder, names, drafts
+        self._decoders, self._language = decoders, language
+        self._numbers, self._closed = count(), False
+        self._at_once = min(usable_cores(), _MOST_AT_ONCE)
+        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="kirik-draw")
+        self._begun: dict[int, Future[Path]] = {}
+        # Each that is decoded at the same time takes a process of its own.
+        self._decoding = threading.Lock()
+
+    def __call__(self, result: Reading | Failure) -> None:
         if isinstance(result, Failure):
             return
-        places = _places_of(folder, names, result.path, result.frame)
+        places = _places_of(self._folder, self._names, result.path, result.frame)
+        begun = self._begun.pop(id(result), None)
         try:
-            picture = _picture(result, language, result.source, decoders)
             with writing(places[0]):
-                drafts.mkdir(parents=True, exist_ok=True)
-                _put(_saved(picture, result.path, drafts), *places, result.path)
+                draft = begun.result() if begun else self._drawn(result)
+                _put(draft, *places, result.path)
         except (OutputError, RadiographError) as error:
             if getattr(error.__cause__, "errno", None) in _NO_ROOM:
                 raise
             message = f"{shown(result.path)}: has a reading, but no picture: {error}"
             raise RadiographError(message, frame=result.frame) from error
 
-    with ExitStack() as held:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            drafts = held.enter_context(drafting(folder / _DRAFTS))
-            (drafts / "begun").touch()  # one that is empty would stay after a kill
-        yield write
+    def ahead(self, results: Iterable[Reading | Failure]) -> Iterator[Reading | Failure]:
+        """The same results, a few of them later: the pictures of those that wait are drawn
+        meanwhile, side by side."""
+        waiting, ended = deque(), None
+        try:
+            for result in results:
+                waiting.append(result)
+                if isinstance(result, Reading) and not self._closed:
+                    self._begun[id(result)] = self._threads.submit(self._drawn, result)
+                if len(waiting) > self._at_once:
+                    yield waiting.popleft()
+        except Exception as error:  # which comes after all results before it
+            ended = error
+        yield from waiting
+        if ended:
+            raise ended
+
+    def close(self) -> None:
+        """Draw no more."""
+        self._closed = True
+        self._threads.shutdown(cancel_futures=True)
+
+    def _drawn(self, reading: Reading) -> Path:
+        """The picture's draft."""
+        with self._decoding:
+            film = _film(reading, reading.source, self._decoders)
+        picture = draw_overlay(film, reading, self._language)
+        draft = self._drafts / f"{next(self._numbers)}{OVERLAY_SUFFIX}"
+        self._drafts.mkdir(parents=True, exist_ok=True)
+        _save(picture, reading.path, draft)
+        return draft
 
 
-def _saved(picture: Image.Image, path: str, drafts: Path) -> Path:
-    """Where a picture is written before it gets its place; in it stands whose it is."""
-    draft, note = drafts / f"draft{OVERLAY_SUFFIX}", PngInfo()
+def _film(
+    reading: Reading, source: Path | str | Member | None, decoders: Decoders | None
+) -> Radiograph:
+    return decode_film(source or reading.path, reading.frame, FILM, decoders or shared_decoders())
+
+
+def _save(picture: Image.Image, path: str, draft: Path) -> None:
+    """Write a picture; in it stands whose it is."""
+    note = PngInfo()
     note.add_text(_NOTE, _hash(path))
-    picture.save(draft, "PNG", pnginfo=note)
-    return draft
+    # In half the time of the usual level 6, by 6 % larger.
+    picture.save(draft, "PNG", compress_level=3, pnginfo=note)
 
 
 def _put(draft: Path, plain: Path, apart: Path, path: str) -> None:
