@@ -1,16 +1,17 @@
 """Networks as small as the tests' take longer in torch's exporter than in training."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_export() -> Iterator[None]:
-    """For all tests of a module that imports it: torch's former exporter, ten times as fast.
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Export by torch's former exporter, ten times as fast, in this process.
 
     What it gives is compared with torch as every export is. The exporter that users have is for
-    the tests of other modules.
+    other tests.
     """
     import torch
 
@@ -21,4 +22,11 @@ def quick_export() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.onnx, "export", former)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_export() -> Iterator[None]:
+    """For all tests of a module that imports it."""
+    with quickly():
         yield

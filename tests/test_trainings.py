@@ -14,6 +14,7 @@ from kirik.cli import run
 from one_thread import one_thread  # noqa: F401 (a fixture)
 from quick_export import quick_export  # noqa: F401 (a fixture)
 
+QUICK_KIRIK = Path(__file__).with_name("quick_kirik.py")
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
     *("--batch-size", "8", "--epochs", "2", "--bootstrap", "20"),
@@ -35,12 +36,18 @@ def crossval(data, out, *more) -> list[str]:
     return [str(word) for word in words]
 
 
-def test_at_once_or_one_by_one_they_are_the_same_networks(data, tmp_path, monkeypatch, capfd):
+def at_once(data, out, *more) -> list[str]:
+    """The command for two trainings at a time."""
+    return [sys.executable, str(QUICK_KIRIK), *crossval(data, out, "--at-once", "2", *more)]
+
+
+def test_at_once_or_one_by_one_they_are_the_same_networks(data, tmp_path):
     assert run(crossval(data, tmp_path / "one", "--final", "none")) == 0
-    capfd.readouterr()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as here: the order of sums goes with the threads
-    assert run(crossval(data, tmp_path / "two", "--at-once", "2")) == 0
-    said = capfd.readouterr().err
+    env = os.environ | {"OMP_NUM_THREADS": "1"}  # as here: the order of sums goes with the threads
+    words = at_once(data, tmp_path / "two")
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    said = done.stderr
+    assert done.returncode == 0, said
     assert "\nall: epoch   2  loss" in said
     for name in ("fold1", "fold2"):
         assert f"\n{name}: epoch   2  loss" in f"\n{said}"
@@ -71,8 +78,7 @@ def begin(data):
     processes = []
 
     def start(out: Path) -> subprocess.Popen:
-        words = [sys.executable, "-m", "kirik", *crossval(data, out, "--at-once", "2")]
-        words += ["--final", "none"]
+        words = at_once(data, out, "--final", "none")
         words[words.index("--epochs") + 1] = "12"
         process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
         processes.append(process)
@@ -123,7 +129,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_what_cannot_be_trained_is_told_after_the_others_ended(data, tmp_path, capsys):
+def test_what_cannot_be_trained_is_told_after_the_others_ended(data, tmp_path):
     out = tmp_path / "runs"
     assert run(crossval(data, out, "--final", "none")) == 0
     before = (out / "fold2" / "checkpoints" / "best.safetensors").read_bytes()
@@ -132,8 +138,10 @@ def test_what_cannot_be_trained_is_told_after_the_others_ended(data, tmp_path, c
             path.unlink()
         (out / f"fold{fold}" / "bundle").rmdir()
     (out / "fold1" / "split.csv").write_text("nonsense\n")
-    assert run(crossval(data, out, "--final", "none", "--at-once", "2")) == 2
-    said = capsys.readouterr().err
+    words = at_once(data, out, "--final", "none")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said = done.stderr
+    assert done.returncode == 2
     assert "split.csv" in said
     assert "Traceback" not in said
     assert (out / "fold2" / "bundle").is_dir()

@@ -19,6 +19,7 @@ from kirik.cli import run
 from kirik.dataset.split import load_split
 from kirik.measuring import _trained_on, seen_facts
 from one_thread import one_thread  # noqa: F401 (a fixture)
+from quick_export import quickly
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -55,6 +56,13 @@ def trained(place, phantoms, split) -> Path:
     words = ["--split", split, "--fold", 1, "--out", folder, "--epochs", 3]
     assert kirik("train", phantoms, *TINY, *words) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def quick_bodies():
+    """`trained` and the command of several processes export as users do, other runs quickly."""
+    with quickly():
+        yield
 
 
 def test_a_run_leaves_all_that_is_needed_to_repeat_and_to_judge_it(trained):

@@ -308,9 +308,9 @@ def test_workers_that_are_killed_at_random_leave_each_study_read_exactly_once(
     running = [Process(core) for _ in range(workers)]
     kills, begun = 0, time.monotonic()
     try:
-        while len(ids) < 150 or left(core):
+        while (more := len(ids) < 150 or kills < 6) or left(core):
             assert time.monotonic() - begun < 120, f"{left(core)} of {len(ids)} are left"
-            if len(ids) < 150:
+            if more:
                 tags = range(len(ids), len(ids) + 10)
                 ids += hand_in(core, *(png(0.2 + tag % 7 / 10, tag) for tag in tags))
             time.sleep(chance.uniform(0.2, 0.5))
