@@ -1,14 +1,17 @@
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
 from PIL import Image
 
 from a_reading import reading_of
-from kirik.errors import OutputError
+from kirik.errors import OutputError, RadiographError
 from kirik.output import pictures
 from kirik.output.pictures import overlay_names, overlay_writer, write_overlay
 from kirik.reading.reading import Failure
@@ -168,3 +171,70 @@ def test_a_writer_that_was_closed_draws_no_more(save_radiograph, tmp_path):
         write(next(ahead))
     assert [result.path for result in ahead] == [str(path) for path in paths[1:]]
     assert len([*(tmp_path / "drawn").iterdir()]) == 1
+
+
+def test_a_stop_waits_for_no_picture_that_is_not_begun(save_radiograph, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "usable_cores", lambda: 4)
+    paths = [save_radiograph(f"{number}.png", number / 8) for number in range(6)]
+    decoded, asked, film = [], threading.Event(), pictures._film
+
+    def slow_film(reading, source, decoders):
+        decoded.append(reading.path)
+        asked.set()
+        time.sleep(1)
+        return film(reading, source, decoders)
+
+    monkeypatch.setattr(pictures, "_film", slow_film)
+
+    def results():
+        yield from map(reading_of, paths[:4])
+        assert asked.wait(20)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), overlay_writer(tmp_path / "drawn", None) as write:
+        list(write.ahead(results()))
+    assert decoded == [str(paths[0])]
+    assert not [*(tmp_path / "drawn").iterdir()]
+
+
+def test_pictures_that_cannot_be_moved_leave_no_drafts(save_radiograph, tmp_path):
+    paths = [save_radiograph(f"{number}.png", number / 8) for number in range(4)]
+    folder, names = tmp_path / "drawn", overlay_names(paths)
+    for path in paths:
+        for name in (names[str(path)], overlay_names([path, f"x/{path.name}"])[str(path)]):
+            (folder / name).mkdir(parents=True)
+    with overlay_writer(folder, names) as write:
+        for result in write.ahead(map(reading_of, paths)):
+            with pytest.raises(RadiographError, match="but no picture"):
+                write(result)
+        assert not [*folder.glob(".*/*.png")]
+
+
+def test_drafts_that_somebody_tidied_away_are_drawn_anew(save_radiograph, tmp_path):
+    paths = [save_radiograph(f"{number}.png", number / 8) for number in range(3)]
+    folder = tmp_path / "drawn"
+    with overlay_writer(folder, overlay_names(paths)) as write:
+        ahead = write.ahead(map(reading_of, paths))
+        for number, result in enumerate(ahead):
+            if number == 0:
+                [drafts] = folder.glob(".*")
+                for future in [*write._begun.values()]:
+                    future.result()
+                shutil.rmtree(drafts)
+            write(result)
+    assert len([*folder.iterdir()]) == 3
+
+
+def test_where_the_system_gives_no_threads_pictures_are_drawn_in_turn(
+    save_radiograph, tmp_path, monkeypatch
+):
+    paths = [save_radiograph(f"{number}.png", number / 8) for number in range(3)]
+
+    def refused(self):
+        raise RuntimeError("can't start new thread")
+
+    with overlay_writer(tmp_path / "drawn", overlay_names(paths)) as write:
+        monkeypatch.setattr(ThreadPoolExecutor, "_adjust_thread_count", refused)
+        for result in write.ahead(map(reading_of, paths)):
+            write(result)
+    assert len([*(tmp_path / "drawn").iterdir()]) == 3

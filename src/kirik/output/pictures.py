@@ -7,8 +7,8 @@ import re
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -35,8 +35,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """With these no further picture can be written."""
 _DRAFTS = "pictures"
 """After this the folder is called, hidden, in which pictures are written before they are moved."""
-_MOST_AT_ONCE = 8
-"""Pictures that are drawn side by side: each takes some 20 MB."""
+_MOST_AT_ONCE = 4
+"""Pictures that are drawn side by side: each takes 20 to 45 MB."""
 _NOTE = "kirik-of"
 """The keyword in a picture of the hash of its file's path."""
 
@@ -105,7 +105,7 @@ class Pictures:
         """drafts: a folder in which pictures are written before they are moved."""
         self._folder, self._names, self._drafts = folder, names, drafts
         self._decoders, self._language = decoders, language
-        self._numbers, self._closed = count(), False
+        self._numbers, self._closed, self._alone = count(), False, False
         self._at_once = min(usable_cores(), _MOST_AT_ONCE)
         self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="kirik-draw")
         self._begun: dict[int, Future[Path]] = {}
@@ -115,11 +115,13 @@ class Pictures:
     def __call__(self, result: Reading | Failure) -> None:
         if isinstance(result, Failure):
             return
-        places = _places_of(self._folder, self._names, result.path, result.frame)
+        places = self._places(result)
         begun = self._begun.pop(id(result), None)
         try:
-            with writing(places[0]):
-                draft = begun.result() if begun else self._drawn(result)
+            draft = begun.result() if begun else self._drawn(result)
+            if not draft.exists():  # somebody has tidied up
+                draft = self._drawn(result)
+            with writing(places[0]), _removed_after(draft):
                 _put(draft, *places, result.path)
         except (OutputError, RadiographError) as error:
             if getattr(error.__cause__, "errno", None) in _NO_ROOM:
@@ -134,8 +136,8 @@ class Pictures:
         try:
             for result in results:
                 waiting.append(result)
-                if isinstance(result, Reading) and not self._closed:
-                    self._begun[id(result)] = self._threads.submit(self._drawn, result)
+                if isinstance(result, Reading):
+                    self._begin(result)
                 if len(waiting) > self._at_once:
                     yield waiting.popleft()
         except Exception as error:  # which comes after all results before it
@@ -146,18 +148,48 @@ class Pictures:
 
     def close(self) -> None:
         """Draw no more."""
-        self._closed = True
+        self._closed = self._alone = True
         self._threads.shutdown(cancel_futures=True)
 
+    def _begin(self, reading: Reading) -> None:
+        """Have a thread draw its picture."""
+        if self._alone:
+            return
+        try:
+            self._begun[id(reading)] = self._threads.submit(self._drawn, reading)
+        except RuntimeError:  # the system gives no more of them; it is drawn when its turn comes
+            self._alone = True
+
     def _drawn(self, reading: Reading) -> Path:
-        """The picture's draft."""
+        """The picture's draft. Raises RadiographError or OutputError where there can be none."""
         with self._decoding:
+            self._go_on()
             film = _film(reading, reading.source, self._decoders)
         picture = draw_overlay(film, reading, self._language)
         draft = self._drafts / f"{next(self._numbers)}{OVERLAY_SUFFIX}"
-        self._drafts.mkdir(parents=True, exist_ok=True)
-        _save(picture, reading.path, draft)
+        self._go_on()
+        with writing(self._places(reading)[0]):
+            self._drafts.mkdir(parents=True, exist_ok=True)
+            _save(picture, reading.path, draft)
         return draft
+
+    def _go_on(self) -> None:
+        """Raise CancelledError where nobody wants a picture any more."""
+        if self._closed:
+            raise CancelledError
+
+    def _places(self, reading: Reading) -> tuple[Path, Path]:
+        return _places_of(self._folder, self._names, reading.path, reading.frame)
+
+
+@contextmanager
+def _removed_after(draft: Path) -> Iterator[None]:
+    """A draft that could not be moved does not stay until the end: there may be thousands."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _film(
