@@ -93,11 +93,11 @@ def begin(data):
 
 
 def until(true) -> None:
-    for _ in range(1200):
+    for _ in range(4000):  # a busy machine takes minutes to load torch in three processes
         if true():
             return
         time.sleep(0.1)
-    pytest.fail("nothing came of it in two minutes")
+    pytest.fail("nothing came of it in many minutes")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes by ps of Linux")
