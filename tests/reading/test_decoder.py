@@ -157,9 +157,7 @@ def test_a_file_that_takes_too_long_is_given_up(decoders, noise, save_radiograph
     decoder, started = decoders(seconds=0.2), time.monotonic()
     assert ends(decoder, noise) == "too_slow"
     assert time.monotonic() - started < 30
-    # On a busy machine a new child's first file may take so long, too.
-    small = save_radiograph("small.png", 0.5)
-    assert any(ends(decoder, small) == "done" for _ in range(5))
+    assert ends(decoder, save_radiograph("small.png", 0.5)) == "done"
 
 
 def test_time_in_which_the_whole_program_was_stopped_does_not_count(noise):

@@ -116,14 +116,10 @@ def _contour(heat: np.ndarray) -> np.ndarray:
 
     Wide enough to be seen where the picture is shown at a quarter of its size.
     """
-    inside = core = heat >= _CONTOUR_AT
-    for _ in range(3):  # 50 times as fast as Pillow's filter for it
-        for axis in (0, 1):
-            before, core = core, core.copy()
-            here, there = core.swapaxes(0, axis), before.swapaxes(0, axis)
-            here[1:] &= there[:-1]
-            here[:-1] &= there[1:]
-    return inside & ~core
+    from scipy import ndimage  # for pictures alone; Pillow has the filter, ten times as slow
+
+    inside = heat >= _CONTOUR_AT
+    return inside & ~ndimage.minimum_filter(inside, 7, mode="nearest")
 
 
 def _with_boxes(

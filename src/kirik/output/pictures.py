@@ -23,6 +23,7 @@ from kirik.output.files import writing
 from kirik.output.overlay import FILM, draw_overlay
 from kirik.output.words import texts
 from kirik.radiograph import Radiograph
+from kirik.reading.batch import Given
 from kirik.reading.cores import usable_cores
 from kirik.reading.decoder import Decoders, shared_decoders
 from kirik.reading.film import decode_film
@@ -60,8 +61,9 @@ def write_overlay(
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with drafting(path.parent / _DRAFTS) as drafts:
-            _save(picture, reading.path or str(source), drafts / path.name)
-            (drafts / path.name).replace(path)
+            draft = drafts / path.name
+            _save(picture, reading.path or str(source), draft)
+            draft.replace(path)
 
 
 @contextmanager
@@ -132,19 +134,16 @@ class Pictures:
     def ahead(self, results: Iterable[Reading | Failure]) -> Iterator[Reading | Failure]:
         """The same results, a few of them later: the pictures of those that wait are drawn
         meanwhile, side by side."""
-        waiting, ended = deque(), None
-        try:
-            for result in results:
-                waiting.append(result)
-                if isinstance(result, Reading):
-                    self._begin(result)
-                if len(waiting) > self._at_once:
-                    yield waiting.popleft()
-        except Exception as error:  # which comes after all results before it
-            ended = error
+        waiting, given = deque(), Given(results)
+        for result in given:
+            waiting.append(result)
+            if isinstance(result, Reading):
+                self._begin(result)
+            if len(waiting) > self._at_once:
+                yield waiting.popleft()
         yield from waiting
-        if ended:
-            raise ended
+        if given.error is not None:
+            raise given.error
 
     def close(self) -> None:
         """Draw no more."""
@@ -202,7 +201,7 @@ def _save(picture: Image.Image, path: str, draft: Path) -> None:
     """Write a picture; in it stands whose it is."""
     note = PngInfo()
     note.add_text(_NOTE, _hash(path))
-    # In half the time of the usual level 6, by 6 % larger.
+    # In half the time of the usual level 6, by 7 % larger.
     picture.save(draft, "PNG", compress_level=3, pnginfo=note)
 
 

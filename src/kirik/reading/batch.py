@@ -9,7 +9,7 @@ from contextlib import closing
 from itertools import islice
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kirik.archives import Member
 from kirik.errors import KirikError, RadiographError, SettingsError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _File = Path | str | Member | Remote
 Source = _File | Failure
 """A failure goes through: what could not be looked into has its place among the rest."""
+
+_One = TypeVar("_One")
 
 _MOST_WORKERS = 8
 """More decoders than this only hold more full-size radiographs in memory."""
@@ -69,7 +71,7 @@ def _read(
 ) -> Iterator[Reading | Failure]:
     judges = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kirik-judge")
     judged: deque[Future] = deque()
-    given = _Given(sources)
+    given = Given(sources)
     try:
         with closing(_prepared_ahead(classifier, given, batch_size, workers)) as ahead:
             while batch := list(islice(ahead, batch_size)):
@@ -84,18 +86,18 @@ def _read(
         judges.shutdown(cancel_futures=True)
 
 
-class _Given:
-    """The sources as far as they come. error: what their iterator raised instead of the next."""
+class Given(Generic[_One]):
+    """What an iterator gives, as far as it comes. error: what it raised instead of the next."""
 
-    def __init__(self, sources: Iterator[Source]):
-        self._sources = sources
+    def __init__(self, those: Iterable[_One]):
+        self._those = those
         self.error: Exception | None = None
 
-    def __iter__(self) -> Iterator[Source]:
+    def __iter__(self) -> Iterator[_One]:
         try:
             # Not `yield from`, which would close what is the caller's.
-            for source in self._sources:  # noqa: UP028
-                yield source
+            for one in self._those:  # noqa: UP028
+                yield one
         except Exception as error:
             self.error = error
 
