@@ -57,6 +57,36 @@ def test_the_probability_pools_the_whole_radiograph_and_its_most_suspicious_patc
     assert reading.attributes["hardware"] == pytest.approx(pixels.mean() / 255, abs=0.01)
 
 
+@pytest.mark.parametrize("most", [0, 1])
+def test_where_the_system_gives_few_threads_its_networks_are_opened_in_turn(
+    cascade, monkeypatch, most
+):
+    expected = load_model(cascade.path).read(spot(160, 352)).probability
+    start = threading.Thread.start
+    given = iter(range(most))
+
+    def scarce(thread):
+        if thread.name.startswith("kirik-open") and next(given, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    assert load_model(cascade.path).read(spot(160, 352)).probability == expected
+
+
+def test_a_second_network_that_cannot_be_run_is_named(make_bundle, closer, tmp_path):
+    broken = make_bundle(
+        "broken",
+        graph=b"no graph",
+        preprocessing=closer.manifest.preprocessing,
+        evidence=closer.manifest.evidence,
+    )
+    both = cascade_bundles(make_bundle("overview"), broken, tmp_path / "both", "both", looks=3)
+    with pytest.raises(BundleError, match="not a graph that kirik can run") as told:
+        load_model(both.path)
+    assert str(both.members[1].path / "model.onnx") in str(told.value)
+
+
 def test_a_cascade_without_a_gate_refuses_nothing_though_its_overview_would(
     make_bundle, closer, tmp_path
 ):

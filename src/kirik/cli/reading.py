@@ -1,8 +1,10 @@
 """`kirik predict`: the readings of files and folders; `kirik models`: what reads them."""
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from os.path import samestat
 from pathlib import Path
 from typing import Literal
@@ -86,13 +88,15 @@ def predict(
     if partition is not None:
         raise SettingsError("--partition goes with --cluster alone; leave it out")
     refuse_urls(*paths, json, csv, parquet, overlay)
-    from kirik.console import Console
-    from kirik.output.table import failures_list, print_table
     from kirik.predict import predict as read
     from kirik.reading.classifier import load_model
     from kirik.reading.reading import Failure
 
+    _load_meanwhile("kirik.output.table")
     classifier = load_model(model, threads=threads, engine=engine)
+    from kirik.console import Console
+    from kirik.output.table import failures_list, print_table
+
     console, shown, failed, before = Console(), [], 0, None
     with _resumable(json, csv, parquet), console.reading(None) as progress:
 
@@ -130,6 +134,13 @@ def predict(
     if summary.problems and _to_go_on_with(json, csv, parquet):
         console.say(f"kirik: {_GO_ON}")
     return summary.exit_code
+
+
+def _load_meanwhile(module: str) -> None:
+    """Load what shows the readings while the engine loads networks, mostly outside of Python's
+    lock. Who imports it waits for it."""
+    with suppress(RuntimeError):  # the system gives no thread
+        threading.Thread(target=import_module, args=(module,)).start()
 
 
 _GO_ON = "the same command with --resume goes on from here"

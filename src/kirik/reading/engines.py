@@ -24,6 +24,8 @@ CPU = "CPUExecutionProvider"
 ENGINES = ("onnxruntime", "openvino")
 """By name."""
 _FATAL = 4
+_once = threading.Lock()
+"""Held for what is done once in a process."""
 
 
 class Engine(Protocol):
@@ -136,7 +138,8 @@ class OnnxRuntime(SideBySide):
         options.inter_op_num_threads = 1
         # With a plan of a run's memory, it would hold what the first run took as well.
         options.enable_mem_pattern = not self.heavy
-        _share_memory()
+        with _once:
+            _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait busily for this network's next run would hold up another network's.
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -238,7 +241,6 @@ class OpenVino(SideBySide):
         return self._wide.run(names, radiograph)
 
 
-_once = threading.Lock()
 _cores: dict[int, Any] = {}
 """OpenVINO's core of each process by its number: a forked one's is its own."""
 
