@@ -1,6 +1,7 @@
 """JPEG, PNG and TIFF into radiographs: values, colours, limits, and everything that is refused."""
 
 import io
+import json
 import os
 import re
 import struct
@@ -313,6 +314,43 @@ def test_jpeg_cut_before_its_end_marker_is_truncated(
     for share in (0.3, 0.6, 0.8, 0.9, 0.98):
         (tmp_path / "a.jpg").write_bytes(content[: int(len(content) * share)] + b"\xff\xd9")
         assert refusal(tmp_path / "a.jpg", at_least=at_least).reason == "truncated", share
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_jpeg_whose_copy_broke_off_in_a_place_kept_for_it_is_truncated(tmp_path, film, kind):
+    """Zeros where the rest should be, which are codes like others where tables are a film's own."""
+    content = jpeg_of(film, **JPEGS[kind] | {"optimize": True})
+    for share in (0.3, 0.6, 0.8, 0.9):
+        kept = content[: int(len(content) * share)]
+        (tmp_path / "a.jpg").write_bytes(kept + bytes(len(content) - len(kept)))
+        assert refusal(tmp_path / "a.jpg").reason == "truncated", share
+
+
+@pytest.mark.parametrize("restarts", [{"restart_marker_rows": 1}, {"restart_marker_blocks": 4}])
+@pytest.mark.parametrize("gray", [False, True])
+def test_progressive_jpeg_cut_between_two_restart_markers_is_truncated(
+    tmp_path, film, gray, restarts
+):
+    content = jpeg_of(film, gray, progressive=True, **restarts)
+    (tmp_path / "a.jpg").write_bytes(content)
+    read_radiograph(tmp_path / "a.jpg")
+    last = content.rindex(b"\xff\xda")
+    places = [one.start() for one in re.finditer(rb"\xff[\xd0-\xd7]", content[last:])]
+    assert len(places) > 4
+    for place in places[:: max(1, len(places) // 8)]:
+        (tmp_path / "a.jpg").write_bytes(content[: last + place])
+        assert refusal(tmp_path / "a.jpg").reason == "truncated", place
+
+
+@pytest.mark.parametrize("encoding", ["JPEG", "PNG"])
+def test_an_orientation_that_is_written_as_a_fraction_turns_the_film(tmp_path, film, encoding):
+    fraction = struct.pack(">HHIIIII", 0x0112, 5, 1, 26, 0, 6, 1)
+    exif = b"MM\0*\0\0\0\x08\0\x01" + fraction
+    exif = b"Exif\0\0" + exif if encoding == "JPEG" else exif
+    film.convert("L").save(tmp_path / "a", encoding, exif=exif)
+    read = read_radiograph(tmp_path / "a")
+    assert read.levels.shape == film.size
+    assert json.dumps(read.orientation) == "6"
 
 
 def scan_by_scan(film: Image.Image, order: str) -> bytes:

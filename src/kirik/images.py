@@ -166,7 +166,7 @@ def _orientation(image: Image.Image) -> int:
         raise
     except Exception:  # a broken EXIF block says nothing about the pixels
         return 1
-    return value if value in range(1, 9) else 1
+    return int(value) if value in range(1, 9) else 1
 
 
 def _reduce(image: JpegImageFile, at_least: int | None) -> None:

@@ -8,7 +8,6 @@ import io
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from PIL.JpegImagePlugin import MARKER, JpegImageFile
 
@@ -22,6 +21,7 @@ _ODD = {
 """Frame headers of the codings that libjpeg does not decode (ITU-T T.81, table B.1)."""
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
 _SCAN = b"\xff\xda"
+_RESTARTS = [bytes((0xFF, 0xD0 + number)) for number in range(8)]
 _TABLES = (b"\xff\xc4", b"\xff\xdb")
 _MOST_SEGMENTS = 10_000
 _MOST_SLOW = 2**20
@@ -29,6 +29,9 @@ _MOST_SLOW = 2**20
 _ONES = 8 * b"\xff\0"
 """As many bits as libjpeg looks ahead. They are in no Huffman code, so that it makes two blocks of
 them at most."""
+_LEFT_EMPTY = b"\0"
+"""What a copy that broke off leaves of a place that was kept for all of the file: to libjpeg, codes
+like others."""
 _OTHER_CODES = b"\0" + bytes(range(0xA5, 0xE5))
 """So varied that no table of codes makes of them what libjpeg puts in the place of codes that are
 missing; after those bits that fill up the last byte, which some writers forget."""
@@ -97,10 +100,10 @@ def demand_whole(image: JpegImageFile, source: Source) -> JpegImageFile:
         raise OddCoding(_ODD[process])
     if process in _SEQUENTIAL and data[first + 4] == image.layers:
         end = data.find(_END, start)  # the codes of a scan never hold these two bytes
-        _end_with(_ONES, source, end if end >= 0 else len(data))
+        _end_with(_ONES, source, end if end >= 0 else len(data.rstrip(_LEFT_EMPTY)))
     elif process in (*_SEQUENTIAL, _PROGRESSIVE):
         # Of several scans libjpeg reads until it meets an end marker.
-        _end_with(_END, source, len(data.rstrip(b"\xff")))
+        _end_with(_END, source, len(data.rstrip(b"\xff" + _LEFT_EMPTY)))
         data = source.getvalue()
         scans, in_full = list(_scans(data, first)), process == _PROGRESSIVE
         if not _bring_all(image, scans):
@@ -150,11 +153,18 @@ def _bring_all(image: JpegImageFile, scans: Sequence[tuple[bytes, int]]) -> bool
 
 
 def _with_other_codes(data: bytes, scans: Sequence[tuple[bytes, int]]) -> bytes:
-    """The same with others behind the codes of each scan. They become pixels where those end too
-    early, while libjpeg passes over what is behind the codes of a whole one."""
-    ends = [end for _, end in scans]
-    pieces = [data[start:end].rstrip(b"\xff") for start, end in pairwise((0, *ends))]
-    return _OTHER_CODES.join([*pieces, data[ends[-1] :]])
+    """The same with others behind the codes of each scan, and behind the restart markers that may
+    follow. They become pixels where those end too early, while libjpeg passes over what is behind
+    the codes of a whole one."""
+    changed, start = [], 0
+    for _, end in scans:
+        piece = data[start:end].rstrip(b"\xff")
+        last = max((piece.rfind(marker), number) for number, marker in enumerate(_RESTARTS))
+        following = 0 if last[0] < 0 else last[1] + 1
+        turns = _RESTARTS[following:] + _RESTARTS[:following]
+        changed += [piece, _OTHER_CODES, *(marker + _OTHER_CODES for marker in turns)]
+        start = end
+    return b"".join([*changed, data[start:]])
 
 
 def _gray(data: bytes, in_full: bool) -> JpegImageFile:
