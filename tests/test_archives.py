@@ -340,6 +340,15 @@ def test_a_dicomdir_that_is_cut_off_anywhere_says_so(tmp_path, undefined):
     assert counts >= {0, 1, 2}
 
 
+def test_a_dicomdir_has_one_row_at_most_of_its_own(tmp_path):
+    """Rows of one path are a file's frames, by which a stopped run is gone on with."""
+    path = dicomdir(tmp_path, [("..", "secret"), ("IM1",), ("IM2",)])
+    path.write_bytes(path.read_bytes()[:-10])
+    *_, first, error = list_archive(path, MOST)
+    assert first == path.parent / "IM1"
+    assert error.reason == "damaged"
+
+
 def test_what_a_damaged_dicomdir_lists_is_read(tmp_path, make_bundle):
     path = dicomdir(tmp_path, [("IM1",), ("IM2",)])
     for name in ("IM1", "IM2"):

@@ -80,6 +80,18 @@ def test_links_in_a_circle_end(folder):
     assert errors == []
 
 
+def test_folders_of_a_drive_that_numbers_none_are_all_looked_into(folder, monkeypatch):
+    """As Windows sees many network drives."""
+    expected, stat = list(find_files([folder], lambda *_: None)), Path.stat
+
+    def without_number(path, **options):
+        facts = [*stat(path, **options)]
+        return os.stat_result([facts[0], 0, *facts[2:]])
+
+    monkeypatch.setattr(Path, "stat", without_number)
+    assert list(find_files([folder], lambda *_: None)) == expected
+
+
 def test_linked_folder_is_entered(folder, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / "link").symlink_to(folder / "b")

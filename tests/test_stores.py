@@ -224,3 +224,19 @@ def test_an_object_beside_a_folder_of_its_name_is_found_and_a_folder_without_nam
     assert (place, error.reason) == ("s3://films/dir//", "unsupported")
     assert "s3://films/dir//: a folder without a name (two slashes in a row)" in str(error)
     assert Remote("s3://films/dir//c.jpg").fetch(1000) == PNG  # as the message says
+
+
+def test_a_redirects_signature_is_not_told():
+    """As of a server that leads to another one's signed URL, which then does not answer."""
+    error = OSError("500, message='x', url='https://a/b.jpg?X-Amz-Signature=SECRET&e=1'")
+    reason, told = stores.explained(error)
+    assert reason == "unreadable"
+    assert "https://a/b.jpg?" in told
+    assert "SECRET" not in told
+
+
+@pytest.mark.parametrize("name", ["access_token", "api_key", "apikey", "key", "password"])
+def test_a_url_with_a_secret_is_refused(name):
+    with pytest.raises(SettingsError) as told:
+        list(walk(f"https://archive/films/?{name}=SECRET", lambda *_: None))
+    assert "SECRET" not in str(told.value)

@@ -196,12 +196,14 @@ def _listed_by_dicomdir(path: Path, most: int) -> Iterator[Path | RadiographErro
     inside = [parts for parts in named if parts and all(map(_is_name, parts))]
     for parts in inside:
         yield _as_it_lies(path.parent, parts, listings)
-    if outside := len(named) - len(inside):
-        message = f"{shown(path)}: does not say where in its folder {outside:,} of its images lie; "
-        yield RadiographError(f"{message}name them, or their folder", reason="unsupported")
+    # One of both: rows of one path are one file's frames.
+    outside = len(named) - len(inside)
     if damaged:
         message = f"{shown(path)}: a damaged DICOMDIR, which does not list all of its files; "
         yield RadiographError(f"{message}name the folder that they lie in", reason="damaged")
+    elif outside:
+        message = f"{shown(path)}: does not say where in its folder {outside:,} of its images lie; "
+        yield RadiographError(f"{message}name them, or their folder", reason="unsupported")
 
 
 def _records(data: bytes) -> Iterator:

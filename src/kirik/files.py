@@ -184,7 +184,7 @@ def find_files(
     A file whose first bytes cannot be read is given, to fail by name. A path that is absent and a
     folder that cannot be listed go to `on_error`, and the rest goes on.
     """
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int | str]] = set()
     for path in map(Path, paths):
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
@@ -198,7 +198,7 @@ def find_files(
 
 
 def _walk(
-    top: Path, seen: set[tuple[int, int]], on_error: Callable[[Path, KirikError], None]
+    top: Path, seen: set[tuple[int, int | str]], on_error: Callable[[Path, KirikError], None]
 ) -> Iterator[Path]:
     # Names alone, each folder's apart: of a folder's millions, whole paths take five times as much.
     waiting: list[tuple[Path, list[str]]] = [(top, [""])]
@@ -213,9 +213,11 @@ def _walk(
                 yield path
                 continue
             facts = path.stat()
-            if (facts.st_dev, facts.st_ino) in seen:
+            # Network drives of Windows tell no number of a folder's.
+            place = facts.st_ino or os.path.realpath(path)
+            if (facts.st_dev, place) in seen:
                 continue
-            seen.add((facts.st_dev, facts.st_ino))
+            seen.add((facts.st_dev, place))
             with os.scandir(path) as listing:
                 inside = sorted((e.name for e in listing if _worth_a_look(e)), reverse=True)
         except OSError as error:

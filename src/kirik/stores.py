@@ -18,7 +18,10 @@ from kirik.errors import RadiographError, SettingsError
 from kirik.files import HEAD_BYTES, READABLE, kind_of, promises_image, shown
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+(::[A-Za-z][\w+.-]+)*://", re.ASCII)
-_SIGNED = re.compile(r"(^|[&-])(sig|signature|token)=", re.ASCII | re.IGNORECASE)
+_SIGNED = re.compile(
+    r"(^|[&_-])(sig|signature|token|api_?key|key|password|secret)=", re.ASCII | re.IGNORECASE
+)
+_QUERY = re.compile(r"\?\S*")
 _TRIES = 3
 _PAUSE = 0.5
 """Seconds before the second try; twice as many before the third."""
@@ -244,6 +247,6 @@ def explained(error: Exception) -> tuple[str, str]:
         return "no_permission", "the store gives no permission; check its credentials"
     if isinstance(error, IsADirectoryError):
         return "not_a_file", "a folder, not a file; name a file"
-    said = " ".join(str(error).split())[:200]
+    said = _QUERY.sub("?…", " ".join(str(error).split()))[:200]  # a redirect's may be signed
     why = f"{kind}: {said}" if said else kind
     return "unreadable", f"the store does not answer ({why}); check the name and the network"

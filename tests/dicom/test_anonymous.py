@@ -328,3 +328,17 @@ def test_what_lies_in_an_offset_table_goes(cleared, stored, syntax):
     before = 8 + struct.unpack("<I", dataset.PixelData[4:8])[0]
     dataset["PixelData"].value = table + dataset.PixelData[before:]
     cleared(dataset)
+
+
+def test_films_without_uids_are_not_taken_for_one_study(read, stored):
+    """Both end in the same black rows."""
+    black = stored.copy()
+    black[-20:] = 0
+    found = []
+    for film in (black, np.where(black, black + 1, 0).astype(np.uint16)):
+        dataset = dicom(film, **WINDOW)
+        for keyword in {"StudyInstanceUID", "SeriesInstanceUID"} & {*dataset.dir()}:
+            delattr(dataset, keyword)
+        copy = dcmread(io.BytesIO(without_identity(content_of(dataset), "a", Limits(), b"key")))
+        found += [copy.StudyInstanceUID, copy.SeriesInstanceUID]
+    assert len(set(found)) == len(found)

@@ -1,5 +1,6 @@
 """Two runs that write one output at nearly the same time: neither loses what the other wrote."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -114,6 +115,19 @@ def test_a_file_that_its_writer_puts_in_place_meanwhile_is_not_touched(tmp_path,
         {"path": "d.png", "error": FAILED.error, "reason": "truncated"}
     ]
     assert [one.name for one in tmp_path.iterdir()] == ["out.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_written_without_them(tmp_path, monkeypatch, code):
+    fcntl = pytest.importorskip("fcntl")
+
+    def none_here(file, how):
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", none_here)
+    with json_writer(tmp_path / "out.json") as write:
+        write(FAILED)
+    assert json.loads((tmp_path / "out.json").read_text())[0]["path"] == FAILED.path
 
 
 def test_a_draft_is_its_writers_until_it_is_in_place(tmp_path, monkeypatch):

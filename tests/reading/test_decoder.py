@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from PIL import Image
 
 from kirik.cli import run
-from kirik.errors import RadiographError
+from kirik.errors import RadiographError, SettingsError
 from kirik.radiograph import Limits
+from kirik.reading import child
 from kirik.reading.classifier import load_model
 from kirik.reading.decoder import Decoders, DecodingLimits, _Child, shared_decoders
 from kirik.reading.reading import Failure, Reading
@@ -298,3 +300,42 @@ def test_a_relative_path_is_meant_from_where_the_process_is_now(
     gone.rmdir()
     assert level(dark) == expected[0]
     assert ends(decoder, Path("film.png")) == "missing"
+
+
+def test_a_watch_that_could_not_be_begun_once_is_begun_the_next_time(
+    decoders, save_radiograph, monkeypatch
+):
+    films, start = [save_radiograph("a.png"), save_radiograph("b.png")], threading.Thread.start
+    scarce = iter([True])
+
+    def start_if_there_is_one(thread):
+        if thread.name == "kirik-watch" and next(scarce, False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_there_is_one)
+    several, before = decoders(seconds=20), watches()
+    with pytest.raises(SettingsError, match="no thread can be started here"):
+        list(several.ask(films[0], FILM))
+    assert watches() == before
+    [_] = several.ask(films[1], FILM)
+    assert watches() == before + 1
+
+
+def watches() -> int:
+    return sum(thread.name == "kirik-watch" for thread in threading.enumerate())
+
+
+def test_a_limit_that_the_system_does_not_know_keeps_none_of_the_others_away(monkeypatch):
+    """As macOS, which knows none of the address space."""
+    resource, given = pytest.importorskip("resource"), []
+
+    def without_memory(limit, values):
+        if limit == resource.RLIMIT_AS:
+            raise ValueError("current limit exceeds maximum limit")
+        given.append((limit, values))
+
+    monkeypatch.setattr(resource, "setrlimit", without_memory)
+    monkeypatch.setattr(child.signal, "signal", lambda *_: None)
+    child._confine(2**32)
+    assert given == [(resource.RLIMIT_FSIZE, (0, 0)), (resource.RLIMIT_CORE, (0, 0))]

@@ -25,6 +25,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:  # pressed once more, while the first one was told of
         code = STOPPED
+    except Exception:  # what nobody foresaw is not "done, but some files could not be read"
+        sys.excepthook(*sys.exc_info())
+        code = 2
     if code == STOPPED:
         # Pressed once more, it ends the rest without tracebacks out of what is being put away.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -19,6 +19,10 @@ def answered(command: Callable[[], int | None]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return refuse(where + _EXPLAINED.get(error.errno, str(error.strerror or error)))
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        return refuse("no thread can be started here; raise the limit of processes (ulimit -u)")
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package in _TRAINING_PACKAGES:

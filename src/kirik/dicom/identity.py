@@ -100,8 +100,10 @@ def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     _keep_what_is_known(dataset)
     for groups in dataset.get(FRAMES_GROUPS) or ():
         _keep_known_groups(groups)
+    content = hashlib.sha256(data).hexdigest()
     for keyword in _UIDS:
-        setattr(dataset, keyword, _other(str(found.get(keyword) or data[-4096:]), key))
+        own = str(found.get(keyword) or f"{keyword} of {content}")
+        setattr(dataset, keyword, _other(own, key))
     _clear_pixels(dataset, name, limits)
     dataset.PatientName = dataset.PatientID = ""
     dataset.PatientIdentityRemoved = "YES"

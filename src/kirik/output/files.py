@@ -176,6 +176,8 @@ def locked(path: Path, seen: tuple | None = None) -> Iterator[TextIO]:
 
 
 _BUSY = "another process is writing it"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""As of Lustre without them, and of NFS without its lock service."""
 
 
 @contextmanager
@@ -193,6 +195,9 @@ def lock(file: IO) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OSError(0, _BUSY) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         yield
     finally:
         os.close(held)

@@ -63,9 +63,10 @@ def _confine(memory: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_AS)  # which none but root may raise
     if most != resource.RLIM_INFINITY:
         memory = min(memory, most)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0}
+    for limit, value in limits.items():
+        with suppress(ValueError, OSError):  # macOS knows no limit of address space
+            resource.setrlimit(limit, (value, value))
 
 
 def _warm_up() -> None:

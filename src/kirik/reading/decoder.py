@@ -260,8 +260,14 @@ class _Watch:
         with self._changed:
             self._until[child] = time.monotonic() + seconds
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="kirik-watch", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="kirik-watch", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system gives no more of them
+                    del self._until[child]
+                    message = "no thread can be started here; raise the limit of processes"
+                    raise SettingsError(f"{message} (ulimit -u)") from error
+                self._thread = thread
             if len(self._until) == 1:
                 self._changed.notify()
 
