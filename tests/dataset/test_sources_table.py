@@ -164,6 +164,23 @@ class TestTable:
         assert index.by_id["files/a.png"].boxes == ((1, 2, 3, 4), (5, 6, 7, 8))
         assert index.defects == ()
 
+    def test_outlines_have_boxes_unless_these_are_given(self, listed):
+        head = "path,label,polygons,boxes\n"
+        two = "1 2 5 2 5 8; 10 10 14 10 12 16"
+        index = load_index(
+            listed(
+                f"{head}files/a.png,f,{two},\nfiles/b.png,normal,,\nfiles/c.png,f,{two},1 2 3 4\n"
+            )
+        )
+        assert index.by_id["files/a.png"].boxes == ((1, 2, 4, 6), (10, 10, 4, 6))
+        assert index.by_id["files/c.png"].boxes == ((1, 2, 3, 4),)
+        first, second = two.split(";")
+        rows = f"files/a.png,f,{first},\nfiles/a.png,f,{second},\nfiles/b.png,normal,,\n"
+        merged = load_index(listed(head + rows))
+        assert merged.by_id["files/a.png"].polygons == index.by_id["files/a.png"].polygons
+        assert merged.by_id["files/a.png"].boxes == index.by_id["files/a.png"].boxes
+        assert merged.defects == ()
+
     def test_a_box_in_two_rows_is_one_fracture(self, listed):
         again = "files/a.png,f,1,2,3,4\n"
         index = load_index(

@@ -116,6 +116,19 @@ def test_findings_are_shown_from_the_score_that_serves_best():
     assert choose_shown_from(localized(*right, *false)) == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
+def test_findings_of_one_score_count_together_in_whatever_order_they_stand(order):
+    fractured, normal = ([BOX], [exact(1.0)]), ([], [exact(1.0)])
+    given = [fractured, fractured, normal, normal]
+    tied = localized(*(given[place] for place in order))
+    said = figures(tied)
+    assert said["map50"] == pytest.approx(0.5)
+    assert said["found_at_0.25"] == 0
+    assert said["found_at_0.5"] == 1
+    lower = localized(*(given[place] for place in order), ([BOX], [exact(0.4)]))
+    assert choose_shown_from(lower) == pytest.approx(0.4)
+
+
 def test_intervals_are_over_groups():
     found = {0, *range(1, 40, 2)} - {11}
     radiographs = [([BOX], [exact(0.9)] if i in found else []) for i in range(40)]

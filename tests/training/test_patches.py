@@ -64,6 +64,22 @@ def test_a_patch_that_shows_nothing_outlined_is_none(radiographs):
     assert len(patch_part(nothing, np.zeros((6, 32, 32), np.float32), SIZE, 0, 0)) == 0
 
 
+def test_a_fracture_without_room_for_its_outline_is_no_example_of_none(radiographs):
+    """As of a radiograph with more of them than a cache keeps outlines of."""
+    places = {0: (200, 8, 224, 24)}
+    images, masks, outlines = with_fractures(radiographs.images, places, 255)
+    outlines[0] = outlines[0, :1]  # all places taken
+    unlisted = np.array(masks)
+    unlisted[0, 40:48, 8:16] = 255  # of one more
+    maps = np.zeros((6, 32, 32), np.float32)
+    maps[0, 22, 6] = 1  # where a look finds it
+    full = replace(radiographs, images=images, masks=unlisted, outlines=outlines)
+    patches = patch_part(full, maps, SIZE, negative=0, seed=0)
+    shown = np.array([patches.plain().masks[row].any() for row in range(len(patches))])
+    assert shown.any()
+    assert patches.labels[shown].all()
+
+
 def test_a_patch_its_mask_and_its_outline_show_the_same_place(patches):
     shown = 0
     for part in (patches, patches.plain()):

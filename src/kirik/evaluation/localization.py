@@ -84,15 +84,19 @@ def choose_shown_from(localized: Localized) -> float:
     """The score from which findings are worth showing: the highest F1 of findings and fractures."""
     rows = np.flatnonzero(localized.known)
     measured = _Measured(localized.select(rows), np.zeros(len(rows)))
-    hits, alarms = np.cumsum(measured.hit), np.cumsum(~measured.hit)
+    ends = measured.ends
+    hits, alarms = np.cumsum(measured.hit)[ends], np.cumsum(~measured.hit)[ends]
     f1 = 2 * hits / (hits + alarms + measured.fractures.sum())
     if not len(f1):
         return 0.5
-    return float(np.clip(measured.score[int(f1.argmax())], 0.01, 0.99))
+    return float(np.clip(measured.score[ends][int(f1.argmax())], 0.01, 0.99))
 
 
 class _Measured:
-    """All findings by falling score, matched once; measures for any weights of the radiographs."""
+    """All findings by falling score, matched once; measures for any weights of the radiographs.
+
+    ends: the last finding of each score: no threshold lies between findings of the same one.
+    """
 
     def __init__(self, localized: Localized, shown_from: np.ndarray):
         self.groups = localized.groups
@@ -109,6 +113,7 @@ class _Measured:
             inside.append(_match(_centred(truth, boxes), boxes[:, 4], 0.5))
         order = np.argsort(-found[:, 4], kind="stable")
         self.score, self._owner = found[order, 4], owner[order]
+        self.ends = np.flatnonzero(np.diff(self.score, append=-np.inf))
         self._overlap = np.concatenate([np.zeros(0, bool), *overlaps])[order]
         self.hit = np.concatenate([np.zeros(0, bool), *inside])[order]
         # A reading gives its strongest finding, if no other, unless it says that there is none.
@@ -149,14 +154,14 @@ class _Measured:
 
     def _average_precision(self, each: np.ndarray, fractures: np.ndarray) -> np.ndarray:
         """Area under the precision-recall curve made to fall, as detection measures it."""
-        hits = np.cumsum(each * self._overlap, axis=1)
-        precision = np.nan_to_num(ratio(hits, np.cumsum(each, axis=1)))
+        hits = np.cumsum(each * self._overlap, axis=1)[:, self.ends]
+        precision = np.nan_to_num(ratio(hits, np.cumsum(each, axis=1)[:, self.ends]))
         falling = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        return ratio((falling * each * self._overlap).sum(axis=1), fractures)
+        return ratio((falling * np.diff(hits, axis=1, prepend=0)).sum(axis=1), fractures)
 
     def _froc(self, each: np.ndarray, fractures: np.ndarray, total: np.ndarray) -> dict:
-        hits = np.cumsum(each * self.hit, axis=1)
-        false = np.cumsum(each * ~self.hit, axis=1)
+        hits = np.cumsum(each * self.hit, axis=1)[:, self.ends]
+        false = np.cumsum(each * ~self.hit, axis=1)[:, self.ends]
         return {
             f"found_at_{rate:g}": ratio(
                 np.max(np.where(false <= rate * total[:, None], hits, 0), axis=1, initial=0),

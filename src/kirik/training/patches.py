@@ -139,23 +139,39 @@ def patch_part(part: Part, maps: np.ndarray, size: int, negative: int, seed: int
         [position for position, _ in squares], [len(own) for _, own in squares]
     ).astype(int)
     places = np.concatenate([np.empty((0, 3)), *(own for _, own in squares)])
+    off, spans = torch.from_numpy(centres[chosen] - places[:, None, :2]), places[:, 2]
+    seen = in_sight(off, torch.from_numpy(spans)[:, None, None]).any(dim=1).numpy()
+    told = seen | ~_unlisted(part, chosen, places, size)
+    chosen, places, seen = chosen[told], places[told], seen[told]
     corners, spans = places[:, :2], places[:, 2]
     rows, margin = part.rows[chosen], int((MARGIN - 1) / 2 * size) // STRIDE * STRIDE
     place = (rows, corners, spans, size, margin)
     of_masks = (corners / MASK_STRIDE, spans / MASK_STRIDE, *(n // MASK_STRIDE for n in place[3:]))
-    off = torch.from_numpy(centres[chosen] - corners[:, None])
-    seen = in_sight(off, torch.from_numpy(spans)[:, None, None])
     return PatchPart(
         images=Cut(part.images, *place),
         masks=Cut(part.masks, rows, *of_masks),
         outlines=Outlines(part.outlines, *place),
         rows=np.arange(len(rows)),
-        labels=np.where(seen.any(dim=1).numpy(), 1 - negative, negative),
+        labels=np.where(seen, 1 - negative, negative),
         groups=part.groups[chosen],
         marked=np.ones(len(rows), bool),
         attributes=np.zeros((len(rows), 0), np.float32),
         shares=real_shares(part.labels, 2),
     )
+
+
+def _unlisted(part: Part, chosen: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """bool [m]: which patches may show a fracture without its outline, as a cache keeps so many of
+    a radiograph's and no more: those with something in the mask where there is no room for another.
+
+    chosen: int [m], positions of their radiographs. places: float [m, 3], top, left and side.
+    """
+    full = np.isfinite(part.outlines[part.rows, -1]).any(axis=(1, 2))
+    found = np.zeros(len(chosen), bool)
+    for patch in np.flatnonzero(full[chosen]):
+        mask = part.masks[part.rows[chosen[patch]]]
+        found[patch] = window(mask, *places[patch] / MASK_STRIDE, size // MASK_STRIDE).any()
+    return found
 
 
 _Squares = Iterator[tuple[int, np.ndarray]]

@@ -4,8 +4,9 @@ Columns: `path` and `label`; optional are `image_id` (else the path as written i
 `patient`, `study` and `exam` (all that are there bind, see `kirik.dataset.sources.bonds`; but for
 the first they are kept as facts, too), `region` and `view` (several joined by `;`), `hardware`,
 `multiscan`, `boxes` as `x y w h; x y w h` or one box a row as `x`, `y`, `width`, `height`, and
-`polygons` as `x0 y0 x1 y1 …; …`. In place of `label`, `class_name` holds names that stay as they
-are, also where all say yes or no. Columns of one's own begin with `x_` and are kept as facts.
+`polygons` as `x0 y0 x1 y1 …; …`, whose boxes are those around them where none are given. In place
+of `label`, `class_name` holds names that stay as they are, also where all say yes or no. Columns of
+one's own begin with `x_` and are kept as facts.
 Paths are relative to the CSV's folder; absolute ones and ones outside that folder are allowed,
 since the table is the user's and archives lie elsewhere.
 """
@@ -19,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kirik.dataset.groups import says_nothing
-from kirik.dataset.index import Defect, Index, Record
+from kirik.dataset.index import Defect, Index, Record, box_around
 from kirik.dataset.sources.bonds import bound
 from kirik.dataset.sources.files import (
     NO_IMAGE,
@@ -132,6 +133,8 @@ def _parsed(
     others = [name for name in IDS if name in table.columns][1:]
     facts = {name: row.cells[name] for name in others}
     facts |= {name[2:]: row.cells[name] for name in table.columns if name.startswith("x_")}
+    polygons = _shapes(cells.get("polygons", ""), where, "polygons", _is_polygon)
+    boxes = _boxes(row, cells.get("boxes", ""), where)
     record = Record(
         id=cells.get("image_id") or Path(written).as_posix(),
         path=_as_stored(table.path.parent, written),
@@ -141,8 +144,8 @@ def _parsed(
         view=_names(cells.get("view", "")),
         hardware=_flag(cells.get("hardware", ""), columns.get("hardware"), where),
         multiscan=_flag(cells.get("multiscan", ""), columns.get("multiscan"), where),
-        boxes=_boxes(row, cells.get("boxes", ""), where),
-        polygons=_shapes(cells.get("polygons", ""), where, "polygons", _is_polygon),
+        boxes=boxes or tuple(box_around([polygon]) for polygon in polygons),
+        polygons=polygons,
         facts={name: value for name, value in facts.items() if value},
     )
     return record, plain_name(label)
@@ -227,7 +230,8 @@ def _exists(record: Record, row: Row, defects: list[Defect]) -> bool:
 def _merged(
     rows: list[tuple[Row, Record, str]], defects: list[Defect]
 ) -> dict[str, tuple[Record, str]]:
-    """Rows by id: those that differ in their boxes alone are one radiograph with several boxes."""
+    """Rows by id: those that differ in what they outline alone are one radiograph with several
+    fractures."""
     found: dict[str, tuple[Record, str]] = {}
     ambiguous = set()
     for row, record, name in rows:
@@ -239,14 +243,24 @@ def _merged(
             ambiguous.add(record.id)
             detail = f"line {row.line} says {name}, an earlier one {label}; left out"
             defects.append(Defect("label_disagreement", (record.id,), detail))
-        elif first == replace(record, boxes=first.boxes) and (
-            more := tuple(box for box in record.boxes if box not in first.boxes)
+        elif (
+            first == replace(record, boxes=first.boxes, polygons=first.polygons)
+            and (both := _with_more(first, record)) != first
         ):
-            found[record.id] = (replace(first, boxes=first.boxes + more), name)
+            found[record.id] = (both, name)
         else:
             detail = f"line {row.line} names it again; the first row counts"
             defects.append(Defect("duplicate_row", (record.id,), detail))
     return {image_id: item for image_id, item in found.items() if image_id not in ambiguous}
+
+
+def _with_more(first: Record, other: Record) -> Record:
+    """The first with the boxes and polygons that the other one has besides."""
+    outlined = {
+        name: tuple(dict.fromkeys((*getattr(first, name), *getattr(other, name))))
+        for name in ("boxes", "polygons")
+    }
+    return replace(first, **outlined)
 
 
 def write_index(index: Index, path: Path | str) -> None:
