@@ -264,6 +264,44 @@ def test_labels_that_were_corrected_are_not_measured_by_what_was_read_before(
         assert name in told
 
 
+def test_groups_and_views_that_were_corrected_are_those_of_the_next_report(made, tmp_path):
+    _, split, out, words = made
+    again, mended = tmp_path / "tiny", tmp_path / "split.csv"
+    shutil.copytree(out, again)
+    before = read_predictions(out / "report" / "predictions.csv")
+    rows = [row.split(",") for row in split.read_text().splitlines()]
+    first, *others = {row[1] for row in rows if row[2:4] == ["dev", "1"]}
+    for row in rows:
+        row[1] = first if row[1] == others[0] else row[1]
+    mended.write_text("\n".join(map(",".join, rows)) + "\n")
+    assert kirik(*but(but(words, "--out", again), "--split", mended), "--final", "none") == 0
+    after = read_predictions(again / "report" / "predictions.csv")
+    assert others[0] in before.groups
+    assert set(after.groups) == set(before.groups) - {others[0]}
+    assert after.probabilities == pytest.approx(before.probabilities)
+
+
+def test_folds_do_not_learn_from_different_teachers_of_one_name(made, tmp_path, capsys):
+    _, _, out, words = made
+    again = tmp_path / "tiny"
+    shutil.copytree(out, again)
+    for gone in ("all", "fold3"):
+        shutil.rmtree(again / gone)
+    for fold in (1, 2):
+        run_json = again / f"fold{fold}" / "run.json"
+        said = json.loads(run_json.read_text())
+        said["settings"]["teacher"] = str(out)
+        said["built_on"] = {"teacher": load_bundle(out / f"fold{fold}").digest}
+        if fold == 2:
+            said["built_on"]["teacher"] = "another's"
+        run_json.write_text(json.dumps(said))
+    capsys.readouterr()
+    assert kirik(*but(words, "--out", again), "--teacher", out, "--final", "none") == 2
+    told = capsys.readouterr().err
+    assert "fold2: was begun with another --teacher than lies there now under the name" in told
+    assert not (again / "fold3").exists()
+
+
 def test_other_files_of_the_same_names_are_not_gone_on_with(made, tmp_path, capsys):
     """As of films that were exported anew; but the data set may be moved."""
     data, split, out, words = made

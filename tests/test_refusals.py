@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kirik.cli import run
+from kirik.cli import main, run
 from kirik.dataset.split import load_split
 from one_thread import one_thread  # noqa: F401 (a fixture)
 from quick_export import quick_export  # noqa: F401 (a fixture)
@@ -271,6 +273,43 @@ def test_nor_does_what_runs_before_it_knew_or_of_another_part(
     corrected = finished("corrected", None, labels="others")
     assert KNOWN in refused("train", tiny_set, *words, corrected)
     assert LACKING in refused("train", tiny_set, *words, finished("same", None))
+
+
+def test_a_teacher_that_could_read_others_held_out_others(
+    refused, tiny_set, tiny_split, tmp_path, capsys
+):
+    """Which radiographs can be read decides who is held out, and is known once they are decoded."""
+    words = ["--split", str(tiny_split), "--fold", "1", "--network", "test_efficientnet"]
+    words += ["--size", "64", "--batch-size", "4", "--device", "cpu", "--epochs", "1"]
+    words += ["--weights", "none", "--validation", "0.3"]
+    first = tmp_path / "first"
+    assert run(["train", str(tiny_set), *words, "--out", str(first)]) == 0
+    said = json.loads((first / "run.json").read_text())
+    (first / "run.json").write_text(json.dumps(said | {"held_out_sha256": "of others"}))
+    capsys.readouterr()
+    told = refused("train", tiny_set, *words, "--teacher", first, "--out", tmp_path / "second")
+    assert "holds some out to choose with" in told
+    assert "with the same radiographs unreadable" in told
+    assert not (tmp_path / "second").exists()
+    shutil.rmtree(first / "bundle")
+    assert "its groups, or what its classes mean, has changed" in refused(
+        "train", "--resume", first
+    )
+
+
+def test_nor_may_what_it_builds_on_have_learned_from_the_test_part(
+    refused, tiny_set, tiny_split, tmp_path, finished
+):
+    table = tiny_split.read_text()
+    elsewhere = table.replace("/", "/other-")
+    tested = re.sub(r",dev,[12],", ",test,,", table, count=2)
+    first = finished("first", None, table, validation=0)
+    between = finished("between", None, elsewhere, validation=0, weights=str(first))
+    split = tmp_path / "tested.csv"
+    split.write_text(tested)
+    words = ["--split", split, "--network", "test_efficientnet", "--size", 64, "--device", "cpu"]
+    said = refused("train", tiny_set, *words, "--out", tmp_path / "run", "--weights", between)
+    assert f"{between}: builds on {first}, which was trained on radiographs of this split's" in said
 
 
 def test_a_leaking_split_is_refused_before_its_run_takes_a_name(
@@ -673,3 +712,26 @@ def test_small_sets_of_several_types_train(tmp_path, capsys):
     words = ["--split", split, "--fold", 1, "--network", "test_efficientnet", "--size", 64]
     words += ["--weights", "none", "--batch-size", 4, "--epochs", 1, "--device", "cpu"]
     assert run([str(w) for w in ("train", data, *words, "--out", tmp_path / "run")]) == 0
+
+
+def test_what_nobody_foresaw_has_the_code_of_nothing_done(monkeypatch, capsys):
+    def broken(*_):
+        raise ZeroDivisionError("of nobody's doing")
+
+    monkeypatch.setattr("kirik.cli.commands.command", broken)
+    with pytest.raises(SystemExit) as ended:
+        main(["models"])
+    assert ended.value.code == 2
+    assert "ZeroDivisionError: of nobody's doing" in capsys.readouterr().err
+
+
+def test_a_system_without_threads_is_told_of_in_one_line(refused, tiny_set, monkeypatch):
+    start = threading.Thread.start
+
+    def none_to_draw(thread):
+        if type(thread).__module__ == "rich.live":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", none_to_draw)
+    assert "no thread can be started here" in refused("predict", tiny_set)

@@ -213,10 +213,19 @@ def _check_built_on(
 ) -> None:
     """Before the first one trains for an hour: that there is a run to build on for the last one,
     too. A training that was begun is left to its own."""
-    from kirik.training.built_on import find_built_on
+    from kirik.training.built_on import changed_since, digests_of, find_built_on
     from kirik.training.runs import is_run
 
     left = [one.fold for one in trainings if not (one.run / "run.json").is_file()]
+    for one in trainings if left else ():
+        if one.fold in left:
+            continue
+        begun = json.loads((one.run / "run.json").read_text(encoding="utf-8"))
+        if option := changed_since(begun, digests_of(settings, one.fold, split)):
+            raise SettingsError(
+                f"{one.run}: was begun with another --{option} than lies there now under the name; "
+                "put that back, or name another folder with --out"
+            )
     for name in PLACES:
         place = getattr(settings, name)
         if place and is_run(Path(place).expanduser()):

@@ -9,7 +9,7 @@ import numpy as np
 
 from kirik.bundle import Bundle, find_bundle, load_bundle
 from kirik.console import Console
-from kirik.dataset.check import select
+from kirik.dataset.check import groups_of, select
 from kirik.dataset.index import Index, Record
 from kirik.dataset.places import refuse_folder
 from kirik.dataset.sources import load_index
@@ -191,21 +191,28 @@ def predictions_of(
     data set's are others."""
     classes = _classes_of(classifier, index)
     records = [record for record, _ in readings]
-    hardware = {True: "yes", False: "no", None: ""}
     return Predictions(
         tuple(record.id for record in records),
-        tuple(split.assignments[record.id].group for record in records),
-        np.array([classes[record.label] for record in records]),
-        np.array([list(reading.probabilities.values()) for _, reading in readings]),
-        classifier.classes,
-        classifier.manifest.negative,
-        {
+        labels=np.array([classes[record.label] for record in records]),
+        probabilities=np.array([list(reading.probabilities.values()) for _, reading in readings]),
+        classes=classifier.classes,
+        negative=classifier.manifest.negative,
+        peaks_on_fracture=_peaks(readings) if classifier.manifest.evidence else None,
+        **kinds_of(records, index, split),
+    )
+
+
+def kinds_of(records: Sequence[Record], index: Index, split: Split) -> dict:
+    """`groups` and `subgroups` of `Predictions` for these records."""
+    group_of, hardware = groups_of(split, index), {True: "yes", False: "no", None: ""}
+    return {
+        "groups": tuple(group_of[record.id] for record in records),
+        "subgroups": {
             "region": tuple("+".join(record.region) for record in records),
             "view": tuple("+".join(record.view) for record in records),
             "hardware": tuple(hardware[record.hardware] for record in records),
         },
-        _peaks(readings) if classifier.manifest.evidence else None,
-    )
+    }
 
 
 def _classes_of(classifier: Classifier, index: Index) -> tuple[int, ...]:

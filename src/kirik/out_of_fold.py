@@ -30,7 +30,7 @@ from kirik.evaluation.localization import (
 from kirik.evaluation.metrics import Metrics, measure
 from kirik.evaluation.predictions import Predictions, read_predictions
 from kirik.evaluation.report import write_report
-from kirik.measuring import predictions_of, read_all
+from kirik.measuring import kinds_of, predictions_of, read_all
 from kirik.operating_points import CrossFitted, choose_operating_points
 from kirik.reading.classifier import Classifier
 from kirik.reading.evidence import FAINTEST
@@ -65,7 +65,8 @@ class Read:
 
 
 def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console) -> Read:
-    """The fold left out, read by its run's bundle; from the run's files where that was done.
+    """The fold left out, read by its run's bundle; from the run's files where that was done, beside
+    the groups and subgroups that the split and the data set tell now.
 
     Raises DataSetError if the fold's labels have changed since.
     """
@@ -87,6 +88,8 @@ def read_fold(run: Path, index: Index, split: Split, fold: int, console: Console
         predictions_of(readings, index, split, classifier).write(table)
     predictions = read_predictions(table)
     _check_read(table, predictions, records, index)
+    own = [records[image_id] for image_id in predictions.ids]
+    predictions = replace(predictions, **kinds_of(own, index, split))
     localized = strangeness = None
     if boxes.is_file():
         localized = _localized(predictions, records, _read_findings(boxes))

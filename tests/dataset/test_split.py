@@ -11,7 +11,7 @@ from PIL import Image
 
 from kirik import cli
 from kirik.dataset import inspect
-from kirik.dataset.check import absent, check_split, select
+from kirik.dataset.check import absent, check_split, groups_of, select
 from kirik.dataset.duplicates import find_duplicates
 from kirik.dataset.groups import LONGEST_RUN, bind, exam_runs
 from kirik.dataset.index import Index, Record
@@ -467,3 +467,13 @@ class TestRealFracAtlas:
         total = real.counts()
         for counts in class_counts(split, real).values():
             assert all(abs(counts[name] - total[name] / 5) <= 2 for name in total)
+
+
+def test_patients_of_the_data_set_join_groups_that_a_split_of_ones_own_keeps_apart():
+    patients = ("ada", "ada", None, "ada", "eva")
+    records = [Record(n, Path(n), 0, group=p) for n, p in zip("abcde", patients, strict=True)]
+    own = ("g1", "g2", "g2", "g3", "g4")  # b's group holds c, too; x is not in the data set
+    rows = [Assignment(n, g, "dev", 1) for n, g in zip("abcdex", (*own, "g5"), strict=True)]
+    split = Split("own", {row.image_id: row for row in rows})
+    found = groups_of(split, index_of(records))
+    assert found == {"a": "g1", "b": "g1", "c": "g1", "d": "g1", "e": "g4", "x": "g5"}

@@ -79,6 +79,21 @@ def torn_groups(split: "Split", index: Index | None = None) -> list[Leak]:
     return leaks + _torn(split, patients.values(), "user_group_torn")
 
 
+def groups_of(split: "Split", index: Index) -> dict[str, str]:
+    """Group by id: the split's, of which those that the data set itself says are of one patient or
+    exam are one, under the name of the first. A split that does not tear such a patient may still
+    call each of his radiographs a group."""
+    name_of = {one.image_id: one.group for one in split.assignments.values()}
+    members: dict[str, list[str]] = {}
+    for image_id, group in name_of.items():
+        members.setdefault(group, []).append(image_id)
+    patients = ([i for i in ids if i in name_of] for ids in named(index.records).values())
+    bonds = [*members.values(), *filter(None, patients)]
+    return {
+        image_id: min(name_of[one] for one in ids) for ids in components(bonds) for image_id in ids
+    }
+
+
 def _groups_of_several(split: "Split") -> bool:
     return len({a.group for a in split.assignments.values()}) < len(split.assignments)
 

@@ -1,8 +1,10 @@
 """The finished runs that a training builds on: its overview, its start, and its teacher."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from kirik.bundle import Bundle, load_bundle
 from kirik.dataset.index import Index
@@ -76,12 +78,39 @@ def find_built_on(folder: str, fold: int | None, option: str, split: Split) -> P
     there is none, it knows radiographs of the test part, or it has not come to its end."""
     held_out = {one.image_id for one in split.part("test")}
     run = find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
+    for one, facts in _lineage(run):
+        if facts["split_sha256"] == split.digest:
+            continue
+        if seen := trained_on(load_split(one / "split.csv"), facts["fold"], held_out):
+            raise SettingsError(
+                f"{run}: builds on {one}, which was trained on radiographs of this split's test "
+                f"part ({seen[0]}, {len(seen)} in all): what it learned would leak them; name "
+                f"another {option}"
+            )
     if not (run / "bundle").is_dir():
         raise SettingsError(
             f"{run}: its training has not come to its end; let it (kirik train --resume {run}), "
             f"or name another {option}"
         )
     return run
+
+
+def digests_of(settings: TrainingSettings, fold: int | None, split: Split) -> dict[str, str]:
+    """Which runs a training asks to its end: option → a SHA-256 of its bundle, as another may come
+    to lie under its name. What it begins with is in its checkpoint."""
+    places = {name: getattr(settings, name) for name in ("overview", "teacher")}
+    return {
+        name: load_bundle(find_built_on(place, fold, f"--{name}", split)).digest
+        for name, place in places.items()
+        if place
+    }
+
+
+def changed_since(begun: dict, now: dict[str, str]) -> str | None:
+    """The option whose run is not the one that a run was begun with, if any. begun: its facts,
+    which by an older kirik do not tell. now: see `digests_of`."""
+    before = begun.get("built_on", {})
+    return next((name for name in now if before.get(name, now[name]) != now[name]), None)
 
 
 def _refuse_known(
@@ -110,12 +139,38 @@ def _refuse_known(
         )
         if held_out_the_same or not trained_on(its_split, facts["fold"], [name for name, _ in own]):
             continue
-        raise SettingsError(
-            f"{run}: {'' if one == run else f'builds on {one}, which '}was trained on radiographs "
-            f"of which --validation {settings.validation:g} holds some out to choose with: what it "
-            f"learned would leak them; begin with --validation 0, or for {option} take a run that "
-            "held out the same: of the same split, labels, fold, --validation and --seed"
-        )
+        _refuse(run, one, option, settings)
+
+
+def refuse_known(
+    held_out: Sequence[str], settings: TrainingSettings, fold: int | None, split: Split
+) -> None:
+    """The same once it is known which are held out: which radiographs can be read decides, too, and
+    that may have been others when those runs began. held_out: their ids. Raises SettingsError."""
+    for option, folder in (("--weights", settings.weights), ("--teacher", settings.teacher)):
+        if not folder or not is_run(Path(folder).expanduser()):
+            continue
+        run = find_built_on(folder, fold, option, split)
+        for one, facts in _lineage(run):
+            noted = facts.get("held_out_sha256")  # by an older kirik not
+            known = trained_on(load_split(one / "split.csv"), facts["fold"], held_out)
+            if known and noted and noted != held_out_hash(held_out):
+                _refuse(run, one, option, settings)
+
+
+def held_out_hash(ids: Sequence[str]) -> str:
+    """One SHA-256 of the ids of the radiographs that a run holds out."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def _refuse(run: Path, one: Path, option: str, settings: TrainingSettings) -> NoReturn:
+    raise SettingsError(
+        f"{run}: {'' if one == run else f'builds on {one}, which '}was trained on radiographs "
+        f"of which --validation {settings.validation:g} holds some out to choose with: what it "
+        f"learned would leak them; begin with --validation 0, or for {option} take a run that "
+        "held out the same: of the same split, labels, fold, --validation and --seed, with the "
+        "same radiographs unreadable"
+    )
 
 
 def _part(split: Split, fold: int | None) -> list[tuple[str, str]]:

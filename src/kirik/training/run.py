@@ -23,7 +23,7 @@ import torch
 
 from kirik.bundle import WIDE, Bundle
 from kirik.dataset.cache import Cache, Progress, data_hash, hash_of, open_cache
-from kirik.dataset.check import torn_groups
+from kirik.dataset.check import groups_of, torn_groups
 from kirik.dataset.index import Index, Record
 from kirik.dataset.split import Split, write_split
 from kirik.errors import DataSetError, SettingsError, SplitError, TrainingError
@@ -31,7 +31,15 @@ from kirik.files import read_file
 from kirik.preprocessing import Preprocessing
 from kirik.radiograph import DEFAULT_LIMITS
 from kirik.training.attributes import attribute_names, attribute_table
-from kirik.training.built_on import overview_of, start_of, teacher_of
+from kirik.training.built_on import (
+    changed_since,
+    digests_of,
+    held_out_hash,
+    overview_of,
+    refuse_known,
+    start_of,
+    teacher_of,
+)
 from kirik.training.checkpoint import load_checkpoint
 from kirik.training.data import Part, hold_out
 from kirik.training.loop import State, StepReport, Trainer
@@ -125,8 +133,12 @@ def train_network(
         train = _patches(part, index, overview, settings, machine)
     elif settings.validation:
         train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
+        held_out = [cache.ids[row] for row in validation.rows]
+        refuse_known(held_out, settings, fold, split)
         facts |= {"trained_on": len(train), "chosen_on": len(validation)}
+        facts |= {"held_out_sha256": held_out_hash(held_out)}
     teacher = teacher_of(index, settings, fold, split, machine)
+    facts |= {"built_on": digests_of(settings, fold, split)}
     trainer = Trainer(network, train, validation, settings, machine, checkpoints, teacher)
     if machine.first:
         _prepare(directory, index.root, facts, left_out, split, settings, resume)
@@ -266,7 +278,8 @@ def _part(
     # Not what the data set says: a box outside its radiograph is in no mask.
     outlined = np.isfinite(cache.outlines[rows]).any(axis=(1, 2, 3))
     negative = -1 if index.negative is None else index.negative
-    groups = np.array([split.assignments[record.id].group for record in chosen])
+    group_of = groups_of(split, index)
+    groups = np.array([group_of[record.id] for record in chosen])
     return Part(
         cache.images,
         cache.masks,
@@ -374,10 +387,18 @@ def _prepare(
         before = _begun(directory)
         # Their order, too: which class comes first may be another kirik's choice.
         same_classes = before.get("classes", facts["classes"]) == facts["classes"]
-        if before.get("data_sha256") != facts["data_sha256"] or not same_classes:
+        held_out = [of.get("held_out_sha256") for of in (facts, before)]
+        same_held_out = None in held_out or held_out[0] == held_out[1]  # noted by no older kirik
+        same_data = before.get("data_sha256") == facts["data_sha256"]
+        if not (same_data and same_classes and same_held_out):
             raise TrainingError(
-                f"{directory}: the data set, or what its classes mean, has changed since the run "
-                "began; start a new run"
+                f"{directory}: the data set, its groups, or what its classes mean, has changed "
+                "since the run began; start a new run"
+            )
+        if option := changed_since(before, facts["built_on"]):
+            raise TrainingError(
+                f"{directory}: was begun with another --{option} than lies there now; put that "
+                "back, or start a new run"
             )
         return
     try:
