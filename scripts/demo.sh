@@ -38,7 +38,7 @@ fi
 step data audit "$data" --json "$out/audit.json" --html "$out/audit.html" --language "$LANGUAGE"
 [ -n "${DATA:-}" ] || step data split "$data" --out "$split" --seed 1
 step data check-split "$split" "$data"
-step data augment-preview "$data" --out "$out/augment.png"
+step data augment-preview "$data" --out "$out/augment.png" --language "$LANGUAGE"
 
 weights=${WEIGHTS:-}
 [ -n "$weights" ] || [ ! -d ../shared/weights ] || weights=../shared/weights

@@ -126,7 +126,7 @@ def test_an_id_of_more_radiographs_than_a_patient_has_binds_nothing(films, tmp_p
     ("language", "told"),
     [
         ("en", "Of 4 DICOM files, 2 without a patient&#39;s id, or with a placeholder for one"),
-        ("tr", "4 DICOM dosyasının 2 tanesinde hasta kimliği yok veya"),
+        ("tr", "4 DICOM dosyasının 2 tanesinde hasta kimliği yok ya da"),
     ],
 )
 def test_the_audit_tells_how_many_name_no_patient(films, tmp_path, language, told):

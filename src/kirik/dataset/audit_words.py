@@ -155,7 +155,7 @@ WORDS: dict[str, dict[str, str]] = {
         "further": "{count} başka değer",
         "total": "hepsi",
         "boxes": "Kırık kutuları",
-        "boxes_text": "{radiographs} radyografide {boxes} kutu; kırık olanların {without} "
+        "boxes_text": "{radiographs} radyografide {boxes} kutu; kırıklı olanların {without} "
         "tanesinde kutu yok. Ortanca kutu, görüntü kenarının {share} kadarı.",
         "boxes_none": "Veri kümesinde kutu yok: yer belirleme ölçülemez.",
         "groups": "Gruplar",
@@ -166,9 +166,9 @@ WORDS: dict[str, dict[str, str]] = {
         "groups_of_copies": "Veri kümesi hasta veya tetkik belirtmiyor, dosya numaralarından da "
         "anlaşılmıyor: kirik'in bölmesi yalnızca kopyaları bir arada tutar. Bunları CSV'nin "
         "patient veya exam sütununda belirtin ya da her birine bir klasör verin.",
-        "patients_text": "{files} DICOM dosyasının {without} tanesinde hasta kimliği yok veya "
-        "yerinde bir yer tutucu var (ANONYMOUS gibi ya da {most} radyografiden çoğunda aynı "
-        "kimlik): bunları hasta bilgisi bağlamaz.",
+        "patients_text": "{files} DICOM dosyasının {without} tanesinde hasta kimliği yok ya da "
+        "yerinde bir yer tutucu var (ANONYMOUS gibi ya da {most} taneden çok radyografide "
+        "yinelenen aynı kimlik): bu dosyalar hasta bilgisiyle gruplanamaz.",
         "defects": "Bulgular",
         "samples": "Örnekler",
         "samples_text": "Rastgele seçildi (tohum {seed}), dik gösteriliyor, kırık kutuları sarı.",

@@ -59,8 +59,8 @@ TEXTS = {
     "tr": {
         "title": "{count} çalıştırmanın karşılaştırması",
         "figures": "Her çalıştırma kendi radyografilerinde",
-        "figures_note": "Gruplar üzerinden %95 aralıklarla. Aralıkların örtüşmesi iki çalıştırmanın"
-        " denk olduğunu göstermez: aşağıdaki eşleştirilmiş farklara bakın.",
+        "figures_note": "Gruplar üzerinden %95 güven aralıklarıyla. Aralıkların örtüşmesi iki "
+        "çalıştırmanın denk olduğunu göstermez: aşağıdaki eşleştirilmiş farklara bakın.",
         "measure": "Ölçüt",
         "radiographs": "Radyografi",
         "fractured": "Kırıklı",

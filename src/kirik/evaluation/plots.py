@@ -70,7 +70,7 @@ TEXTS = {
         "recall": "Duyarlılık",
         "chance": "rastlantı",
         "prevalence": "prevalans",
-        "band": "%95 aralık",
+        "band": "%95 güven aralığı",
         "true_class": "Etiket",
         "called": "Verilen karar",
         "said": "Tahmin edilen olasılık",

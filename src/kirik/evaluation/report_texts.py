@@ -204,7 +204,7 @@ REPORT = {
         "all_figures": "Bütün değerler",
         "figure": "Ölçüt",
         "value": "Değer",
-        "interval": "%95 aralık",
+        "interval": "%95 güven aralığı",
         "meaning": "Anlamı",
         "curves": "Eğriler",
         "roc": "ROC eğrisi",

@@ -54,7 +54,7 @@ MEASURES = {
         "brier": "Brier skoru",
         "ece": "Kalibrasyon hatası (ECE)",
         "log_loss": "Log kaybı",
-        "peak_on_fracture": "Haritanın tepesi kırığın üzerinde",
+        "peak_on_fracture": "Haritanın en yüksek noktası kırığın içinde",
         "macro_auroc": "AUROC, sınıf ortalaması",
         "macro_auprc": "AUPRC, sınıf ortalaması",
         "macro_f1": "F1, sınıf ortalaması",

@@ -58,7 +58,8 @@ TEXTS = {
         "marked_without": "Aynısı; bu okuma bir yer göstermiyor",
         "means_fracture": "Değer, bu modelin kırık dediği {high} eşiğinde ya da üzerindedir.",
         "means_no_fracture": "Değer, bu modelin kırık yok dediği {low} eşiğinin altındadır. Model "
-        "bazı kırıkları atlar: hastanın bulguları kırık düşündürüyorsa onlar önde gelir.",
+        "bazı kırıkları atlar: hastanın klinik bulguları kırık düşündürüyorsa bunlar esas "
+        "alınmalıdır.",
         "means_uncertain": "Değer {low} ile {high} arasındadır: model kararı bir insana bırakıyor.",
         "frequency": "Kalibrasyon bu hastalar için de geçerliyse, bu değeri alan her 100 "
         "radyografinin yaklaşık {count} tanesinde kırık vardır.",
@@ -76,7 +77,7 @@ TEXTS = {
         "model": "Model",
         "network": "{network}, {size} × {size} piksel, sürüm {version}, yapım tarihi {created}",
         "points": "Çalışma noktaları: {points}.",
-        "measured": "Kat dışı ölçülen değerler",
+        "measured": "Çapraz doğrulamada ölçülen değerler",
         "measure": "Ölçüt",
         "value": "Değer",
         "interval": "%95 güven aralığı",

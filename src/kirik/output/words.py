@@ -114,7 +114,7 @@ TERMS = {
     "leg": "bacak",
     "hip": "kalça",
     "shoulder": "omuz",
-    "mixed": "karışık",
+    "mixed": "birden çok",
     "frontal": "AP/PA",
     "lateral": "yan",
     "oblique": "oblik",
