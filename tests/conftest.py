@@ -1,5 +1,6 @@
 """Tiny models whose answers can be computed by hand, made without torch."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,23 @@ def make_bundle(tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def few_threads(monkeypatch):
+    """The system gives no more threads of a kind than so many: few_threads(is_one, most=0)."""
+
+    def begin(is_one, most: int = 0) -> None:
+        start, given = threading.Thread.start, iter(range(most))
+
+        def scarce(thread):
+            if is_one(thread) and next(given, None) is None:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", scarce)
+
+    return begin
 
 
 @pytest.fixture

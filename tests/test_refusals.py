@@ -8,7 +8,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import threading
 import zlib
 from pathlib import Path
 
@@ -725,13 +724,6 @@ def test_what_nobody_foresaw_has_the_code_of_nothing_done(monkeypatch, capsys):
     assert "ZeroDivisionError: of nobody's doing" in capsys.readouterr().err
 
 
-def test_a_system_without_threads_is_told_of_in_one_line(refused, tiny_set, monkeypatch):
-    start = threading.Thread.start
-
-    def none_to_draw(thread):
-        if type(thread).__module__ == "rich.live":
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", none_to_draw)
+def test_a_system_without_threads_is_told_of_in_one_line(refused, tiny_set, few_threads):
+    few_threads(lambda thread: type(thread).__module__ == "rich.live")
     assert "no thread can be started here" in refused("predict", tiny_set)

@@ -4,6 +4,8 @@ The command line prints such an error without a traceback and exits with code 2;
 it beside the file it concerns and goes on.
 """
 
+NO_THREADS = "no thread can be started here; raise the limit of processes (ulimit -u)"
+
 
 class KirikError(Exception):
     """Base of all errors that are the input's or the machine's fault, never kirik's own."""

@@ -159,9 +159,9 @@ def _with_other_codes(data: bytes, scans: Sequence[tuple[bytes, int]]) -> bytes:
     changed, start = [], 0
     for _, end in scans:
         piece = data[start:end].rstrip(b"\xff")
-        last = max((piece.rfind(marker), number) for number, marker in enumerate(_RESTARTS))
-        following = 0 if last[0] < 0 else last[1] + 1
-        turns = _RESTARTS[following:] + _RESTARTS[:following]
+        # They take turns; where there is none yet, the first comes next, as after the last.
+        _, last = max((piece.rfind(marker), number) for number, marker in enumerate(_RESTARTS))
+        turns = _RESTARTS[last + 1 :] + _RESTARTS[: last + 1]
         changed += [piece, _OTHER_CODES, *(marker + _OTHER_CODES for marker in turns)]
         start = end
     return b"".join([*changed, data[start:]])

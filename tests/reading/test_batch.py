@@ -117,17 +117,10 @@ def test_an_unforeseen_error_costs_its_own_file_alone(make_bundle, films, monkey
 
 
 @pytest.mark.parametrize("most", [0, 1])
-def test_where_the_system_gives_few_threads(make_bundle, films, monkeypatch, most):
-    classifier, start = load_model(make_bundle().path), threading.Thread.start
+def test_where_the_system_gives_few_threads(make_bundle, films, few_threads, most):
+    classifier = load_model(make_bundle().path)
     expected = [reading.probability for reading in classifier.read_many(films[:4], workers=3)]
-    given = iter(range(most))
-
-    def scarce(thread):
-        if thread.name.startswith("kirik-decode") and next(given, None) is None:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", scarce)
+    few_threads(lambda thread: thread.name.startswith("kirik-decode"), most)
     if most:
         results = classifier.read_many(films[:4], workers=3)
         assert [reading.probability for reading in results] == expected

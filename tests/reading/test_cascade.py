@@ -59,18 +59,10 @@ def test_the_probability_pools_the_whole_radiograph_and_its_most_suspicious_patc
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_where_the_system_gives_few_threads_its_networks_are_opened_in_turn(
-    cascade, monkeypatch, most
+    cascade, few_threads, most
 ):
     expected = load_model(cascade.path).read(spot(160, 352)).probability
-    start = threading.Thread.start
-    given = iter(range(most))
-
-    def scarce(thread):
-        if thread.name.startswith("kirik-open") and next(given, None) is None:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", scarce)
+    few_threads(lambda thread: thread.name.startswith("kirik-open"), most)
     assert load_model(cascade.path).read(spot(160, 352)).probability == expected
 
 

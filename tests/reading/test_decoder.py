@@ -303,21 +303,15 @@ def test_a_relative_path_is_meant_from_where_the_process_is_now(
 
 
 def test_a_watch_that_could_not_be_begun_once_is_begun_the_next_time(
-    decoders, save_radiograph, monkeypatch
+    decoders, save_radiograph, few_threads, monkeypatch
 ):
-    films, start = [save_radiograph("a.png"), save_radiograph("b.png")], threading.Thread.start
-    scarce = iter([True])
-
-    def start_if_there_is_one(thread):
-        if thread.name == "kirik-watch" and next(scarce, False):
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_if_there_is_one)
+    films = [save_radiograph("a.png"), save_radiograph("b.png")]
+    few_threads(lambda thread: thread.name == "kirik-watch")
     several, before = decoders(seconds=20), watches()
     with pytest.raises(SettingsError, match="no thread can be started here"):
         list(several.ask(films[0], FILM))
     assert watches() == before
+    monkeypatch.undo()
     [_] = several.ask(films[1], FILM)
     assert watches() == before + 1
 

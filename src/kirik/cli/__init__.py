@@ -88,7 +88,7 @@ def run(arguments: list[str]) -> int:
 
 def _begin(asked: list[str]) -> None:
     """Have a reading's first decoding process get ready while this one is not yet so itself."""
-    # Plugins of pydantic have no part in a reading, and to look for them takes as long as it does.
+    # Plugins of pydantic have no part in a reading; to look for them goes through all packages.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if asked and not {"--help", "-h", "--cluster"} & {*asked}:
         from kirik.reading.decoder import shared_decoders

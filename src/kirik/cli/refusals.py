@@ -4,7 +4,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-from kirik.errors import KirikError
+from kirik.errors import NO_THREADS, KirikError
 
 
 def answered(command: Callable[[], int | None]) -> int:
@@ -22,7 +22,7 @@ def answered(command: Callable[[], int | None]) -> int:
     except RuntimeError as error:
         if "start new thread" not in str(error):
             raise
-        return refuse("no thread can be started here; raise the limit of processes (ulimit -u)")
+        return refuse(NO_THREADS)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package in _TRAINING_PACKAGES:

@@ -71,10 +71,7 @@ def check_split(
 def torn_groups(split: "Split", index: Index | None = None) -> list[Leak]:
     """Leaks that no look into a file needs: groups of the split in two parts, and, with the index,
     those of the data set."""
-    groups: dict[str, list[str]] = {}
-    for assignment in split.assignments.values():
-        groups.setdefault(assignment.group, []).append(assignment.image_id)
-    leaks = _torn(split, groups.values(), "group_torn")
+    leaks = _torn(split, _members(split).values(), "group_torn")
     patients = named(index.records if index else ())
     return leaks + _torn(split, patients.values(), "user_group_torn")
 
@@ -83,19 +80,25 @@ def groups_of(split: "Split", index: Index) -> dict[str, str]:
     """Group by id: the split's, of which those that the data set itself says are of one patient or
     exam are one, under the name of the first. A split that does not tear such a patient may still
     call each of his radiographs a group."""
-    name_of = {one.image_id: one.group for one in split.assignments.values()}
-    members: dict[str, list[str]] = {}
-    for image_id, group in name_of.items():
-        members.setdefault(group, []).append(image_id)
-    patients = ([i for i in ids if i in name_of] for ids in named(index.records).values())
-    bonds = [*members.values(), *filter(None, patients)]
+    assigned = split.assignments
+    patients = ([i for i in ids if i in assigned] for ids in named(index.records).values())
     return {
-        image_id: min(name_of[one] for one in ids) for ids in components(bonds) for image_id in ids
+        image_id: min(assigned[one].group for one in ids)
+        for ids in components([*_members(split).values(), *patients])
+        for image_id in ids
     }
 
 
+def _members(split: "Split") -> dict[str, list[str]]:
+    """Ids of each of the split's groups."""
+    members: dict[str, list[str]] = {}
+    for one in split.assignments.values():
+        members.setdefault(one.group, []).append(one.image_id)
+    return members
+
+
 def _groups_of_several(split: "Split") -> bool:
-    return len({a.group for a in split.assignments.values()}) < len(split.assignments)
+    return len(_members(split)) < len(split.assignments)
 
 
 def nothing_binds(split: "Split", index: Index) -> bool:

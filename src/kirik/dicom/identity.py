@@ -100,10 +100,9 @@ def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     _keep_what_is_known(dataset)
     for groups in dataset.get(FRAMES_GROUPS) or ():
         _keep_known_groups(groups)
-    content = hashlib.sha256(data).hexdigest()
     for keyword in _UIDS:
-        own = str(found.get(keyword) or f"{keyword} of {content}")
-        setattr(dataset, keyword, _other(own, key))
+        own = found.get(keyword) or f"{keyword} of {hashlib.sha256(data).hexdigest()}"
+        setattr(dataset, keyword, _other(str(own), key))
     _clear_pixels(dataset, name, limits)
     dataset.PatientName = dataset.PatientID = ""
     dataset.PatientIdentityRemoved = "YES"

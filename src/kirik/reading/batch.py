@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kirik.archives import Member
-from kirik.errors import KirikError, RadiographError, SettingsError
+from kirik.errors import NO_THREADS, KirikError, RadiographError, SettingsError
 from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading, failure_of
 from kirik.stores import Remote
@@ -163,10 +163,7 @@ class _Ahead:
                 thread.start()
             except RuntimeError as error:  # the system gives no more of them
                 if not self._threads:
-                    message = (
-                        "no thread can be started here; raise the limit of processes (ulimit -u)"
-                    )
-                    raise SettingsError(message) from error
+                    raise SettingsError(NO_THREADS) from error
                 self._workers = len(self._threads)
             else:
                 self._threads.append(thread)

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from kirik.archives import Member
-from kirik.errors import RadiographError, SettingsError
+from kirik.errors import NO_THREADS, RadiographError, SettingsError
 from kirik.files import shown
 from kirik.limits import Limits
 from kirik.stores import Remote
@@ -265,8 +265,7 @@ class _Watch:
                     thread.start()
                 except RuntimeError as error:  # the system gives no more of them
                     del self._until[child]
-                    message = "no thread can be started here; raise the limit of processes"
-                    raise SettingsError(f"{message} (ulimit -u)") from error
+                    raise SettingsError(NO_THREADS) from error
                 self._thread = thread
             if len(self._until) == 1:
                 self._changed.notify()

@@ -142,11 +142,12 @@ def _refuse_known(
         _refuse(run, one, option, settings)
 
 
-def refuse_known(
+def refuse_other_held_out(
     held_out: Sequence[str], settings: TrainingSettings, fold: int | None, split: Split
 ) -> None:
-    """The same once it is known which are held out: which radiographs can be read decides, too, and
-    that may have been others when those runs began. held_out: their ids. Raises SettingsError."""
+    """Refuse such a run also once it is known which are held out: which radiographs can be read
+    decides, too, and that may have been others when it began. held_out: their ids. Raises
+    SettingsError."""
     for option, folder in (("--weights", settings.weights), ("--teacher", settings.teacher)):
         if not folder or not is_run(Path(folder).expanduser()):
             continue

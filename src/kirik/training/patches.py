@@ -139,8 +139,8 @@ def patch_part(part: Part, maps: np.ndarray, size: int, negative: int, seed: int
         [position for position, _ in squares], [len(own) for _, own in squares]
     ).astype(int)
     places = np.concatenate([np.empty((0, 3)), *(own for _, own in squares)])
-    off, spans = torch.from_numpy(centres[chosen] - places[:, None, :2]), places[:, 2]
-    seen = in_sight(off, torch.from_numpy(spans)[:, None, None]).any(dim=1).numpy()
+    off, within = centres[chosen] - places[:, None, :2], places[:, 2:, None]
+    seen = in_sight(torch.from_numpy(off), torch.from_numpy(within)).any(dim=1).numpy()
     told = seen | ~_unlisted(part, chosen, places, size)
     chosen, places, seen = chosen[told], places[told], seen[told]
     corners, spans = places[:, :2], places[:, 2]

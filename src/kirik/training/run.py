@@ -36,7 +36,7 @@ from kirik.training.built_on import (
     digests_of,
     held_out_hash,
     overview_of,
-    refuse_known,
+    refuse_other_held_out,
     start_of,
     teacher_of,
 )
@@ -134,7 +134,7 @@ def train_network(
     elif settings.validation:
         train, validation = hold_out(part, settings.validation, settings.seed, index.classes)
         held_out = [cache.ids[row] for row in validation.rows]
-        refuse_known(held_out, settings, fold, split)
+        refuse_other_held_out(held_out, settings, fold, split)
         facts |= {"trained_on": len(train), "chosen_on": len(validation)}
         facts |= {"held_out_sha256": held_out_hash(held_out)}
     teacher = teacher_of(index, settings, fold, split, machine)
@@ -385,12 +385,11 @@ def _prepare(
     """Make the run's folder, or check that a resumed run goes on with the same data."""
     if resume:
         before = _begun(directory)
-        # Their order, too: which class comes first may be another kirik's choice.
-        same_classes = before.get("classes", facts["classes"]) == facts["classes"]
-        held_out = [of.get("held_out_sha256") for of in (facts, before)]
-        same_held_out = None in held_out or held_out[0] == held_out[1]  # noted by no older kirik
-        same_data = before.get("data_sha256") == facts["data_sha256"]
-        if not (same_data and same_classes and same_held_out):
+        # The classes in their order, too: which comes first may be another kirik's choice. Older
+        # ones did not note them, nor who is held out.
+        later = ("classes", "held_out_sha256")
+        same = all(before.get(name, facts.get(name)) == facts.get(name) for name in later)
+        if before.get("data_sha256") != facts["data_sha256"] or not same:
             raise TrainingError(
                 f"{directory}: the data set, its groups, or what its classes mean, has changed "
                 "since the run began; start a new run"
