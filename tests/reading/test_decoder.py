@@ -19,7 +19,7 @@ from kirik.errors import RadiographError, SettingsError
 from kirik.radiograph import Limits
 from kirik.reading import child
 from kirik.reading.classifier import load_model
-from kirik.reading.decoder import Decoders, DecodingLimits, _Child, shared_decoders
+from kirik.reading.decoder import _START, Decoders, DecodingLimits, _Child, shared_decoders
 from kirik.reading.reading import Failure, Reading
 
 LIST = {"do": "list"}
@@ -160,6 +160,27 @@ def test_a_file_that_takes_too_long_is_given_up(decoders, noise, save_radiograph
     assert ends(decoder, noise) == "too_slow"
     assert time.monotonic() - started < 30
     assert ends(decoder, save_radiograph("small.png", 0.5)) == "done"
+
+
+SLOW = """import time
+from kirik.reading import child
+read = child.read_source
+child.read_source = lambda *given: (time.sleep(1.5), read(*given))[1]
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the system tells what was computed")
+@pytest.mark.parametrize(("seconds", "told"), [(0.5, "done"), (0.1, "too_slow")])
+def test_storage_that_takes_long_has_ten_times_as_long_as_decoding(
+    decoders, save_radiograph, monkeypatch, seconds, told
+):
+    start = _START.replace("; from", "; " + SLOW.replace("\n", "; ") + "from")
+    monkeypatch.setattr("kirik.reading.decoder._START", start)
+    film = save_radiograph("film.png", 0.5)
+    assert ends(decoders(seconds=seconds), film) == told
+    if told == "too_slow":
+        with pytest.raises(RadiographError, match="did not come from its storage in 1 s; read"):
+            list(decoders(seconds=seconds).ask(film, FILM))
 
 
 def test_time_in_which_the_whole_program_was_stopped_does_not_count(noise):

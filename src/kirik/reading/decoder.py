@@ -43,6 +43,8 @@ _LOOK = 0.1
 """Seconds from one look at who is at it for too long to the next."""
 _STOPPED = 1.0
 """Seconds by which a look is late at least where the process did not run."""
+_PATIENCE = 10
+"""Times the seconds of computing that an answer may take where its child waits for the rest."""
 _WARM = 50
 """Requests after which a child has loaded all that it needs."""
 _STARTS = 3
@@ -53,8 +55,9 @@ _STARTS = 3
 class DecodingLimits:
     """What decoding a file may take.
 
-    seconds: for each of its frames. memory: bytes of a child's address space, or as many as the
-    system's own limit leaves it. sizes: see `Limits`.
+    seconds: for each of its frames, of computing: one whose storage is slow (a tape, a sleeping
+    disk) may take ten times as long, where the system tells (Linux). memory: bytes of a child's
+    address space, or as many as the system's own limit leaves it. sizes: see `Limits`.
     """
 
     seconds: float = 60.0
@@ -156,9 +159,8 @@ class Decoders:
                         said = True
                         yield message
                 return
-            except _TooSlow:
-                what = f"{shown(source)}: took longer to decode than {self.limits.seconds:g} s"
-                raise RadiographError(f"{what}; export it again", reason="too_slow") from None
+            except _TooSlow as slow:
+                raise RadiographError(f"{shown(source)}: {slow}", reason="too_slow") from None
             except _Died:
                 if said or last:
                     what = f"{shown(source)}: the decoder broke down on it; export it again"
@@ -243,7 +245,20 @@ class _Died(Exception):
 
 
 class _TooSlow(Exception):
-    """The child was killed because its time was up."""
+    """The child was killed because its time was up; says what took it."""
+
+
+@dataclass
+class _Turn:
+    """A child's answer that is awaited: the limit, when it began and when to look at it (by the
+    monotonic clock), and what its child had computed before. All in seconds."""
+
+    seconds: float
+    began: float
+    look: float
+    computed: float | None
+    over: str = ""
+    """Why its child was killed."""
 
 
 class _Watch:
@@ -252,28 +267,30 @@ class _Watch:
 
     def __init__(self):
         self._changed = threading.Condition()
-        self._until: dict[_Child, float] = {}
+        self._turns: dict[_Child, _Turn] = {}
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def begin(self, child: "_Child", seconds: float) -> None:
+    def begin(self, child: "_Child", seconds: float) -> _Turn:
+        now = time.monotonic()
+        turn = _Turn(seconds, now, now + seconds, _computed(child.pid))
         with self._changed:
-            self._until[child] = time.monotonic() + seconds
+            self._turns[child] = turn
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="kirik-watch", daemon=True)
                 try:
                     thread.start()
                 except RuntimeError as error:  # the system gives no more of them
-                    del self._until[child]
+                    del self._turns[child]
                     raise SettingsError(NO_THREADS) from error
                 self._thread = thread
-            if len(self._until) == 1:
+            if len(self._turns) == 1:
                 self._changed.notify()
+        return turn
 
-    def end(self, child: "_Child") -> bool:
-        """Whether the child answered in time."""
+    def end(self, child: "_Child") -> None:
         with self._changed:
-            return self._until.pop(child, None) is not None
+            self._turns.pop(child, None)
 
     def stop(self) -> None:
         with self._changed:
@@ -283,16 +300,33 @@ class _Watch:
     def _run(self) -> None:
         with self._changed:
             while not self._stopped:
-                last, timed = time.monotonic(), bool(self._until)
+                last, timed = time.monotonic(), bool(self._turns)
                 self._changed.wait(_LOOK if timed else None)
                 now = time.monotonic()
                 missed = now - last - _LOOK
                 # This process was stopped (Ctrl-Z, a frozen container), and so were its children.
                 if timed and missed > _STOPPED:
-                    self._until = {child: until + missed for child, until in self._until.items()}
-                for child in [child for child, until in self._until.items() if until < now]:
-                    del self._until[child]
-                    child.kill()
+                    for turn in self._turns.values():
+                        turn.began += missed
+                        turn.look += missed
+                for child in [child for child, turn in self._turns.items() if turn.look < now]:
+                    self._look_at(child, now)
+
+    def _look_at(self, child: "_Child", now: float) -> None:
+        """Let a child go on that waits for its file more than it computes, or kill it."""
+        turn = self._turns[child]
+        before, after = turn.computed, _computed(child.pid)
+        used = turn.seconds if before is None or after is None else after - before
+        if used >= turn.seconds / 2:
+            turn.over = f"took longer to decode than {turn.seconds:g} s; export it again"
+        elif now >= turn.began + _PATIENCE * turn.seconds:
+            longest = f"{_PATIENCE * turn.seconds:g} s"
+            turn.over = f"did not come from its storage in {longest}; read it when it is there"
+        else:
+            turn.look = now + turn.seconds - used
+            return
+        del self._turns[child]
+        child.kill()
 
 
 class _Child:
@@ -312,6 +346,10 @@ class _Child:
         )
         _widen(self._process.stdout)
         self._ready, self._held = False, 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def usable(self) -> bool:
@@ -347,15 +385,15 @@ class _Child:
         self._ready = bool(header.get("ready"))
 
     def _message(self, seconds: float) -> tuple[dict, list]:
-        self._watch.begin(self, seconds)
+        turn = self._watch.begin(self, seconds)
         try:
-            message = self._received()
+            return self._received()
         except _Died:
-            if not self._watch.end(self):
-                raise _TooSlow from None
+            if turn.over:
+                raise _TooSlow(turn.over) from None
             raise
-        self._watch.end(self)
-        return message
+        finally:
+            self._watch.end(self)
 
     def _received(self) -> tuple[dict, list]:
         import numpy as np
@@ -406,6 +444,16 @@ def _resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _computed(pid: int) -> float | None:
+    """Seconds for which a process has computed; None where the system does not tell."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_bytes()
+        user, system = told.rpartition(b")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
 
 
 def _end_all(children: list[_Child], watch: _Watch | None = None) -> None:
