@@ -86,6 +86,11 @@ _BLOCKS = ((6.0, 4), (2.5, 8), (0.0, 16))
 zeros, fewer take more calls. Powers of two, as products of other sizes are slower."""
 
 
+def _extent(rows: int, columns: int, scales: tuple[float, float]) -> tuple[int, int]:
+    down, across = scales
+    return max(1, round(rows * down)), max(1, round(columns * across))
+
+
 @lru_cache(maxsize=64)
 def _bands(source: int, target: int) -> tuple[tuple[int, int, int, int, np.ndarray], ...]:
     """The filter from `source` lines to `target`: blocks of the result's lines, each as its start
@@ -132,22 +137,25 @@ class Preprocessing:
         if not 32 <= self.size <= 2048:
             raise ValueError(f"size {self.size}: expected 32 to 2048 pixels")
 
-    def placement(self, rows: int, columns: int) -> tuple[float, int, int]:
-        """Scale, top and left (input pixels) of a `rows` × `columns` radiograph in the input."""
-        scale = self.size / max(rows, columns)
-        height = max(1, round(rows * scale))
-        width = max(1, round(columns * scale))
-        return scale, (self.size - height) // 2, (self.size - width) // 2
+    def placement(
+        self, rows: int, columns: int, aspect: float = 1.0
+    ) -> tuple[tuple[float, float], int, int]:
+        """Input pixels a row and a column of a `rows` × `columns` radiograph, and its top and left
+        in the input. aspect: how much higher than wide its pixels are; in the input they are
+        squares."""
+        scale = self.size / max(rows * aspect, columns)
+        scales = scale * aspect, scale
+        height, width = _extent(rows, columns, scales)
+        return scales, (self.size - height) // 2, (self.size - width) // 2
 
     def apply(self, radiograph: Radiograph) -> np.ndarray:
         """The input of a radiograph: uint8 [size, size]."""
-        return self.of_levels(radiograph.levels)
+        return self.of_levels(radiograph.levels, radiograph.aspect)
 
-    def of_levels(self, levels: np.ndarray) -> np.ndarray:
+    def of_levels(self, levels: np.ndarray, aspect: float = 1.0) -> np.ndarray:
         """The input of a radiograph's levels, see `Radiograph`: uint8 [size, size]."""
-        rows, columns = levels.shape
-        scale, top, left = self.placement(rows, columns)
-        height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
+        scales, top, left = self.placement(*levels.shape, aspect)
+        height, width = _extent(*levels.shape, scales)
         resized = resize(levels, height, width)
         canvas = np.zeros((self.size, self.size), np.uint8)
         shown = darken_unexposed(resized)

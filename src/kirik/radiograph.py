@@ -58,7 +58,8 @@ class Radiograph:
     stored_size: (rows, columns) of the file, before any turn.
     orientation: EXIF orientation 1…8 that was applied.
     spacing: (row, column) distance of pixels in millimetres, where the file says it.
-    aspect: how much higher than wide a pixel is, where the file says it; else 1.
+    aspect: how much higher than wide a pixel is, where the file says it; else 1. What is made of
+        it for a network or a person has square pixels.
     frame: its number, from 1, in a file of several frames or pages; else None.
     frames: how many frames or pages its file has.
     """
@@ -80,15 +81,18 @@ class Radiograph:
             return np.divide(self.levels, np.float32(255), dtype=np.float32)
         return self.levels
 
-    def reduced(self, at_most: int) -> "Radiograph":
-        """The same with at most so many pixels on its longer side; `stored_size` stays."""
+    def reduced(self, at_most: int, square: bool = False) -> "Radiograph":
+        """The same with at most so many pixels on its longer side, and those squares if asked for;
+        `stored_size` stays."""
         rows, columns = self.levels.shape
-        scale = at_most / max(rows, columns)
-        if scale >= 1:
+        aspect = self.aspect if square else 1.0
+        height, width = rows * max(1.0, aspect), columns * max(1.0, 1 / aspect)
+        scale = min(1.0, at_most / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if size == (columns, rows):
             return self
-        size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-        small = Image.fromarray(self.pixels).resize(size, Image.Resampling.BILINEAR)
-        return replace(self, levels=np.asarray(small))
+        other = Image.fromarray(self.pixels).resize(size, Image.Resampling.BILINEAR)
+        return replace(self, levels=np.asarray(other), aspect=1.0 if square else self.aspect)
 
 
 DEFAULT_LIMITS = Limits()

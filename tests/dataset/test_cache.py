@@ -144,7 +144,7 @@ def test_of_many_outlines_the_largest_are_kept_and_each_keeps_its_outermost_corn
     ]
     cache = open_cache(given, Preprocessing(size=96), directory=tmp_path / "cache")
     many, one = np.array(cache.outlines)
-    scale, top, left = Preprocessing(size=96).placement(90, 80)
+    (scale, _), top, left = Preprocessing(size=96).placement(90, 80)
     kept = np.sort(np.ptp(many[..., 0], axis=1))
     np.testing.assert_allclose(kept, scale * np.arange(4.0, 12.0), rtol=1e-4)
     low, high = one[0].min(axis=0), one[0].max(axis=0)

@@ -23,7 +23,7 @@ from kirik.reading.decoder import _START, Decoders, DecodingLimits, _Child, shar
 from kirik.reading.reading import Failure, Reading
 
 LIST = {"do": "list"}
-FILM = {"do": "film", "number": None, "at_most": 64}
+FILM = {"do": "film", "number": None, "at_most": 64, "square": True}
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ import os, signal, sys
 from kirik.reading.decoder import Decoders
 decoders = Decoders()
 decoders.start()
-list(decoders.ask(sys.argv[1], {"do": "film", "number": None, "at_most": 64}))
+list(decoders.ask(sys.argv[1], {"do": "film", "number": None, "at_most": 64, "square": True}))
 [child] = decoders._idle
 limits = open(f"/proc/{child._process.pid}/limits").read()
 print([line.split()[3] for line in limits.splitlines() if line.startswith("Max file size")])

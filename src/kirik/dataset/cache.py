@@ -274,9 +274,10 @@ def fracture_outlines(
         for box in record.boxes
         if overlaps(box, columns, rows)
     ]
-    scale, top, left = preprocessing.placement(*radiograph.pixels.shape)
+    (down, across), top, left = preprocessing.placement(*radiograph.pixels.shape, radiograph.aspect)
     return [
-        to_upright(outline, radiograph.orientation, radiograph.stored_size) * scale + (left, top)
+        to_upright(outline, radiograph.orientation, radiograph.stored_size) * (across, down)
+        + (left, top)
         for outline in outlines
     ]
 

@@ -15,7 +15,7 @@ TEXTS = {
         "failed": "not read",
         "low_resolution": "few pixels: fine lines cannot be seen",
         "low_contrast": "little contrast: what it shows may be lost; export it with its window",
-        "pixel_aspect": "its pixels are no squares: it is read squashed",
+        "pixel_aspect": "its pixels are no squares: it was stretched to its true shape",
         "hardware": "hardware, as the model sees it: it may raise the probability by itself",
         "radiograph": "Radiograph",
         "frame": "frame",
@@ -53,7 +53,7 @@ TEXTS = {
         "low_resolution": "piksel sayısı az: ince çizgiler görülemez",
         "low_contrast": "kontrastı çok az: ayrıntıları kaybolmuş olabilir; pencere ayarıyla "
         "yeniden dışa aktarın",
-        "pixel_aspect": "pikselleri kare değil: basık biçimde okundu",
+        "pixel_aspect": "pikselleri kare değil: gerçek oranlarına getirilerek okundu",
         "hardware": "modele göre metal implant var: olasılığı kendiliğinden yükseltebilir",
         "radiograph": "Radyografi",
         "frame": "kare",

@@ -147,12 +147,13 @@ def _prepared(source, limits: Limits, request: dict) -> Iterator[Message]:
 
 
 def _film(source, limits: Limits, request: dict) -> Iterator[Message]:
-    """One frame's pixels, of at most `at_most` on the longer side, for a picture."""
+    """One frame's pixels, of at most `at_most` on the longer side, for a picture: squares, or as
+    they are stored."""
     at_most = request["at_most"]
     data = _content(source, limits, request)
     frames = decode_radiographs(data, str(source), at_most, limits)
     frames.skip((request["number"] or 1) - 1)
-    radiograph = next(frames).reduced(at_most)
+    radiograph = next(frames).reduced(at_most, request["square"])
     names = ("format", "mode", "stored_size", "orientation", "spacing", "frame")
     yield {name: getattr(radiograph, name) for name in names}, [radiograph.pixels]
 

@@ -23,7 +23,7 @@ class Frame:
     """How a radiograph lies in an input, and how it was turned: what cells need to become pixels.
 
     shape: (rows, columns) of the upright radiograph.
-    scale, top, left: its placement in the input, see `Preprocessing.placement`.
+    scales, top, left: its placement in the input, see `Preprocessing.placement`.
     stride: input pixels a cell of the evidence map.
     spacing: (row, column) distance of the stored file's pixels in millimetres, or None.
     """
@@ -31,7 +31,7 @@ class Frame:
     shape: tuple[int, int]
     stored_size: tuple[int, int]
     orientation: int
-    scale: float
+    scales: tuple[float, float]
     top: int
     left: int
     stride: int
@@ -42,9 +42,13 @@ class Frame:
         """The frame of a radiograph; one that was decoded smaller is measured at its full size."""
         stored, orientation = radiograph.stored_size, radiograph.orientation
         shape = upright_size(radiograph)
-        scale, top, left = preprocessing.placement(*radiograph.levels.shape)
-        scale *= max(radiograph.levels.shape) / max(shape)
-        return cls(shape, stored, orientation, scale, top, left, stride, radiograph.spacing)
+        decoded = radiograph.levels.shape
+        scales, top, left = preprocessing.placement(*decoded, radiograph.aspect)
+        scales = tuple(
+            scale * (part / whole)
+            for scale, part, whole in zip(scales, decoded, shape, strict=True)
+        )
+        return cls(shape, stored, orientation, scales, top, left, stride, radiograph.spacing)
 
     def to_json(self) -> list:
         """Its fields, for `from_json`; `dataclasses.astuple` would copy each of them."""
@@ -53,23 +57,22 @@ class Frame:
     @classmethod
     def from_json(cls, values: Sequence) -> "Frame":
         """A frame out of the list of its fields."""
-        shape, stored_size, *rest, spacing = values
-        return cls(tuple(shape), tuple(stored_size), *rest, spacing and tuple(spacing))
+        return cls(*(tuple(one) if isinstance(one, list) else one for one in values))
 
     def column(self, cell: float) -> float:
         """The upright radiograph's x of a map's column edge, kept within the radiograph."""
-        x = (cell * self.stride - self.left) / self.scale
+        x = (cell * self.stride - self.left) / self.scales[1]
         return min(max(x, 0.0), float(self.shape[1]))
 
     def row(self, cell: float) -> float:
         """The upright radiograph's y of a map's row edge, kept within the radiograph."""
-        y = (cell * self.stride - self.top) / self.scale
+        y = (cell * self.stride - self.top) / self.scales[0]
         return min(max(y, 0.0), float(self.shape[0]))
 
     def cells(self) -> tuple[slice, slice]:
         """The map's rows and columns that lie on the radiograph, at least in part."""
-        bottom = self.top + self.shape[0] * self.scale
-        right = self.left + self.shape[1] * self.scale
+        bottom = self.top + self.shape[0] * self.scales[0]
+        right = self.left + self.shape[1] * self.scales[1]
         return _cells(self.top, bottom, self.stride), _cells(self.left, right, self.stride)
 
 
@@ -170,7 +173,9 @@ def peak(evidence: np.ndarray, frame: Frame) -> Peak:
 
 def over_radiograph(evidence: np.ndarray, frame: Frame) -> np.ndarray:
     """The map without the letterbox's margin, resampled to span the upright radiograph."""
-    height, width = (side * frame.scale / frame.stride for side in frame.shape)
+    height, width = (
+        side * scale / frame.stride for side, scale in zip(frame.shape, frame.scales, strict=True)
+    )
     left, top = frame.left / frame.stride, frame.top / frame.stride
     rows, columns = evidence.shape
     window = (left, top, min(left + width, columns), min(top + height, rows))

@@ -23,9 +23,8 @@ _LEAST_SPREAD = 0.02
 _LITTLE_SPREAD = TINY_RANGE
 """With less than this much is lost of what a film shows; of FracAtlas's all have more than 0.2."""
 
-
-_MOST_SQUASHED = 1.02
-"""Pixels less square than this show bones in a shape that no network was trained on."""
+_MOST_STRETCHED = 1.02
+"""Pixels less square than this are finer one way than the other: no network was trained on such."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def prepare(
     _check_shows_something(radiograph, spread, _name(radiograph, str(source or "array")))
     inputs = {
         setting: radiograph.levels
-        if setting in wanted.later and _smaller(radiograph.levels, setting)
+        if setting in wanted.later and _waits(radiograph, setting)
         else setting.apply(radiograph)
         for setting in wanted.settings
     }
@@ -101,6 +100,11 @@ class Later:
         return np.stack([self._given[row] for row in rows])
 
 
+def _waits(radiograph: Radiograph, setting: Preprocessing) -> bool:
+    """Whether a radiograph's levels, alone, can become an input later, and weigh less."""
+    return radiograph.aspect == 1 and _smaller(radiograph.levels, setting)
+
+
 def _smaller(levels: np.ndarray, setting: Preprocessing) -> bool:
     """Whether levels weigh less than their input."""
     return levels.nbytes < setting.size**2
@@ -117,10 +121,10 @@ def _name(radiograph: Radiograph, where: str) -> str:
 def _warnings(radiograph: Radiograph, spread: float, frame: Frame) -> tuple[str, ...]:
     """Stable words for what makes a reading of this radiograph doubtful."""
     # Above 2, more than half of the input's pixels would be made up.
-    few = frame.scale > 2
-    squashed = max(radiograph.aspect, 1 / radiograph.aspect) > _MOST_SQUASHED
+    few = max(frame.scales) > 2
+    stretched = max(radiograph.aspect, 1 / radiograph.aspect) > _MOST_STRETCHED
     pale = spread < _LITTLE_SPREAD
-    return ("low_resolution",) * few + ("low_contrast",) * pale + ("pixel_aspect",) * squashed
+    return ("low_resolution",) * few + ("low_contrast",) * pale + ("pixel_aspect",) * stretched
 
 
 def _spread(radiograph: Radiograph) -> float:

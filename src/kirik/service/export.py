@@ -121,7 +121,7 @@ def _add_image(
                 member.write(piece)
                 yield from pipe.taken()
     else:
-        film = films.film(study, review.frame, _FULL)
+        film = films.film(study, review.frame, _FULL, square=False)
         size, content = film.stored_size[::-1], _sixteen_bits(film)
         archive.writestr(name, content)
     yield from pipe.taken()

@@ -40,18 +40,21 @@ class Films:
         self._bytes = 0
 
     def image(self, study: Study, frame: int, at_most: int) -> bytes:
-        """PNG, 8-bit gray, in the orientation as stored. Raises Invalid if it cannot be decoded."""
+        """PNG, 8-bit gray, in the orientation as stored, of square pixels. Raises Invalid if it
+        cannot be decoded."""
         return self._once((study.blob, frame, at_most), lambda: self._image(study, frame, at_most))
 
-    def film(self, study: Study, frame: int, at_most: int = FILM) -> Radiograph:
-        """A frame's pixels, turned upright. Raises Invalid if it cannot be decoded, Unavailable if
-        no file can be at the moment."""
+    def film(
+        self, study: Study, frame: int, at_most: int = FILM, square: bool = True
+    ) -> Radiograph:
+        """A frame's pixels, turned upright, see `decode_film`. Raises Invalid if it cannot be
+        decoded, Unavailable if no file can be at the moment."""
         if study.frames is not None and frame > max(1, study.frames):
             raise NotFound(f"the study has no frame {frame}")
         path = self._core.blobs.path(study.blob)
         try:
             with decoding():
-                return decode_film(path, frame, at_most, self._core.decoders)
+                return decode_film(path, frame, at_most, self._core.decoders, square)
         except RadiographError as error:
             raise _unreadable(error) from error
 

@@ -1,6 +1,10 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from dicom.helpers import content_of, dicom
 
 from .conftest import DESKTOP
 
@@ -45,6 +49,30 @@ def test_the_evidence_is_laid_over_as_strongly_as_the_slider_says(opened):
     for expected in (plain, tinted):
         opened.page.locator("[data-do=evidence]").click()
         opened.until(expected)
+
+
+SHAPE = """(() => {
+  const canvas = document.querySelector("#canvas");
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const bright = (x, y) => data[4 * (y * width + x)] > 100;
+  const across = [...Array(width).keys()].filter((x) => bright(x, height >> 1)).length;
+  const down = [...Array(height).keys()].filter((y) => bright(width >> 1, y)).length;
+  return across / down;
+})()"""
+"""JavaScript: how wide the film is for its height."""
+
+
+def test_pixels_that_are_no_squares_are_drawn_in_their_true_shape(room, films, tmp_path):
+    pixels = np.asarray(Image.open(films["fracture"]))[:, ::4]  # 256 rows of 64 columns
+    path = tmp_path / f"{films['fracture'].stem}.dcm"
+    path.write_bytes(content_of(dicom(pixels, 8, PixelSpacing=[0.1, 0.2])))
+    room.hand_in(path)
+    [study] = room.wait_read(path.name)
+    room.go(f"/studies/{study['id']}")
+    room.until(f"Math.abs({SHAPE} - 0.5) < 0.02")
+    room.page.locator("[data-do=rotate]").click()
+    room.until(f"Math.abs({SHAPE} - 2) < 0.08")
 
 
 DASHES = """async (dashed) => {

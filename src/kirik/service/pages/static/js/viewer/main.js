@@ -139,8 +139,11 @@ async function loadFilm() {
   try {
     const size = await film.load(address(`/studies/${id}/image?frame=${frame}`), () => frame === asked);
     if (frame !== asked) return;
-    // Boxes are in pixels of the file; the picture may be smaller.
-    view = new View(reading?.width || size.width, reading?.height || size.height, reading?.orientation ?? 1);
+    // Boxes are in pixels of the file; the picture may be smaller, and its pixels are squares.
+    const [width, height] = [reading?.width || size.width, reading?.height || size.height];
+    const aspect = (size.height * width) / (size.width * height);
+    const square = Math.abs(aspect - 1) < 0.02; // or a rounded side
+    view = new View(width, height, reading?.orientation ?? 1, square ? 1 : aspect);
     view.resize(stage.clientWidth, stage.clientHeight);
     state.textContent = "";
     $(".film").classList.remove("none");

@@ -18,9 +18,9 @@ const LEAST = 0.05;
 const MOST = 40;
 
 export class View {
-  /** width, height: of the film's own pixels, as stored. */
-  constructor(width, height, orientation = 1) {
-    Object.assign(this, { width, height, orientation, stage: { width: 1, height: 1 } });
+  /** width, height: of the film's own pixels, as stored. aspect: how much higher than wide one is. */
+  constructor(width, height, orientation = 1, aspect = 1) {
+    Object.assign(this, { width, height, orientation, aspect, stage: { width: 1, height: 1 } });
     this.reset();
   }
 
@@ -42,9 +42,15 @@ export class View {
     return this.orientation >= 5 !== (this.turn % 180 !== 0);
   }
 
-  /** Stage pixels for a film pixel when the whole film is seen. */
+  /** The film's width and height on the stage, turned, in widths of its pixels. */
+  get extent() {
+    const height = this.height * this.aspect;
+    return this.sideways ? [height, this.width] : [this.width, height];
+  }
+
+  /** Stage pixels for a film pixel's width when the whole film is seen. */
   get base() {
-    const [width, height] = this.sideways ? [this.height, this.width] : [this.width, this.height];
+    const [width, height] = this.extent;
     return Math.min(this.stage.width / width, this.stage.height / height);
   }
 
@@ -59,7 +65,8 @@ export class View {
     const cos = Math.round(Math.cos(angle));
     const sin = Math.round(Math.sin(angle));
     const k = this.scale;
-    const m = [k * (cos * a - sin * b), k * (sin * a + cos * b), k * (cos * c - sin * d), k * (sin * c + cos * d)];
+    const l = k * this.aspect;
+    const m = [k * (cos * a - sin * b), k * (sin * a + cos * b), l * (cos * c - sin * d), l * (sin * c + cos * d)];
     const e = this.stage.width / 2 + this.x - (m[0] * this.width + m[2] * this.height) / 2;
     const f = this.stage.height / 2 + this.y - (m[1] * this.width + m[3] * this.height) / 2;
     return [...m, e, f];
@@ -109,7 +116,7 @@ export class View {
 
   /** Some of the film always stays in sight. */
   hold() {
-    const [width, height] = this.sideways ? [this.height, this.width] : [this.width, this.height];
+    const [width, height] = this.extent;
     const limit = (side, stage) => Math.max(0, (side * this.scale + stage) / 2 - 60);
     const [mx, my] = [limit(width, this.stage.width), limit(height, this.stage.height)];
     this.x = Math.min(mx, Math.max(-mx, this.x));
