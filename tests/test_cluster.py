@@ -256,7 +256,7 @@ def test_without_ray_it_is_told_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     words = [save_radiograph("1.png"), "--model", make_bundle().path, "--parquet", tmp_path / "out"]
     assert run(["predict", "--cluster", "ray", *map(str, words)]) == 2
-    assert "pip install 'kirik[cluster]'" in capsys.readouterr().err
+    assert "in kirik's clone: pip install '.[cluster]'" in capsys.readouterr().err
 
 
 def test_a_store_without_a_cluster_is_told_of_it(make_bundle, capsys):

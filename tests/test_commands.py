@@ -1,5 +1,6 @@
-"""The command line as a whole: what its help tells, and what a command loads."""
+"""The command line as a whole: what its help tells, what it answers, and what a command loads."""
 
+import os
 import subprocess
 import sys
 
@@ -53,3 +54,24 @@ import kirik.reading.child
 assert not {"pydantic", "onnxruntime", "rich", "cyclopts", "pydicom"} & {*sys.modules}
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("language", "more", "told"),
+    [("tr", [], "kırık"), ("tr", ["--language", "en"], "fracture"), ("xx", [], "fracture")],
+)
+def test_the_language_is_the_asked_for_or_the_environments(
+    make_bundle, save_radiograph, language, more, told
+):
+    words = [sys.executable, "-m", "kirik", "predict", save_radiograph("film.png", 0.9), *more]
+    own = {"KIRIK_LANGUAGE": language, "KIRIK_MODEL": str(make_bundle().path)}
+    environment = os.environ | own | {"PYTHONUTF8": "1", "COLUMNS": "120"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert told in done.stdout.split()
+
+
+def test_who_wants_a_data_sets_audit_is_told_where_it_is(tmp_path, capsys):
+    assert run(["audit", str(tmp_path)]) == 2
+    assert f"a data set: kirik data audit {tmp_path}" in capsys.readouterr().err
+    assert run(["audit"]) == 0
+    assert "verify" in capsys.readouterr().out

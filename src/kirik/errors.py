@@ -7,6 +7,12 @@ it beside the file it concerns and goes on.
 NO_THREADS = "no thread can be started here; raise the limit of processes (ulimit -u)"
 
 
+def installed(extra: str) -> str:
+    """How to get what kirik needs for more than reading. Not by the name alone: no index has it
+    yet, and what will be found there under it may be anybody's."""
+    return f"in kirik's clone: pip install '.[{extra}]'"
+
+
 class KirikError(Exception):
     """Base of all errors that are the input's or the machine's fault, never kirik's own."""
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from kirik.errors import RadiographError, SettingsError
+from kirik.errors import RadiographError, SettingsError, installed
 from kirik.files import HEAD_BYTES, READABLE, kind_of, promises_image, shown
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+(::[A-Za-z][\w+.-]+)*://", re.ASCII)
@@ -223,7 +223,7 @@ def _system(scheme: str, host: str):
     try:
         import fsspec
     except ImportError as error:
-        raise SettingsError(f"{where}: needs fsspec: pip install 'kirik[cluster]'") from error
+        raise SettingsError(f"{where}: needs fsspec: {installed('cluster')}") from error
     try:
         return fsspec.core.url_to_fs(f"{where}/")[0]
     except ValueError as error:

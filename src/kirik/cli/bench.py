@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from kirik.cli.languages import Language
+from kirik.cli.languages import DEFAULT, Language
 from kirik.cli.options import Count, Probability, Seed
 from kirik.errors import SettingsError
 from kirik.training.settings import PLACES, TrainingSettings
@@ -23,7 +23,7 @@ def train(
     out: Path | None = None,
     resume: Path | None = None,
     settings_file: Annotated[Path | None, Parameter(name="--settings")] = None,
-    language: Language = "en",
+    language: Language = DEFAULT,
     settings: Settings = DEFAULTS,
 ) -> int:
     """Train a classifier, measure it on the fold left out, and write its bundle.
@@ -88,7 +88,7 @@ def crossval(
     at_once: Count = 1,
     bootstrap: Count = 2000,
     settings_file: Annotated[Path | None, Parameter(name="--settings")] = None,
-    language: Language = "en",
+    language: Language = DEFAULT,
     settings: Settings = DEFAULTS,
 ) -> int:
     """Train once for each fold without it, measure on all folds, and make the model of them.
@@ -116,17 +116,17 @@ def crossval(
     language
         Of the report.
     """
-    from kirik.console import Console
-    from kirik.crossval import cross_validate
-    from kirik.dataset.split import load_split
-    from kirik.training.run import resolve
-
     # One in a settings file is another run's, whose other settings are asked for.
     if "validation" in settings.model_fields_set and settings.validation:
         raise SettingsError(
             "--validation: cross-validation holds nothing back, as the folds left out choose; "
             "leave it away"
         )
+    from kirik.console import Console
+    from kirik.crossval import cross_validate
+    from kirik.dataset.split import load_split
+    from kirik.training.run import resolve
+
     metrics, bundle = cross_validate(
         directory,
         resolve(_merged(settings, settings_file)),
@@ -191,7 +191,7 @@ def evaluate(
     threshold: Probability | None = None,
     bootstrap: Count = 2000,
     seed: Seed = 0,
-    language: Language = "en",
+    language: Language = DEFAULT,
 ) -> int:
     """Measure a bundle or a run on one part of a split: report.html, metrics.json, predictions.csv.
 
@@ -246,7 +246,7 @@ def compare(
     html: Path | None = None,
     bootstrap: Count = 2000,
     seed: Seed = 0,
-    language: Language = "en",
+    language: Language = DEFAULT,
 ) -> int:
     """Put runs side by side, with paired differences on the radiographs that they have in common.
 
@@ -282,7 +282,7 @@ def ensemble(
     data: Path | None = None,
     split: str | None = None,
     bootstrap: Count = 2000,
-    language: Language = "en",
+    language: Language = DEFAULT,
 ) -> int:
     """Average the calibrated probabilities of several models, as one bundle.
 

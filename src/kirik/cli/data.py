@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from kirik.cli.languages import Language
+from kirik.cli.languages import DEFAULT, Language
 from kirik.cli.options import Count, Seed
 from kirik.training.settings import Policy
 
@@ -20,7 +20,7 @@ def audit(
     *,
     json: Path | None = None,
     html: Path | None = None,
-    language: Language = "en",
+    language: Language = DEFAULT,
 ) -> int:
     """Say what is in a data set, and everything that is wrong with it.
 
@@ -224,7 +224,7 @@ def augment_preview(
     policy: Policy = "radiograph",
     count: Count = 6,
     seed: Seed = 0,
-    language: Language = "en",
+    language: Language = DEFAULT,
 ) -> int:
     """Draw radiographs beside their AutoAugment copies, as training would see them.
 

@@ -9,7 +9,7 @@ from os.path import samestat
 from pathlib import Path
 from typing import Literal
 
-from kirik.cli.languages import Language
+from kirik.cli.languages import DEFAULT, Language
 from kirik.errors import SettingsError
 from kirik.output.files import is_stream, refuse_urls
 
@@ -32,7 +32,7 @@ def predict(
     threads: int | None = None,
     workers: int | None = None,
     engine: Literal["onnxruntime", "openvino"] = "onnxruntime",
-    language: Language = "en",
+    language: Language = DEFAULT,
     cluster: Literal["ray"] | None = None,
     partition: int | None = None,
 ) -> int:
@@ -66,7 +66,7 @@ def predict(
         Processes that decode; if not given, as many as there are cores, at most 8, and a quarter of
         them beside a heavy model. With --cluster, of each of the processes: two a thread.
     engine
-        What computes the network; OpenVINO needs kirik[openvino].
+        What computes the network; OpenVINO needs pip install '.[openvino]' in kirik's clone.
     language
         Of the table and the pictures.
     cluster
@@ -228,7 +228,7 @@ def _predict_on_cluster(
     return summary.exit_code
 
 
-def models(*, language: Language = "en") -> int:
+def models(*, language: Language = DEFAULT) -> int:
     """List the models that ship with kirik, the default one first.
 
     Parameters

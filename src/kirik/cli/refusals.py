@@ -4,7 +4,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-from kirik.errors import NO_THREADS, KirikError
+from kirik.errors import NO_THREADS, KirikError, installed
 
 
 def answered(command: Callable[[], int | None]) -> int:
@@ -33,7 +33,7 @@ def answered(command: Callable[[], int | None]) -> int:
             what, extra = "the reading room", "serve"
         else:
             raise
-        advice = f"{what} needs it: pip install 'kirik[{extra}]'"
+        advice = f"{what} needs it: {installed(extra)}"
         return refuse(f"{error.name} is not installed; {advice}")
     return code or 0
 

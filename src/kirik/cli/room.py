@@ -164,6 +164,17 @@ def password(name: str, *, data: Path | None = None) -> int:
     return 0
 
 
+@audit.default
+def _what_is_audited(*other: Annotated[str, Parameter(show=False)]) -> int:
+    if other:
+        raise SettingsError(
+            "kirik audit is of the reading room's trail (kirik audit verify); a data set: "
+            f"kirik data audit {other[0]}"
+        )
+    audit.help_print()
+    return 0
+
+
 @audit.command
 def verify(*, head: str | None = None, data: Path | None = None) -> int:
     """Check that no line of the audit trail was changed, removed or put in between.

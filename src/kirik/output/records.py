@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from kirik.errors import SettingsError
+from kirik.errors import SettingsError, installed
 from kirik.output.done import Done, read_csv, read_lines, read_note
 from kirik.output.files import (
     draft_of,
@@ -284,7 +284,7 @@ def _require_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        message = "Parquet needs pyarrow: pip install 'kirik[parquet]', or write .jsonl or .csv"
+        message = f"Parquet needs pyarrow: {installed('parquet')}; or write .jsonl or .csv"
         raise SettingsError(message) from error
 
 

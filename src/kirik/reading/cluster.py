@@ -23,7 +23,7 @@ from typing import Any
 
 import kirik
 from kirik.bundle import SUMS, Bundle
-from kirik.errors import KirikError, SettingsError
+from kirik.errors import KirikError, SettingsError, installed
 from kirik.reading.classifier import Classifier, load_model
 from kirik.reading.decoder import Decoders
 
@@ -65,7 +65,7 @@ def connected(cores: int = 1) -> Iterator[Any]:
         import_module("ray.data")
     except ImportError as error:
         raise SettingsError(
-            f"--cluster ray needs {error.name}, on every machine: pip install 'kirik[cluster]'"
+            f"--cluster ray needs {error.name}, on every machine: {installed('cluster')}"
         ) from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     if ray.is_initialized():  # the caller's own, who ends it, too

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kirik.allocator import give_back_freed_memory
-from kirik.errors import SettingsError
+from kirik.errors import SettingsError, installed
 from kirik.telemetry import load_openvino, onnxruntime
 
 CPU = "CPUExecutionProvider"
@@ -185,7 +185,7 @@ class OpenVino(SideBySide):
             openvino = load_openvino()
             from openvino.passes import ConstantFolding, Manager
         except ImportError as error:
-            message = "the engine OpenVINO is not installed: pip install 'kirik[openvino]'"
+            message = f"the engine OpenVINO is not installed: {installed('openvino')}"
             raise SettingsError(message) from error
         _fill_tables(openvino)
         super().__init__(graph, threads, side)

@@ -101,10 +101,11 @@ class TrainingSettings(BaseModel):
 
     validation: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the training part (whole groups) that chooses epoch, calibration, thresholds; with
-    0 nothing is chosen: all of the part trains, and the last epoch is kept."""
+    0 nothing is chosen: all of the part trains, and the last epoch is kept. kirik crossval holds
+    nothing back, as the folds left out choose, and takes 0."""
 
     patience: int = Field(default=6, ge=1)
-    """Stop after so many epochs without a better validation score."""
+    """Stop after so many epochs without a better validation score, where there is one."""
 
     ema: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the weights' exponential moving average; 0 for none."""
