@@ -30,6 +30,7 @@ from kirik.training.validated import Validated
 from kirik.workflow import _choices, choose_scope
 from one_thread import one_thread  # noqa: F401 (a fixture)
 from quick_export import quick_export  # noqa: F401 (a fixture)
+from quick_figures import quick_figures  # noqa: F401 (a fixture)
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),

@@ -20,6 +20,7 @@ from kirik.dataset.split import load_split
 from kirik.measuring import _trained_on, seen_facts
 from one_thread import one_thread  # noqa: F401 (a fixture)
 from quick_export import quickly
+from quick_figures import undrawn
 
 TINY = [
     *("--network", "test_efficientnet", "--weights", "none", "--size", "64", "--device", "cpu"),
@@ -60,8 +61,9 @@ def trained(place, phantoms, split) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick_bodies():
-    """`trained` and the command of several processes export as users do, other runs quickly."""
-    with quickly():
+    """`trained` and the command of several processes export and draw as users do, other runs
+    quickly."""
+    with quickly(), undrawn():
         yield
 
 

@@ -1,7 +1,8 @@
 """A reading room that runs as a person would run it, and a browser in front of it.
 
-Every test of a page runs twice: in English on a desktop, in Turkish on a phone. Chromium is the
-system's (Debian: apt-get install chromium); tests are skipped where it, or Playwright, is missing.
+A test of a page runs twice, in English on a desktop and in Turkish on a phone; what it tests goes
+by neither where it runs once (`ON_DESKTOP`, `ON_PHONE`). Chromium is the system's (Debian: apt-get
+install chromium); tests are skipped where it, or Playwright, is missing.
 """
 
 import os
@@ -29,6 +30,10 @@ CHROMIUM = (
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DESKTOP = {"language": "en", "width": 1280, "height": 860}
 PHONE = {"language": "tr", "width": 375, "height": 760}
+ON_DESKTOP, ON_PHONE = (
+    pytest.mark.parametrize("kind", [kind], ids=[name], indirect=True)
+    for kind, name in ((DESKTOP, "en-desktop"), (PHONE, "tr-phone"))
+)
 LEVELS = {"fracture": 0.8, "uncertain": 0.5, "no_fracture": 0.2}
 """Mean brightness that makes the tiny model decide so."""
 

@@ -3,9 +3,11 @@
 import httpx
 import pytest
 
+from .conftest import ON_PHONE
 from .test_administration import PASSWORD, sign_in
 from .test_patients import closed, enter, film, shut, signed_in  # noqa: F401
 
+pytestmark = ON_PHONE
 COMMENT = "long thought, ince hat"
 DRAFTS = "Object.keys(sessionStorage).filter((key) => key.includes('draft')).length"
 

@@ -6,7 +6,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from .conftest import LEVELS
+from .conftest import LEVELS, ON_DESKTOP
 
 ORDER = ("no_fracture", "fracture", "uncertain")
 
@@ -71,6 +71,7 @@ def test_frames_are_turned_by_button_key_and_choice_and_each_has_its_reading(ope
     page.locator("#verdict .decision.no_fracture").wait_for()
 
 
+@ON_DESKTOP
 def test_turning_quickly_ends_at_the_frame_that_was_asked_for_last(opened):
     page = opened.page
     for frame in ("1", "3", "2", "1", "3"):
@@ -83,6 +84,7 @@ def test_turning_quickly_ends_at_the_frame_that_was_asked_for_last(opened):
     opened.until(f"Math.abs({level} - 128) < 60")
 
 
+@ON_DESKTOP
 def test_what_was_begun_of_a_frame_stays_with_it_and_is_kept_as_its_review(opened):
     page = opened.page
     page.locator(".pill.disagree").click()

@@ -7,8 +7,10 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from .conftest import ON_DESKTOP
 from .test_administration import PASSWORD, sign_in
 
+pytestmark = ON_DESKTOP
 ACCOUNTS = {"boss": "administrator", "uzman": "reviewer", "asistan": "reader"}
 
 

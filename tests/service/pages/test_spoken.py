@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from .test_viewer import opened  # noqa: F401
+from .test_viewer import opened, study  # noqa: F401
 
 NEED_NAMES = {
     *("button", "link", "textbox", "searchbox", "combobox", "checkbox", "radio", "slider", "tab"),
@@ -52,11 +52,8 @@ def named(told: list[dict], role: str) -> list[str]:
         ("/nowhere", "h1"),
     ],
 )
-def test_each_page_has_names_headings_and_landmarks(opened, path, there):  # noqa: F811
-    room = opened
-    room.go(path.format(id=room.study["id"]))
-    if "#" in path:
-        room.page.reload()
+def test_each_page_has_names_headings_and_landmarks(room, study, path, there):  # noqa: F811
+    room.go(path.format(id=study["id"]))
     room.page.locator(there).first.wait_for()
     told = tree(room)
     assert [n for n in told if n["role"] in NEED_NAMES and not n["name"]] == []
@@ -68,11 +65,11 @@ def test_each_page_has_names_headings_and_landmarks(opened, path, there):  # noq
     assert named(told, "RootWebArea")[0].endswith("· kirik")
 
 
-def test_a_row_of_the_list_is_one_sentence(opened, kind):  # noqa: F811
-    room, words = opened, opened.words
-    room.go(f"/?q={room.study['name']}")
+def test_a_row_of_the_list_is_one_sentence(room, study, kind):  # noqa: F811
+    words = room.words
+    room.go(f"/?q={study['name']}")
     room.page.locator("#list .row").wait_for()
-    [row] = [name for name in named(tree(room), "link") if room.study["name"] in name]
+    [row] = [name for name in named(tree(room), "link") if study["name"] in name]
     assert row.startswith(words["decision_fracture"])
     high = {"en": "0.70", "tr": "0,70"}[kind["language"]]
     for part in (words["probability"], words["means_fracture"].format(high=high)):

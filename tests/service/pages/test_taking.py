@@ -5,6 +5,8 @@ import zipfile
 
 import pytest
 
+from .conftest import ON_DESKTOP
+
 
 @pytest.fixture
 def judged(room, films):
@@ -19,6 +21,7 @@ def judged(room, films):
     return room
 
 
+@ON_DESKTOP
 def test_reviews_come_out_as_a_table_and_as_a_data_set(judged, tmp_path):
     page = judged.page
     judged.go("/agreement")

@@ -4,15 +4,15 @@ import re
 
 import pytest
 
-from .conftest import PHONE
+from .conftest import ON_PHONE
 from .test_viewer import opened  # noqa: F401
+
+pytestmark = ON_PHONE  # a desktop has no touch screen
 
 
 @pytest.fixture
-def fingers(opened, kind):  # noqa: F811
+def fingers(opened):  # noqa: F811
     """Touches at places of the stage, in shares of its size: fingers(kind, *places)."""
-    if kind is not PHONE:
-        pytest.skip("a desktop without a touch screen")
     session = opened.page.context.new_cdp_session(opened.page)
 
     def touch(what: str, *places: tuple[float, float]) -> None:

@@ -6,18 +6,24 @@ from PIL import Image
 
 from dicom.helpers import content_of, dicom
 
-from .conftest import DESKTOP
+from .conftest import ON_DESKTOP
 
 
 @pytest.fixture
-def opened(room, kind, films, shown):
-    """The viewer of a film of which the model says fracture, with its findings drawn."""
+def study(room, kind, films, shown) -> dict:
+    """Of a film of which the model says fracture."""
     language = kind["language"]
     if language not in shown:
         room.hand_in(films["fracture"])
         [shown[language]] = room.wait_read(films["fracture"].name)
-    room.study = shown[language]
-    room.go(f"/studies/{room.study['id']}")
+    return shown[language]
+
+
+@pytest.fixture
+def opened(room, study):
+    """The viewer of that film, with its findings drawn."""
+    room.study = study
+    room.go(f"/studies/{study['id']}")
     room.page.locator("#marks .finding").first.wait_for(state="attached")
     return room
 
@@ -155,9 +161,8 @@ def test_every_tool_has_its_key(opened):
     assert page.locator("[role=radio][data-mode=window]").get_attribute("aria-checked") == "true"
 
 
-def test_the_wheel_zooms_where_it_points(opened, kind):
-    if kind is not DESKTOP:
-        pytest.skip("a phone has no wheel")
+@ON_DESKTOP  # a phone has no wheel
+def test_the_wheel_zooms_where_it_points(opened):
     opened.page.locator("#stage").hover()
     before = opened.page.locator("#corner-zoom").inner_text()
     opened.page.mouse.wheel(0, -300)

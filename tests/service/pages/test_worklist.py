@@ -3,7 +3,7 @@ import zipfile
 import httpx
 import pytest
 
-from .conftest import film
+from .conftest import ON_DESKTOP, film
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,7 @@ def test_a_zips_radiographs_come_in_and_what_is_none_is_named(room, films, tmp_p
     )
 
 
+@ON_DESKTOP
 def test_the_same_file_again_is_said_to_be_known(room, films):
     room.hand_in(films["fracture"])
     room.go()
@@ -130,6 +131,7 @@ def review(room, study: dict) -> None:
     assert answer.status_code == 201, answer.text
 
 
+@ON_DESKTOP
 @pytest.mark.parametrize("words", ["isik ornek", "{sha256}"])
 def test_what_the_server_finds_stays_in_the_list(room, told, words):
     room.hand_in(told)
@@ -145,6 +147,7 @@ def test_what_the_server_finds_stays_in_the_list(room, told, words):
     mine.locator(".tag.agreed").wait_for()
 
 
+@ON_DESKTOP
 def test_what_the_search_finds_comes_in_while_it_is_shown(room, told):
     room.go(f"/?q=ornek {told.stem[-20:]}")
     room.page.locator("#nothing").wait_for()
@@ -152,6 +155,7 @@ def test_what_the_search_finds_comes_in_while_it_is_shown(room, told):
     row(room, told.name).wait_for()
 
 
+@ON_DESKTOP
 def test_an_older_study_that_changes_does_not_come_into_the_newest(room, told):
     room.hand_in(told)
     [study] = room.wait_read(told.name)
@@ -167,6 +171,7 @@ def test_an_older_study_that_changes_does_not_come_into_the_newest(room, told):
     assert room.page.locator("#list .row").count() == 0
 
 
+@ON_DESKTOP
 def test_a_known_file_is_called_in_the_tray_as_it_was_sent(room, films, tmp_path):
     room.hand_in(films["fracture"])
     again = tmp_path / f"again-{films['fracture'].stem}.copy.png"
