@@ -60,6 +60,7 @@ def test_the_evidence_is_laid_over_as_strongly_as_the_slider_says(opened):
 SHAPE = """(() => {
   const canvas = document.querySelector("#canvas");
   const { width, height } = canvas;
+  if (!width || !height) return 0; // it has not been laid out yet
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
   const bright = (x, y) => data[4 * (y * width + x)] > 100;
   const across = [...Array(width).keys()].filter((x) => bright(x, height >> 1)).length;
