@@ -1,13 +1,28 @@
 """Stored values into grays: windows, look-up tables, signs, padding, colours."""
 
+import io
 import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import DataElement, Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+)
 
-from dicom.helpers import COLUMNS, ROWS, SECONDARY, content_of, dicom
+from dicom.helpers import (
+    COLUMNS,
+    ROWS,
+    SECONDARY,
+    compressed,
+    content_of,
+    dicom,
+    encapsulated,
+)
 
 
 def test_linear_window_is_dicoms_formula(read, stored):
@@ -51,6 +66,79 @@ def test_missing_or_absurd_window_gives_way_to_percentiles(read, stored, tags):
     assert pixels.min() == 0
     assert pixels.max() == 1
     assert (np.diff(pixels[0]) >= 0).all()
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("bits", [12, 14])
+def test_a_window_of_16_bits_does_not_darken_fewer_in_as_many(read, stored, bits, photometric):
+    """As a PNG of 16 bits is rescued that holds no more."""
+    values, kind = stored << (bits - 12), {"PhotometricInterpretation": photometric}
+    window = {"WindowCenter": 32768, "WindowWidth": 65536}
+    pixels = read(dicom(values, bits=16, **window, **kind)).pixels
+    assert np.array_equal(pixels, read(dicom(values, bits=16, **kind)).pixels)
+    assert np.ptp(pixels) == 1
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("side", [8, 11])
+def test_a_window_holds_for_a_limb_that_covers_little_of_the_film(read, photometric, side):
+    """0.6 and 1.2 % of it, on a ground whose noise the window makes black."""
+    film = np.random.default_rng(0).integers(0, 40, (100, 100)).astype(np.uint16)
+    film[50 : 50 + side, 50 : 50 + side] = np.linspace(500, 4000, side).astype(np.uint16)
+    expected = np.clip((film - 2199.5) / 3699 + 0.5, 0, 1)
+    center, values = 2200, film
+    if photometric == "MONOCHROME1":
+        center, values = 4095 - 2200 + 1, 4095 - film
+    tags = {"WindowCenter": center, "WindowWidth": 3700, "PhotometricInterpretation": photometric}
+    assert np.allclose(read(dicom(values, **tags)).pixels, expected, atol=1e-3)
+
+
+def test_a_window_that_shows_nothing_but_a_marker_is_absurd(read, stored):
+    film = np.pad(stored, 50)
+    film[3:6, 3:9] = np.linspace(4060, 4080, 6).astype(np.uint16)
+    pixels = read(dicom(film, WindowCenter=4070, WindowWidth=40)).pixels
+    assert (pixels[50:-50, 50:-50] > 0).mean() > 0.9
+
+
+def test_a_window_that_leaves_a_limb_nearly_white_is_absurd(read, stored):
+    film = np.pad(stored // 10 + 3000, 20)
+    pixels = read(dicom(film, WindowCenter=1500, WindowWidth=4000)).pixels
+    assert np.ptp(pixels[20:-20, 20:-20]) > 0.1
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_jpeg_of_8_bits_is_an_export_also_where_more_bits_are_told(read, colours):
+    """What the window tells belongs to the radiograph that it was made of."""
+    gray = np.tile(np.linspace(20, 235, COLUMNS).astype(np.uint8), (ROWS, 1))
+    picture, buffer = Image.fromarray(gray), io.BytesIO()
+    (picture.convert("RGB") if colours else picture).save(buffer, "JPEG", quality=95)
+    pixels = np.zeros((ROWS, COLUMNS, 3) if colours else (ROWS, COLUMNS), np.uint16)
+    for window in (
+        {},
+        {"WindowCenter": 2048, "WindowWidth": 4096},
+        {"WindowCenter": 300, "WindowWidth": 600},
+    ):
+        dataset = encapsulated(pixels, JPEGBaseline8Bit, buffer.getvalue(), **window)
+        assert np.allclose(read(dataset).pixels, gray / 255, atol=0.02)
+    own = encapsulated(
+        pixels, JPEGBaseline8Bit, buffer.getvalue(), WindowCenter=118, WindowWidth=236
+    )
+    assert read(own).pixels.max() > 0.9
+
+
+def test_a_stream_of_fewer_bits_keeps_its_window(read, stored):
+    """12 bits in a file that tells 16, as encoders of JPEG 2000 and JPEG-LS write them."""
+    dataset = compressed(stored, JPEGLSLossless)
+    dataset.BitsStored, dataset.HighBit = 16, 15
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    dataset.WindowCenter, dataset.WindowWidth = window.values()
+    assert np.array_equal(read(dataset).pixels, read(dicom(stored, **window)).pixels)
+
+
+@pytest.mark.parametrize("window", [{"WindowCenter": 2048, "WindowWidth": 4096}, {}])
+def test_8_bits_with_an_absurd_window_are_an_export(read, window):
+    gray = np.tile(np.linspace(40, 190, COLUMNS).astype(np.uint8), (ROWS, 1))
+    assert np.allclose(read(dicom(gray, bits=8, **window)).pixels, gray / 255, atol=1e-6)
 
 
 def test_first_of_several_windows_counts(read, stored):
@@ -275,10 +363,11 @@ def test_voi_lut_that_starts_below_zero_but_says_so_unsigned(read, stored):
     assert np.allclose(pixels, stored / 4095, atol=1e-3)
 
 
-def test_voi_lut_of_12_bits_that_says_16_is_not_dark(read, stored):
+@pytest.mark.parametrize("bits", [12, 14])
+def test_voi_lut_of_fewer_bits_that_says_16_is_not_dark(read, stored, bits):
     table = Dataset()
     table.LUTDescriptor = [4096, 0, 16]
-    table.LUTData = np.arange(4096).astype("<u2").tobytes()
+    table.LUTData = (np.arange(4096) << (bits - 12)).astype("<u2").tobytes()
     assert np.allclose(read(dicom(stored, VOILUTSequence=[table])).pixels, stored / 4095, atol=1e-3)
 
 

@@ -139,18 +139,19 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
     told = of_frame(dataset, index)
     if frames_differ(dataset):
         refuse_body_part(told, name)
-    stored = frame_samples(dataset, index, count, name, limits).stored()
+    samples = frame_samples(dataset, index, count, name, limits)
+    stored = samples.stored()
     open_ = visible(dataset, dataset.Rows, dataset.Columns)
     if dataset.SamplesPerPixel == 3:
-        whole = 2**dataset.BitsStored - 1
+        whole = 2**samples.bits - 1
         gray = np.clip(luminance(stored), 0, whole)
         # As of gray: fewer bits than are told would be dark.
-        pixels = graded(gray, whole) if dataset.BitsStored > 8 else gray / np.float32(whole)
+        pixels = graded(gray, whole) if samples.bits > 8 else gray / np.float32(whole)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
         colors = _colored(stored, dataset)
         pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)
     else:
-        pixels = shown(stored, open_, told)
+        pixels = shown(stored, samples.bits, open_, told)
     if open_ is not None:
         pixels[~open_] = 0
     spacing = _spacing(told)
