@@ -1,6 +1,8 @@
 """Stored values into grays: windows, look-up tables, signs, padding, colours."""
 
 import io
+import shutil
+import subprocess
 import tracemalloc
 
 import numpy as np
@@ -47,6 +49,27 @@ def test_monochrome1_is_inverted_after_the_window(read, stored):
     plain = read(dicom(stored, **window)).pixels
     inverted = read(dicom(stored, PhotometricInterpretation="MONOCHROME1", **window)).pixels
     assert np.allclose(inverted, 1 - plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE", "LIN OD", ""])
+def test_the_presentation_luts_shape_counts_before_the_photometric_interpretation(
+    read, stored, tmp_path, photometric, shape
+):
+    """As DCMTK has it, which is asked here where it is installed."""
+    window = {"WindowCenter": 2000, "WindowWidth": 3000}
+    tags = {"PhotometricInterpretation": photometric, "PresentationLUTShape": shape}
+    dataset = dicom(stored, **window, **tags)
+    rising = read(dicom(stored, **window)).pixels
+    shapes = {"IDENTITY": False, "INVERSE": True}
+    inverted = shapes.get(shape, photometric == "MONOCHROME1")
+    pixels = read(dataset).pixels
+    assert np.allclose(pixels, 1 - rising if inverted else rising, atol=1e-6)
+    if shutil.which("dcm2pnm"):
+        before, after = tmp_path / "before.dcm", tmp_path / "after.pgm"
+        before.write_bytes(content_of(dataset))
+        subprocess.run(["dcm2pnm", "+op", "+Wi", "1", before, after], check=True, timeout=60)
+        assert np.allclose(np.asarray(Image.open(after).convert("L")) / 255, pixels, atol=0.01)
 
 
 @pytest.mark.parametrize(

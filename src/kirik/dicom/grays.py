@@ -1,8 +1,8 @@
 """Stored values into the grays that a viewer shows.
 
-The steps follow DICOM PS3.3 C.11 and PS3.4 N.2: modality LUT, VOI LUT or window, then
-photometric interpretation. They run over a table of all stored values that occur rather than
-over the pixels, which is exact and many times faster.
+The steps follow DICOM PS3.3 C.11 and PS3.4 N.2: modality LUT, VOI LUT or window, then the
+presentation LUT's shape or photometric interpretation. They run over a table of all stored values
+that occur rather than over the pixels, which is exact and many times faster.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,6 +48,11 @@ def shown(stored: np.ndarray, bits: int, open_: np.ndarray | None, dataset: Data
 
 
 def _is_inverted(dataset: Dataset) -> bool:
+    """Whether black is the most of what the window gives: by the presentation LUT's shape, which
+    stands for the whole last step, else by the photometric interpretation."""
+    shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
+    if shape in ("IDENTITY", "INVERSE"):
+        return shape == "INVERSE"
     return dataset.PhotometricInterpretation == "MONOCHROME1"
 
 

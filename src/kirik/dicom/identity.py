@@ -56,6 +56,7 @@ _WITHIN_ITEMS = frozenset(
 """What may stay within the sequences that a reading looks at."""
 _WORDS = {
     "ShutterShape": r"(RECTANGULAR|CIRCULAR|POLYGONAL|BITMAP)",
+    "PresentationLUTShape": r"(IDENTITY|INVERSE)",
     "VOILUTFunction": r"(LINEAR|LINEAR_EXACT|SIGMOID)",
     "PresentationIntentType": r"FOR (PRESENTATION|PROCESSING)",
     "SpecificCharacterSet": r"(ISO[ _]?(2022[ _]?)?IR[ _-]?\d{1,3}|GB18030|GBK|)",

@@ -33,6 +33,7 @@ _TAGS = [
     *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *("VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth"),
+    "PresentationLUTShape",
     *(f"{color}PaletteColorLookupTableDescriptor" for color in _COLORS),
     *(f"{color}PaletteColorLookupTableData" for color in _COLORS),
     *(f"Segmented{color}PaletteColorLookupTableData" for color in _COLORS),
