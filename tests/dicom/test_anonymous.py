@@ -212,12 +212,16 @@ def test_what_lies_behind_a_lut_goes(cleared, stored, in_bytes):
         ("ShutterShape", "CS", SECRET),
         ("ShutterShape", "CS", f"RECTANGULAR\\{SECRET}"),
         ("VOILUTFunction", "CS", SECRET),
+        ("PresentationLUTShape", "CS", SECRET),
+        ("PixelSpacingCalibrationType", "CS", SECRET),
+        ("EstimatedRadiographicMagnificationFactor", "DS", SECRET),
         ("PixelPaddingValue", "LO", SECRET),
         ("HighBit", "LO", SECRET),
     ],
 )
 def test_text_in_the_place_of_numbers_and_of_known_words_goes(cleared, stored, keyword, vr, value):
     dataset = dicom(stored, WindowCenter=[1000, 2048], WindowWidth=[800, 3000])
+    dataset.PixelSpacing, dataset.ImagerPixelSpacing = [1, 1], [0.2, 0.2]
     dataset.ShutterShape = "RECTANGULAR"
     dataset.ShutterLeftVerticalEdge, dataset.ShutterRightVerticalEdge = 3, 30
     dataset.ShutterUpperHorizontalEdge, dataset.ShutterLowerHorizontalEdge = 2, 20
@@ -234,6 +238,13 @@ def test_numbers_in_binary_stay(opened, stored, vr):
     for keyword, value in numbers.items():
         dataset.add(DataElement(keyword, "US" if keyword == "NumberOfFrames" else vr, value))
     cleared_frames(opened, dataset)
+
+
+def test_what_the_scale_and_the_polarity_are_told_by_stays(cleared, stored):
+    tags = {"PixelSpacing": [1, 1], "ImagerPixelSpacing": [0.2, 0.2]}
+    cleared(dicom(stored, PixelSpacingCalibrationType="GEOMETRY", **tags, **WINDOW))
+    factor = {"EstimatedRadiographicMagnificationFactor": 1.25}
+    cleared(dicom(stored, PresentationLUTShape="INVERSE", **factor, **tags, **WINDOW))
 
 
 def test_decimal_commas_stay(cleared, stored):

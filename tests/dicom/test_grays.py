@@ -257,6 +257,11 @@ def test_color_becomes_luminance(read):
     assert np.allclose(read(dicom(rgb, bits=8, **tags)).pixels, 0.299, atol=1e-6)
 
 
+ON_DETECTOR = {"ImagerPixelSpacing": [0.2, 0.2]}
+CALIBRATED = {"PixelSpacingCalibrationType": "FIDUCIAL"}
+MAGNIFIED = {"EstimatedRadiographicMagnificationFactor": 1.25}
+
+
 @pytest.mark.parametrize(
     ("tags", "spacing"),
     [
@@ -266,6 +271,15 @@ def test_color_becomes_luminance(read):
         ({"PixelSpacing": ["1e-323", "99"], "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
         ({"PixelSpacing": ["1e-323", "1e-323"]}, None),
         ({}, None),
+        ({"PixelSpacing": [1, 1]}, (1, 1)),
+        ({"PixelSpacing": [1, 1], **ON_DETECTOR}, (0.2, 0.2)),
+        ({"PixelSpacing": [1, 1], **ON_DETECTOR, **CALIBRATED}, (1, 1)),
+        ({**ON_DETECTOR, **MAGNIFIED}, (0.16, 0.16)),
+        ({"PixelSpacing": [1, 1], **ON_DETECTOR, **MAGNIFIED}, (0.16, 0.16)),
+        ({"PixelSpacing": [0.1, 0.1], **ON_DETECTOR, **MAGNIFIED}, (0.1, 0.1)),
+        ({**ON_DETECTOR, "EstimatedRadiographicMagnificationFactor": 0}, (0.2, 0.2)),
+        ({**ON_DETECTOR, "EstimatedRadiographicMagnificationFactor": 0.8}, (0.2, 0.2)),
+        ({"NominalScannedPixelSpacing": [0.2, 0.2], **MAGNIFIED}, (0.2, 0.2)),
     ],
 )
 def test_spacing(read, stored, tags, spacing):

@@ -29,6 +29,7 @@ _DESCRIBED_BY = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelReprese
 _FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
 _FINEST, _MOST_UNLIKE = 0.001, 100
 """Of a pixel: the smallest side, in mm, and how much longer than the other one may be."""
+_MOST_MAGNIFIED = 10
 
 
 def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[int], Radiograph]]:
@@ -182,11 +183,24 @@ def _palette_white(colors: np.ndarray, dataset: Dataset) -> int:
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        pair = _pair(dataset, keyword)
-        if pair and min(pair) >= _FINEST and max(pair) < 100:
-            return pair
-    return None
+    """At the bone where the file says what is needed for that, else on detector or film."""
+    told = _distances(dataset, "PixelSpacing")
+    on_detector = _distances(dataset, "ImagerPixelSpacing")
+    calibrated = str(dataset.get("PixelSpacingCalibrationType") or "").strip().upper()
+    # A millimetre each, which no detector's pixels are apart, is written by those who know none.
+    is_filler = told == (1, 1) and on_detector and calibrated not in ("GEOMETRY", "FIDUCIAL")
+    if told and not is_filler:
+        return told
+    if on_detector:
+        row, column = on_detector
+        factor = next(iter(numbers(dataset, "EstimatedRadiographicMagnificationFactor")), np.nan)
+        return (row / factor, column / factor) if 1 <= factor <= _MOST_MAGNIFIED else on_detector
+    return _distances(dataset, "NominalScannedPixelSpacing")
+
+
+def _distances(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    pair = _pair(dataset, keyword)
+    return pair if pair and min(pair) >= _FINEST and max(pair) < 100 else None
 
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:

@@ -56,6 +56,7 @@ _WITHIN_ITEMS = frozenset(
 """What may stay within the sequences that a reading looks at."""
 _WORDS = {
     "ShutterShape": r"(RECTANGULAR|CIRCULAR|POLYGONAL|BITMAP)",
+    "PixelSpacingCalibrationType": r"(GEOMETRY|FIDUCIAL)",
     "PresentationLUTShape": r"(IDENTITY|INVERSE)",
     "VOILUTFunction": r"(LINEAR|LINEAR_EXACT|SIGMOID)",
     "PresentationIntentType": r"FOR (PRESENTATION|PROCESSING)",

@@ -38,6 +38,7 @@ _TAGS = [
     *(f"{color}PaletteColorLookupTableData" for color in _COLORS),
     *(f"Segmented{color}PaletteColorLookupTableData" for color in _COLORS),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+    *("PixelSpacingCalibrationType", "EstimatedRadiographicMagnificationFactor"),
     "PixelAspectRatio",
     *("ShutterShape", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge"),
     *("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge"),
