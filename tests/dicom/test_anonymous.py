@@ -268,6 +268,9 @@ BODY_PARTS = [
     ("BEL AYSE", None),  # which alone would be the spine
     ("YILMAZ AYSE", None),
     ("DENTON", "TEETH"),
+    ("KOPF", "SKULL"),
+    ("PELVISI YILMAZ", "PELVIS"),
+    ("PELVIS ABDOMENI YILMAZ", "ABDOMEN"),
     ("CORONARYSTENT AYSE", "VESSELS"),
     ("", None),
 ]
