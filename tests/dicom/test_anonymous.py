@@ -11,6 +11,7 @@ from pydicom.pixels import compress
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGExtended12Bit,
     JPEGLSLossless,
@@ -25,12 +26,14 @@ from dicom.helpers import (
     encapsulated,
     in_letters,
     of_16_bits,
+    told_as,
 )
 from kirik.anonymous import without_identity
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k
 from kirik.radiograph import Limits
 
+COLOR = "RedPaletteColorLookupTable"
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 3000}
 
 
@@ -186,6 +189,92 @@ def test_frames_that_are_not_told_of_are_not_cut_off_in_silence(stored, told):
     dataset = dicom(stored, PixelData=stored.tobytes() * 3, **WINDOW)
     dataset.NumberOfFrames = told
     with pytest.raises(RadiographError, match="and 3 by its pixels") as caught:
+        without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "damaged"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"SOPClassUID": SECRET},
+        {f"{COLOR}Descriptor": [4, 0, 16], f"{COLOR}Data": SECRET.encode() + b" "},
+        {f"Segmented{COLOR}Data": SECRET.encode() + b" "},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_bytes_that_no_reading_looks_at_go(cleared, stored, tags):
+    left = dcmread(io.BytesIO(cleared(dicom(stored, **WINDOW, **tags))))
+    assert not [one.name for one in left if "Palette" in one.name]
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "PhotometricInterpretation", "BitsStored"])
+@pytest.mark.parametrize("other", [None, SECRET])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_pixels_that_no_reading_looks_at_do_not_come_in(stored, keyword, other):
+    """Where they end could not be told."""
+    dataset = dicom(stored, PixelData=stored.tobytes() + SECRET.encode() + b" ", **WINDOW)
+    del dataset[keyword]
+    if other:
+        in_letters(dataset, keyword, "CS", other)
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "damaged"
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_pixels_of_floating_point_numbers_do_not_come_in(stored, keyword, beside):
+    dataset = dicom(stored, **WINDOW)
+    setattr(dataset, keyword, SECRET.encode().ljust(16))
+    if not beside:
+        del dataset.PixelData
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "unsupported"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_an_unknown_transfer_syntax_does_not_come_in(stored):
+    dataset = compressed(stored, RLELossless)
+    del dataset.PixelData
+    content = told_as(content_of(dataset), RLELossless, "1.2.3.YILMAZ")
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content, "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "unsupported"
+
+
+def in_palette(places: np.ndarray, bits: int, segmented: bool, big: bool) -> Dataset:
+    """Places in a palette of three colours, all unlike."""
+    dataset = dicom(places, bits=8, PhotometricInterpretation="PALETTE COLOR")
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
+    most = 2**bits - 1
+    for number, color in enumerate(("Red", "Green", "Blue")):
+        keyword = f"{color}PaletteColorLookupTableData"
+        table = np.linspace(0, most, 200).astype(int) // (number + 1)
+        if segmented:  # the first entry, and a line from there on
+            keyword, table = f"Segmented{keyword}", np.array([0, 1, 0, 1, 199, table[-1]])
+        kind = "u1" if bits == 8 else ">u2" if big else "<u2"
+        dataset.add_new(keyword, "OW", table.astype(kind).tobytes())
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [200, 5, bits])
+    return dataset
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize("big", [False, True])
+def test_a_palette_stays(cleared, bits, segmented, big):
+    places = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    left = dcmread(io.BytesIO(cleared(in_palette(places, bits, segmented, big))))
+    assert len(left.BluePaletteColorLookupTableData) == 200 * bits // 8
+
+
+@pytest.mark.parametrize("segmented", [False, True])
+def test_what_lies_behind_a_palette_does_not_come_in(segmented):
+    dataset = in_palette(np.arange(256, dtype=np.uint8).reshape(16, 16), 16, segmented, False)
+    keyword = "Segmented" * segmented + "RedPaletteColorLookupTableData"
+    dataset[keyword].value += SECRET.encode() + b" "
+    with pytest.raises(RadiographError) as caught:
         without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
     assert caught.value.reason == "damaged"
 

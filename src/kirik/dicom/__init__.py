@@ -97,6 +97,11 @@ def with_our_errors(work: Callable, name: str):
         ) from None
 
 
+def holds_pixels(dataset: Dataset) -> bool:
+    """Whether it has any, of whichever kind."""
+    return any(keyword in dataset for keyword in ("PixelData", *_FLOATS))
+
+
 def checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     """How many frames there are, after all is checked that can be told without decoding."""
     refuse_compression(dataset, name)
@@ -149,7 +154,7 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
         # As of gray: fewer bits than are told would be dark.
         pixels = graded(gray, whole) if samples.bits > 8 else gray / np.float32(whole)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
-        colors = _colored(stored, dataset)
+        colors = colored(stored, dataset)
         pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)
     else:
         pixels = shown(stored, samples.bits, open_, told)
@@ -168,7 +173,9 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
     )
 
 
-def _colored(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+def colored(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """[…, 3] RGB, uint8 or uint16, that a palette has for stored values of any shape. Raises nearly
+    anything for damaged bytes."""
     colors = apply_color_lut(stored, dataset)
     # pydicom takes a palette's plain words for those of this machine.
     plain = "RedPaletteColorLookupTableData" in dataset and colors.dtype.itemsize == 2
