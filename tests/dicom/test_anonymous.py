@@ -433,6 +433,22 @@ def test_what_lies_in_an_offset_table_goes(cleared, stored, syntax):
     cleared(dataset)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(
+    ("told", "kept"), [("NO", "NO"), ("YES", "YES"), ("yes", "YES"), (SECRET, None), (None, None)]
+)
+def test_identity_is_said_to_be_removed_only_where_no_text_is_in_the_pixels(
+    cleared, stored, told, kept
+):
+    dataset = dicom(stored, PatientIdentityRemoved="YES", **WINDOW)
+    if told:
+        dataset.BurnedInAnnotation = told
+    left = dcmread(io.BytesIO(cleared(dataset)))
+    assert left.get("BurnedInAnnotation") == kept
+    assert left.get("PatientIdentityRemoved") == ("YES" if kept == "NO" else None)
+    assert "pixels not looked at" in left.DeidentificationMethod
+
+
 def test_films_without_uids_are_not_taken_for_one_study(read, stored):
     """Both end in the same black rows."""
     black = stored.copy()

@@ -105,7 +105,7 @@ def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     lay_shared_groups(dataset)
     _keep_numbers(dataset)
     _keep_known_parts(dataset)
-    found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
+    found = _read(data, name, limits, [*_UIDS, "BurnedInAnnotation"], stop_before_pixels=True)
     _keep_what_is_known(dataset)
     for groups in dataset.get(FRAMES_GROUPS) or ():
         _keep_known_groups(groups)
@@ -114,9 +114,18 @@ def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
         setattr(dataset, keyword, _other(str(own), key))
     _clear_pixels(dataset, name, limits)
     dataset.PatientName = dataset.PatientID = ""
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "kirik: only what a reading needs"
+    _tell_what_was_removed(dataset, str(found.get("BurnedInAnnotation") or "").strip().upper())
     return _written(dataset)
+
+
+def _tell_what_was_removed(dataset: Dataset, burned_in: str) -> None:
+    """burned_in: whether the file says that text is in its pixels, YES or NO, or nothing of it."""
+    dataset.DeidentificationMethod = "kirik: only what a reading needs; pixels not looked at"
+    if burned_in in ("YES", "NO"):
+        dataset.BurnedInAnnotation = burned_in
+    # By the standard it is of pixels as well as of tags, and nobody has looked at those.
+    if burned_in == "NO":
+        dataset.PatientIdentityRemoved = "YES"
 
 
 def _keep_numbers(dataset: Dataset) -> None:
