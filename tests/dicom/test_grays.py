@@ -461,6 +461,16 @@ def test_gray_in_colours_keeps_its_brightness(read, photometric, planar):
     assert np.allclose(read(dataset).pixels, gray / 255, atol=0.01)
 
 
+@pytest.mark.parametrize(
+    "photometric", ["HSV", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "MONOCHROME2", "PALETTE COLOR"]
+)
+def test_three_samples_that_are_no_colours_are_refused(refusal, photometric):
+    colours = np.full((ROWS, COLUMNS, 3), 99, np.uint8)
+    error = refusal(dicom(colours, bits=8, PhotometricInterpretation=photometric))
+    assert error.reason == "unsupported"
+    assert "neither RGB nor YBR" in str(error)
+
+
 @pytest.mark.parametrize("scale", [1, 257])
 def test_palette_of_8_bit_entries_in_16_bit_words(read, scale):
     """Bare, or spread over the whole word, as both are met; always told as 8 bits."""

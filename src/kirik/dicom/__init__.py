@@ -24,6 +24,7 @@ from kirik.limits import Limits
 from kirik.radiograph import Radiograph, graded, luminance
 
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _SIZES = ("Rows", "Columns")  # which stand before the pixels
 _DESCRIBED_BY = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
@@ -126,6 +127,9 @@ def checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
         raise ValueError("more bits stored than there is room for")
     if dataset.SamplesPerPixel == 1 and dataset.PhotometricInterpretation not in _ONE_SAMPLE:
         raise ValueError("a photometric interpretation that does not fit one sample a pixel")
+    if dataset.SamplesPerPixel == 3 and dataset.PhotometricInterpretation not in _COLORS:
+        message = f"{name}: colours that are neither RGB nor YBR; export it in grays, or as RGB"
+        raise RadiographError(message, reason="unsupported")
     return frames
 
 
