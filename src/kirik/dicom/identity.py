@@ -38,7 +38,12 @@ from kirik.dicom.parsing import (
     parsed,
 )
 from kirik.dicom.samples import Samples
-from kirik.dicom.scope import body_part_examined, keep_known_codes, without_names
+from kirik.dicom.scope import (
+    body_part_examined,
+    in_turkish_letters,
+    keep_known_codes,
+    without_names,
+)
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k, nameless_jpeg, nameless_rle
 from kirik.radiograph import Limits
@@ -358,10 +363,13 @@ def _read(data: bytes, name: str, limits: Limits, keywords: list[str], **options
 
 def _text(dataset: Dataset, keyword: str) -> str | None:
     try:
-        value = str(dataset.get(keyword) or "")
+        if dataset.get("SpecificCharacterSet") in (None, "", "ISO_IR 6"):
+            value = in_turkish_letters(dataset, keyword)
+        else:
+            value = str(dataset.get(keyword) or "")
     except Exception:  # a broken character set
         return None
-    return " ".join(value.replace("^", " ").split()) or None
+    return " ".join(value.strip("\0").replace("^", " ").split()) or None
 
 
 def _damaged(name: str) -> RadiographError:

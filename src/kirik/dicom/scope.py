@@ -250,7 +250,7 @@ def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
         words.append(_plain(body_part_examined(dataset)))
         for item in dataset.get("AnatomicRegionSequence") or ():
             # In the letters that the file tells of, if any, or in those of Turkish writers.
-            words.append(_plain(_turkish(item, "CodeMeaning")))
+            words.append(_plain(in_turkish_letters(item, "CodeMeaning")))
             words.append(_plain(item.get("CodeMeaning") or ""))
             codes.add(str(item.get("CodeValue") or ""))
     except (ValueError, TypeError, AttributeError):
@@ -261,10 +261,10 @@ def _told(dataset: Dataset) -> tuple[list[str], set[str]]:
 def body_part_examined(dataset: Dataset) -> str:
     """The element of that name, "" where it is not there: its letters are those of ASCII by the
     standard, and pydicom takes them for Latin-1; Turkish writers write theirs."""
-    return _turkish(dataset, "BodyPartExamined")
+    return in_turkish_letters(dataset, "BodyPartExamined")
 
 
-def _turkish(dataset: Dataset, keyword: str) -> str:
+def in_turkish_letters(dataset: Dataset, keyword: str) -> str:
     """An element's text if its letters are those of UTF-8, or else of Turkish Windows."""
     if keyword not in dataset:
         return ""
