@@ -222,6 +222,13 @@ def test_pixels_that_no_reading_looks_at_do_not_come_in(stored, keyword, other):
     assert SECRET not in str(caught.value)
 
 
+def test_colours_that_no_reading_looks_at_do_not_come_in_and_are_told_as_such():
+    colours = np.zeros((8, 8, 3), np.uint8)
+    content = content_of(dicom(colours, bits=8, PhotometricInterpretation="HSV"))
+    with pytest.raises(RadiographError, match="neither RGB nor YBR"):
+        without_identity(content, "a", Limits(), b"k" * 32)
+
+
 @pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])
 @pytest.mark.parametrize("beside", [False, True])
 def test_pixels_of_floating_point_numbers_do_not_come_in(stored, keyword, beside):

@@ -66,7 +66,8 @@ _WITHIN_ITEMS = frozenset(
 """What may stay within the sequences that a reading looks at."""
 _WORDS = {
     "SOPClassUID": r"[0-9.]{1,64}",
-    "PhotometricInterpretation": r"(MONOCHROME[12]|PALETTE COLOR|RGB|YBR_FULL(_422)?|YBR_(I|R)CT)",
+    "PhotometricInterpretation": r"(MONOCHROME[12]|PALETTE COLOR|A?RGB|CMYK|HSV|XYB|YBR_[IR]CT|"
+    r"YBR_(FULL|PARTIAL)(_42[02])?)",
     "ShutterShape": r"(RECTANGULAR|CIRCULAR|POLYGONAL|BITMAP)",
     "PixelSpacingCalibrationType": r"(GEOMETRY|FIDUCIAL)",
     "PresentationLUTShape": r"(IDENTITY|INVERSE)",
