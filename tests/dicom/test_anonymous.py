@@ -11,6 +11,7 @@ from pydicom.pixels import compress
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGExtended12Bit,
     JPEGLSLossless,
@@ -25,12 +26,14 @@ from dicom.helpers import (
     encapsulated,
     in_letters,
     of_16_bits,
+    told_as,
 )
 from kirik.anonymous import without_identity
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k
 from kirik.radiograph import Limits
 
+COLOR = "RedPaletteColorLookupTable"
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 3000}
 
 
@@ -190,6 +193,99 @@ def test_frames_that_are_not_told_of_are_not_cut_off_in_silence(stored, told):
     assert caught.value.reason == "damaged"
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"SOPClassUID": SECRET},
+        {f"{COLOR}Descriptor": [4, 0, 16], f"{COLOR}Data": SECRET.encode() + b" "},
+        {f"Segmented{COLOR}Data": SECRET.encode() + b" "},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_bytes_that_no_reading_looks_at_go(cleared, stored, tags):
+    left = dcmread(io.BytesIO(cleared(dicom(stored, **WINDOW, **tags))))
+    assert not [one.name for one in left if "Palette" in one.name]
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "PhotometricInterpretation", "BitsStored"])
+@pytest.mark.parametrize("other", [None, SECRET])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_pixels_that_no_reading_looks_at_do_not_come_in(stored, keyword, other):
+    """Where they end could not be told."""
+    dataset = dicom(stored, PixelData=stored.tobytes() + SECRET.encode() + b" ", **WINDOW)
+    del dataset[keyword]
+    if other:
+        in_letters(dataset, keyword, "CS", other)
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "damaged"
+    assert SECRET not in str(caught.value)
+
+
+def test_colours_that_no_reading_looks_at_do_not_come_in_and_are_told_as_such():
+    colours = np.zeros((8, 8, 3), np.uint8)
+    content = content_of(dicom(colours, bits=8, PhotometricInterpretation="HSV"))
+    with pytest.raises(RadiographError, match="neither RGB nor YBR"):
+        without_identity(content, "a", Limits(), b"k" * 32)
+
+
+@pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_pixels_of_floating_point_numbers_do_not_come_in(stored, keyword, beside):
+    dataset = dicom(stored, **WINDOW)
+    setattr(dataset, keyword, SECRET.encode().ljust(16))
+    if not beside:
+        del dataset.PixelData
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "unsupported"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_an_unknown_transfer_syntax_does_not_come_in(stored):
+    dataset = compressed(stored, RLELossless)
+    del dataset.PixelData
+    content = told_as(content_of(dataset), RLELossless, "1.2.3.YILMAZ")
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content, "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "unsupported"
+
+
+def in_palette(places: np.ndarray, bits: int, segmented: bool, big: bool) -> Dataset:
+    """Places in a palette of three colours, all unlike."""
+    dataset = dicom(places, bits=8, PhotometricInterpretation="PALETTE COLOR")
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
+    most = 2**bits - 1
+    for number, color in enumerate(("Red", "Green", "Blue")):
+        keyword = f"{color}PaletteColorLookupTableData"
+        table = np.linspace(0, most, 200).astype(int) // (number + 1)
+        if segmented:  # the first entry, and a line from there on
+            keyword, table = f"Segmented{keyword}", np.array([0, 1, 0, 1, 199, table[-1]])
+        kind = "u1" if bits == 8 else ">u2" if big else "<u2"
+        dataset.add_new(keyword, "OW", table.astype(kind).tobytes())
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [200, 5, bits])
+    return dataset
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize("big", [False, True])
+def test_a_palette_stays(cleared, bits, segmented, big):
+    places = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    left = dcmread(io.BytesIO(cleared(in_palette(places, bits, segmented, big))))
+    assert len(left.BluePaletteColorLookupTableData) == 200 * bits // 8
+
+
+@pytest.mark.parametrize("segmented", [False, True])
+def test_what_lies_behind_a_palette_does_not_come_in(segmented):
+    dataset = in_palette(np.arange(256, dtype=np.uint8).reshape(16, 16), 16, segmented, False)
+    keyword = "Segmented" * segmented + "RedPaletteColorLookupTableData"
+    dataset[keyword].value += SECRET.encode() + b" "
+    with pytest.raises(RadiographError) as caught:
+        without_identity(content_of(dataset), "a", Limits(), b"k" * 32)
+    assert caught.value.reason == "damaged"
+
+
 @pytest.mark.parametrize("in_bytes", [False, True])
 def test_what_lies_behind_a_lut_goes(cleared, stored, in_bytes):
     item = Dataset()
@@ -212,12 +308,16 @@ def test_what_lies_behind_a_lut_goes(cleared, stored, in_bytes):
         ("ShutterShape", "CS", SECRET),
         ("ShutterShape", "CS", f"RECTANGULAR\\{SECRET}"),
         ("VOILUTFunction", "CS", SECRET),
+        ("PresentationLUTShape", "CS", SECRET),
+        ("PixelSpacingCalibrationType", "CS", SECRET),
+        ("EstimatedRadiographicMagnificationFactor", "DS", SECRET),
         ("PixelPaddingValue", "LO", SECRET),
         ("HighBit", "LO", SECRET),
     ],
 )
 def test_text_in_the_place_of_numbers_and_of_known_words_goes(cleared, stored, keyword, vr, value):
     dataset = dicom(stored, WindowCenter=[1000, 2048], WindowWidth=[800, 3000])
+    dataset.PixelSpacing, dataset.ImagerPixelSpacing = [1, 1], [0.2, 0.2]
     dataset.ShutterShape = "RECTANGULAR"
     dataset.ShutterLeftVerticalEdge, dataset.ShutterRightVerticalEdge = 3, 30
     dataset.ShutterUpperHorizontalEdge, dataset.ShutterLowerHorizontalEdge = 2, 20
@@ -234,6 +334,13 @@ def test_numbers_in_binary_stay(opened, stored, vr):
     for keyword, value in numbers.items():
         dataset.add(DataElement(keyword, "US" if keyword == "NumberOfFrames" else vr, value))
     cleared_frames(opened, dataset)
+
+
+def test_what_the_scale_and_the_polarity_are_told_by_stays(cleared, stored):
+    tags = {"PixelSpacing": [1, 1], "ImagerPixelSpacing": [0.2, 0.2]}
+    cleared(dicom(stored, PixelSpacingCalibrationType="GEOMETRY", **tags, **WINDOW))
+    factor = {"EstimatedRadiographicMagnificationFactor": 1.25}
+    cleared(dicom(stored, PresentationLUTShape="INVERSE", **factor, **tags, **WINDOW))
 
 
 def test_decimal_commas_stay(cleared, stored):
@@ -257,6 +364,9 @@ BODY_PARTS = [
     ("BEL AYSE", None),  # which alone would be the spine
     ("YILMAZ AYSE", None),
     ("DENTON", "TEETH"),
+    ("KOPF", "SKULL"),
+    ("PELVISI YILMAZ", "PELVIS"),
+    ("PELVIS ABDOMENI YILMAZ", "ABDOMEN"),
     ("CORONARYSTENT AYSE", "VESSELS"),
     ("", None),
 ]
@@ -328,6 +438,22 @@ def test_what_lies_in_an_offset_table_goes(cleared, stored, syntax):
     before = 8 + struct.unpack("<I", dataset.PixelData[4:8])[0]
     dataset["PixelData"].value = table + dataset.PixelData[before:]
     cleared(dataset)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(
+    ("told", "kept"), [("NO", "NO"), ("YES", "YES"), ("yes", "YES"), (SECRET, None), (None, None)]
+)
+def test_identity_is_said_to_be_removed_only_where_no_text_is_in_the_pixels(
+    cleared, stored, told, kept
+):
+    dataset = dicom(stored, PatientIdentityRemoved="YES", **WINDOW)
+    if told:
+        dataset.BurnedInAnnotation = told
+    left = dcmread(io.BytesIO(cleared(dataset)))
+    assert left.get("BurnedInAnnotation") == kept
+    assert left.get("PatientIdentityRemoved") == ("YES" if kept == "NO" else None)
+    assert "pixels not looked at" in left.DeidentificationMethod
 
 
 def test_films_without_uids_are_not_taken_for_one_study(read, stored):

@@ -1,13 +1,30 @@
 """Stored values into grays: windows, look-up tables, signs, padding, colours."""
 
+import io
+import shutil
+import subprocess
 import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import DataElement, Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+)
 
-from dicom.helpers import COLUMNS, ROWS, SECONDARY, content_of, dicom
+from dicom.helpers import (
+    COLUMNS,
+    ROWS,
+    SECONDARY,
+    compressed,
+    content_of,
+    dicom,
+    encapsulated,
+)
 
 
 def test_linear_window_is_dicoms_formula(read, stored):
@@ -34,6 +51,27 @@ def test_monochrome1_is_inverted_after_the_window(read, stored):
     assert np.allclose(inverted, 1 - plain, atol=1e-6)
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE", "LIN OD", ""])
+def test_the_presentation_luts_shape_counts_before_the_photometric_interpretation(
+    read, stored, tmp_path, photometric, shape
+):
+    """As DCMTK has it, which is asked here where it is installed."""
+    window = {"WindowCenter": 2000, "WindowWidth": 3000}
+    tags = {"PhotometricInterpretation": photometric, "PresentationLUTShape": shape}
+    dataset = dicom(stored, **window, **tags)
+    rising = read(dicom(stored, **window)).pixels
+    shapes = {"IDENTITY": False, "INVERSE": True}
+    inverted = shapes.get(shape, photometric == "MONOCHROME1")
+    pixels = read(dataset).pixels
+    assert np.allclose(pixels, 1 - rising if inverted else rising, atol=1e-6)
+    if shutil.which("dcm2pnm"):
+        before, after = tmp_path / "before.dcm", tmp_path / "after.pgm"
+        before.write_bytes(content_of(dataset))
+        subprocess.run(["dcm2pnm", "+op", "+Wi", "1", before, after], check=True, timeout=60)
+        assert np.allclose(np.asarray(Image.open(after).convert("L")) / 255, pixels, atol=0.01)
+
+
 @pytest.mark.parametrize(
     "tags",
     [
@@ -51,6 +89,79 @@ def test_missing_or_absurd_window_gives_way_to_percentiles(read, stored, tags):
     assert pixels.min() == 0
     assert pixels.max() == 1
     assert (np.diff(pixels[0]) >= 0).all()
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("bits", [12, 14])
+def test_a_window_of_16_bits_does_not_darken_fewer_in_as_many(read, stored, bits, photometric):
+    """As a PNG of 16 bits is rescued that holds no more."""
+    values, kind = stored << (bits - 12), {"PhotometricInterpretation": photometric}
+    window = {"WindowCenter": 32768, "WindowWidth": 65536}
+    pixels = read(dicom(values, bits=16, **window, **kind)).pixels
+    assert np.array_equal(pixels, read(dicom(values, bits=16, **kind)).pixels)
+    assert np.ptp(pixels) == 1
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("side", [8, 11])
+def test_a_window_holds_for_a_limb_that_covers_little_of_the_film(read, photometric, side):
+    """0.6 and 1.2 % of it, on a ground whose noise the window makes black."""
+    film = np.random.default_rng(0).integers(0, 40, (100, 100)).astype(np.uint16)
+    film[50 : 50 + side, 50 : 50 + side] = np.linspace(500, 4000, side).astype(np.uint16)
+    expected = np.clip((film - 2199.5) / 3699 + 0.5, 0, 1)
+    center, values = 2200, film
+    if photometric == "MONOCHROME1":
+        center, values = 4095 - 2200 + 1, 4095 - film
+    tags = {"WindowCenter": center, "WindowWidth": 3700, "PhotometricInterpretation": photometric}
+    assert np.allclose(read(dicom(values, **tags)).pixels, expected, atol=1e-3)
+
+
+def test_a_window_that_shows_nothing_but_a_marker_is_absurd(read, stored):
+    film = np.pad(stored, 50)
+    film[3:6, 3:9] = np.linspace(4060, 4080, 6).astype(np.uint16)
+    pixels = read(dicom(film, WindowCenter=4070, WindowWidth=40)).pixels
+    assert (pixels[50:-50, 50:-50] > 0).mean() > 0.9
+
+
+def test_a_window_that_leaves_a_limb_nearly_white_is_absurd(read, stored):
+    film = np.pad(stored // 10 + 3000, 20)
+    pixels = read(dicom(film, WindowCenter=1500, WindowWidth=4000)).pixels
+    assert np.ptp(pixels[20:-20, 20:-20]) > 0.1
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_jpeg_of_8_bits_is_an_export_also_where_more_bits_are_told(read, colours):
+    """What the window tells belongs to the radiograph that it was made of."""
+    gray = np.tile(np.linspace(20, 235, COLUMNS).astype(np.uint8), (ROWS, 1))
+    picture, buffer = Image.fromarray(gray), io.BytesIO()
+    (picture.convert("RGB") if colours else picture).save(buffer, "JPEG", quality=95)
+    pixels = np.zeros((ROWS, COLUMNS, 3) if colours else (ROWS, COLUMNS), np.uint16)
+    for window in (
+        {},
+        {"WindowCenter": 2048, "WindowWidth": 4096},
+        {"WindowCenter": 300, "WindowWidth": 600},
+    ):
+        dataset = encapsulated(pixels, JPEGBaseline8Bit, buffer.getvalue(), **window)
+        assert np.allclose(read(dataset).pixels, gray / 255, atol=0.02)
+    own = encapsulated(
+        pixels, JPEGBaseline8Bit, buffer.getvalue(), WindowCenter=118, WindowWidth=236
+    )
+    assert read(own).pixels.max() > 0.9
+
+
+def test_a_stream_of_fewer_bits_keeps_its_window(read, stored):
+    """12 bits in a file that tells 16, as encoders of JPEG 2000 and JPEG-LS write them."""
+    dataset = compressed(stored, JPEGLSLossless)
+    dataset.BitsStored, dataset.HighBit = 16, 15
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    dataset.WindowCenter, dataset.WindowWidth = window.values()
+    assert np.array_equal(read(dataset).pixels, read(dicom(stored, **window)).pixels)
+
+
+@pytest.mark.parametrize("window", [{"WindowCenter": 2048, "WindowWidth": 4096}, {}])
+def test_8_bits_with_an_absurd_window_are_an_export(read, window):
+    gray = np.tile(np.linspace(40, 190, COLUMNS).astype(np.uint8), (ROWS, 1))
+    assert np.allclose(read(dicom(gray, bits=8, **window)).pixels, gray / 255, atol=1e-6)
 
 
 def test_first_of_several_windows_counts(read, stored):
@@ -146,6 +257,11 @@ def test_color_becomes_luminance(read):
     assert np.allclose(read(dicom(rgb, bits=8, **tags)).pixels, 0.299, atol=1e-6)
 
 
+ON_DETECTOR = {"ImagerPixelSpacing": [0.2, 0.2]}
+CALIBRATED = {"PixelSpacingCalibrationType": "FIDUCIAL"}
+MAGNIFIED = {"EstimatedRadiographicMagnificationFactor": 1.25}
+
+
 @pytest.mark.parametrize(
     ("tags", "spacing"),
     [
@@ -155,6 +271,15 @@ def test_color_becomes_luminance(read):
         ({"PixelSpacing": ["1e-323", "99"], "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
         ({"PixelSpacing": ["1e-323", "1e-323"]}, None),
         ({}, None),
+        ({"PixelSpacing": [1, 1]}, (1, 1)),
+        ({"PixelSpacing": [1, 1], **ON_DETECTOR}, (0.2, 0.2)),
+        ({"PixelSpacing": [1, 1], **ON_DETECTOR, **CALIBRATED}, (1, 1)),
+        ({**ON_DETECTOR, **MAGNIFIED}, (0.16, 0.16)),
+        ({"PixelSpacing": [1, 1], **ON_DETECTOR, **MAGNIFIED}, (0.16, 0.16)),
+        ({"PixelSpacing": [0.1, 0.1], **ON_DETECTOR, **MAGNIFIED}, (0.1, 0.1)),
+        ({**ON_DETECTOR, "EstimatedRadiographicMagnificationFactor": 0}, (0.2, 0.2)),
+        ({**ON_DETECTOR, "EstimatedRadiographicMagnificationFactor": 0.8}, (0.2, 0.2)),
+        ({"NominalScannedPixelSpacing": [0.2, 0.2], **MAGNIFIED}, (0.2, 0.2)),
     ],
 )
 def test_spacing(read, stored, tags, spacing):
@@ -275,10 +400,11 @@ def test_voi_lut_that_starts_below_zero_but_says_so_unsigned(read, stored):
     assert np.allclose(pixels, stored / 4095, atol=1e-3)
 
 
-def test_voi_lut_of_12_bits_that_says_16_is_not_dark(read, stored):
+@pytest.mark.parametrize("bits", [12, 14])
+def test_voi_lut_of_fewer_bits_that_says_16_is_not_dark(read, stored, bits):
     table = Dataset()
     table.LUTDescriptor = [4096, 0, 16]
-    table.LUTData = np.arange(4096).astype("<u2").tobytes()
+    table.LUTData = (np.arange(4096) << (bits - 12)).astype("<u2").tobytes()
     assert np.allclose(read(dicom(stored, VOILUTSequence=[table])).pixels, stored / 4095, atol=1e-3)
 
 
@@ -333,6 +459,16 @@ def test_gray_in_colours_keeps_its_brightness(read, photometric, planar):
     tags = {"PhotometricInterpretation": photometric, "PlanarConfiguration": planar}
     dataset = dicom(pixels, bits=8, PixelData=np.ascontiguousarray(stored).tobytes(), **tags)
     assert np.allclose(read(dataset).pixels, gray / 255, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "photometric", ["HSV", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "MONOCHROME2", "PALETTE COLOR"]
+)
+def test_three_samples_that_are_no_colours_are_refused(refusal, photometric):
+    colours = np.full((ROWS, COLUMNS, 3), 99, np.uint8)
+    error = refusal(dicom(colours, bits=8, PhotometricInterpretation=photometric))
+    assert error.reason == "unsupported"
+    assert "neither RGB nor YBR" in str(error)
 
 
 @pytest.mark.parametrize("scale", [1, 257])

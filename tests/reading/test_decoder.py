@@ -20,6 +20,7 @@ from kirik.radiograph import Limits
 from kirik.reading import child
 from kirik.reading.classifier import load_model
 from kirik.reading.decoder import _START, Decoders, DecodingLimits, _Child, shared_decoders
+from kirik.reading.film import decode_film
 from kirik.reading.reading import Failure, Reading
 
 LIST = {"do": "list"}
@@ -215,6 +216,14 @@ def test_a_file_that_wants_too_much_memory_is_refused_and_the_child_lives(decode
     Image.fromarray(np.arange(9000, dtype=np.uint8).reshape(90, 100)).save(small)
     assert ends(decoder, small) == "done"
     assert decoder._idle == [child]
+
+
+def test_a_frame_for_a_picture_is_told_by_its_number(decoders, tmp_path):
+    path, pages = tmp_path / "film.tif", [Image.new("L", (40, 30), level) for level in (90, 200)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    film = decode_film(path, 2, 64, decoders())
+    assert (film.frame, film.aspect, film.spacing, film.orientation) == (2, 1, None, 1)
+    assert np.allclose(film.pixels, 200 / 255, atol=1e-3)
 
 
 def test_limits_of_sizes_hold_in_the_child(decoders, save_radiograph):

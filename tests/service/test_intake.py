@@ -8,9 +8,11 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from dicom.helpers import content_of, dicom
 from kirik.errors import RadiographError
 from kirik.service import intake, retention, work
 from kirik.service.core import open_core
@@ -55,6 +57,22 @@ def test_what_is_accepted_lies_on_the_disk_under_its_hash_and_nothing_else_does(
     assert core.blobs.path(study.blob).read_bytes() == content
     assert files_on_disk(core) == {study.sha256}
     assert drafts(core) == []
+
+
+@pytest.mark.parametrize("told", [None, "ISO_IR 6"])
+@pytest.mark.parametrize("letters", ["utf-8", "cp1254"])
+def test_a_turkish_name_is_read_where_no_character_set_is_told(sqlite_core, letters, told):
+    """By the standard it could then only have the letters of ASCII."""
+    name = "GÜLŞAH^IŞIKÖĞÜT".encode(letters)
+    film = dicom(np.zeros((8, 8), np.uint16), PatientName="Q" * len(name), PatientID="ÇĞ-1")
+    film.SpecificCharacterSet = "ISO_IR 192"
+    content = content_of(film).replace(b"Q" * len(name), name)
+    content = content.replace("ÇĞ-1".encode(), "ÇĞ-1".encode(letters).ljust(6))
+    tag, other = b"\x08\0\5\0CS\x0a\0ISO_IR 192", b"\x08\0\5\0CS\x0a\0"
+    assert content.count(tag) == 1
+    hand_in(sqlite_core, content.replace(tag, other + (told or "").encode().ljust(10)))
+    [study] = studies(sqlite_core)
+    assert (study.patient_name, study.patient_id) == ("GÜLŞAH IŞIKÖĞÜT", "ÇĞ-1")
 
 
 def test_the_same_bytes_are_the_same_study_whoever_hands_them_in(core):

@@ -24,11 +24,13 @@ from kirik.limits import Limits
 from kirik.radiograph import Radiograph, graded, luminance
 
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _SIZES = ("Rows", "Columns")  # which stand before the pixels
 _DESCRIBED_BY = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
 _FINEST, _MOST_UNLIKE = 0.001, 100
 """Of a pixel: the smallest side, in mm, and how much longer than the other one may be."""
+_MOST_MAGNIFIED = 10
 
 
 def open_dicom(data: bytes, name: str, limits: Limits) -> tuple[int, Callable[[int], Radiograph]]:
@@ -96,6 +98,11 @@ def with_our_errors(work: Callable, name: str):
         ) from None
 
 
+def holds_pixels(dataset: Dataset) -> bool:
+    """Whether it has any, of whichever kind."""
+    return any(keyword in dataset for keyword in ("PixelData", *_FLOATS))
+
+
 def checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
     """How many frames there are, after all is checked that can be told without decoding."""
     refuse_compression(dataset, name)
@@ -120,6 +127,9 @@ def checked_frames(dataset: Dataset, name: str, limits: Limits) -> int:
         raise ValueError("more bits stored than there is room for")
     if dataset.SamplesPerPixel == 1 and dataset.PhotometricInterpretation not in _ONE_SAMPLE:
         raise ValueError("a photometric interpretation that does not fit one sample a pixel")
+    if dataset.SamplesPerPixel == 3 and dataset.PhotometricInterpretation not in _COLORS:
+        message = f"{name}: colours that are neither RGB nor YBR; export it in grays, or as RGB"
+        raise RadiographError(message, reason="unsupported")
     return frames
 
 
@@ -139,18 +149,19 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
     told = of_frame(dataset, index)
     if frames_differ(dataset):
         refuse_body_part(told, name)
-    stored = frame_samples(dataset, index, count, name, limits).stored()
+    samples = frame_samples(dataset, index, count, name, limits)
+    stored = samples.stored()
     open_ = visible(dataset, dataset.Rows, dataset.Columns)
     if dataset.SamplesPerPixel == 3:
-        whole = 2**dataset.BitsStored - 1
+        whole = 2**samples.bits - 1
         gray = np.clip(luminance(stored), 0, whole)
         # As of gray: fewer bits than are told would be dark.
-        pixels = graded(gray, whole) if dataset.BitsStored > 8 else gray / np.float32(whole)
+        pixels = graded(gray, whole) if samples.bits > 8 else gray / np.float32(whole)
     elif dataset.PhotometricInterpretation == "PALETTE COLOR":
-        colors = _colored(stored, dataset)
+        colors = colored(stored, dataset)
         pixels = np.clip(luminance(colors) / np.float32(_palette_white(colors, dataset)), 0, 1)
     else:
-        pixels = shown(stored, open_, told)
+        pixels = shown(stored, samples.bits, open_, told)
     if open_ is not None:
         pixels[~open_] = 0
     spacing = _spacing(told)
@@ -166,7 +177,9 @@ def _decode(dataset: Dataset, index: int, count: int, name: str, limits: Limits)
     )
 
 
-def _colored(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+def colored(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """[…, 3] RGB, uint8 or uint16, that a palette has for stored values of any shape. Raises nearly
+    anything for damaged bytes."""
     colors = apply_color_lut(stored, dataset)
     # pydicom takes a palette's plain words for those of this machine.
     plain = "RedPaletteColorLookupTableData" in dataset and colors.dtype.itemsize == 2
@@ -181,11 +194,24 @@ def _palette_white(colors: np.ndarray, dataset: Dataset) -> int:
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        pair = _pair(dataset, keyword)
-        if pair and min(pair) >= _FINEST and max(pair) < 100:
-            return pair
-    return None
+    """At the bone where the file says what is needed for that, else on detector or film."""
+    told = _distances(dataset, "PixelSpacing")
+    on_detector = _distances(dataset, "ImagerPixelSpacing")
+    calibrated = str(dataset.get("PixelSpacingCalibrationType") or "").strip().upper()
+    # A millimetre each, which no detector's pixels are apart, is written by those who know none.
+    is_filler = told == (1, 1) and on_detector and calibrated not in ("GEOMETRY", "FIDUCIAL")
+    if told and not is_filler:
+        return told
+    if on_detector:
+        row, column = on_detector
+        factor = next(iter(numbers(dataset, "EstimatedRadiographicMagnificationFactor")), np.nan)
+        return (row / factor, column / factor) if 1 <= factor <= _MOST_MAGNIFIED else on_detector
+    return _distances(dataset, "NominalScannedPixelSpacing")
+
+
+def _distances(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    pair = _pair(dataset, keyword)
+    return pair if pair and min(pair) >= _FINEST and max(pair) < 100 else None
 
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:

@@ -1,8 +1,8 @@
 """Stored values into the grays that a viewer shows.
 
-The steps follow DICOM PS3.3 C.11 and PS3.4 N.2: modality LUT, VOI LUT or window, then
-photometric interpretation. They run over a table of all stored values that occur rather than
-over the pixels, which is exact and many times faster.
+The steps follow DICOM PS3.3 C.11 and PS3.4 N.2: modality LUT, VOI LUT or window, then the
+presentation LUT's shape or photometric interpretation. They run over a table of all stored values
+that occur rather than over the pixels, which is exact and many times faster.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,14 +11,11 @@ from itertools import islice
 import numpy as np
 from pydicom import Dataset
 
-from kirik.radiograph import TINY_RANGE
+from kirik.radiograph import RAW_RANGE, TINY_RANGE
 
-_NARROW = 0.02
-"""A window that leaves the image's 0.5th to 99.5th percentile less of the scale is absurd, and so
-is one that leaves less than this share of the pixels between black and white."""
-
-_WIDE = 1 / 4
-"""So is one to which all values that the bits stored could hold are less than this of the scale."""
+_NARROW, _FEW = 0.02, 0.005
+"""A window is absurd if it leaves less than the former share of the pixels that are not black
+between black and white, or if less than the latter share of all are not black."""
 
 BINARY = ("FD", "FL", "US", "SS", "UL", "SL")
 _MOST_OFFERED = 32
@@ -30,16 +27,17 @@ _BLOCK = 2**17
 Formula = Callable[[np.ndarray], np.ndarray]
 
 
-def shown(stored: np.ndarray, open_: np.ndarray | None, dataset: Dataset) -> np.ndarray:
+def shown(stored: np.ndarray, bits: int, open_: np.ndarray | None, dataset: Dataset) -> np.ndarray:
     """One sample a pixel as a viewer shows it, float32 [rows, columns] in 0…1.
 
-    stored: whole numbers [rows, columns]. open_: bool, what no shutter covers and so counts for a
-    window; None for all.
+    stored: whole numbers [rows, columns]. bits: how many of them each has, which may be fewer than
+    the file tells. open_: bool, what no shutter covers and so counts for a window; None for all.
     """
     values = np.arange(int(stored.min()), int(stored.max()) + 1, dtype=np.int32)
     padding = _padding(values, stored.dtype, dataset)
-    table = _gray_table(values, _counts(stored, values, padding, open_), dataset)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
+    counts = _counts(stored, values, padding, open_)
+    table = _gray_table(values, bits, counts, dataset)
+    if _is_inverted(dataset):
         table = 1 - table
     if padding is not None:
         table[padding] = 0
@@ -47,6 +45,15 @@ def shown(stored: np.ndarray, open_: np.ndarray | None, dataset: Dataset) -> np.
     for rows in _blocks(stored):
         pixels[rows] = table[_places(stored[rows], values)]
     return pixels
+
+
+def _is_inverted(dataset: Dataset) -> bool:
+    """Whether black is the most of what the window gives: by the presentation LUT's shape, which
+    stands for the whole last step, else by the photometric interpretation."""
+    shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
+    if shape in ("IDENTITY", "INVERSE"):
+        return shape == "INVERSE"
+    return dataset.PhotometricInterpretation == "MONOCHROME1"
 
 
 def _blocks(stored: np.ndarray) -> Iterator[slice]:
@@ -122,38 +129,52 @@ def _flat(lines: np.ndarray, values: tuple[int, int]) -> int:
     return count if count > max(1, len(lines) / 100) else 0
 
 
-def _gray_table(values: np.ndarray, counts: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _gray_table(values: np.ndarray, bits: int, counts: np.ndarray, dataset: Dataset) -> np.ndarray:
     """The shown gray, float32 in 0…1, of each stored value.
 
     counts: how many of the pixels that matter have each of these values.
     """
-    share = np.cumsum(counts) / counts.sum()
-    usual = np.searchsorted(share, (0.005, 0.995))
-    modality = _modality(values, dataset)
-    told = list(_voi(dataset))
-    for formula in told:
+    modality, usual = _modality(values, dataset), _usual(counts)
+    for formula in _voi(dataset, bits):
         table = np.clip(formula(modality), 0, 1)
-        if _makes_sense(table, counts, usual):
+        if _makes_sense(table, counts, usual, dataset):
             return table.astype(np.float32)
     low, high = sorted(modality[usual].astype(np.float64))
-    if not told and _is_made_for_display(modality, values, dataset):
-        low, high = (0, 255) if high - low >= 255 * TINY_RANGE else (low, high)
+    if _is_made_for_display(modality, values, bits, dataset) and high - low >= 255 * TINY_RANGE:
+        low, high = 0, 255
     table = (modality - low) / max(high - low, 1e-9)
     return np.clip(table, 0, 1).astype(np.float32)
 
 
-def _makes_sense(table: np.ndarray, counts: np.ndarray, usual: np.ndarray) -> bool:
+def _usual(counts: np.ndarray) -> np.ndarray:
+    """Where the 0.5th and the 99.5th percentile of pixels lie, so many of which have each value."""
+    return np.searchsorted(np.cumsum(counts) / counts.sum(), (0.005, 0.995))
+
+
+def _makes_sense(
+    table: np.ndarray, counts: np.ndarray, usual: np.ndarray, dataset: Dataset
+) -> bool:
+    """Whether a window or a LUT shows what is there. What it shows black counts for little: around
+    a finger nearly all of a film is."""
     if not np.isfinite(table).all():
         return False
     if usual[0] == usual[1]:
         return True
-    between = counts[(table > 0) & (table < 1)].sum() / counts.sum()
-    return abs(table[usual[1]] - table[usual[0]]) >= _NARROW and between >= _NARROW
+    grays = 1 - table if _is_inverted(dataset) else table
+    present = grays[counts > 0]
+    seen = np.where(grays > 0, counts, 0)
+    if np.ptp(present) <= RAW_RANGE or seen.sum() < _FEW * counts.sum():
+        return False
+    darkest, brightest = grays[_usual(seen)]
+    between = seen[grays < 1].sum()
+    return abs(brightest - darkest) >= TINY_RANGE and between >= _NARROW * seen.sum()
 
 
-def _is_made_for_display(modality: np.ndarray, values: np.ndarray, dataset: Dataset) -> bool:
+def _is_made_for_display(
+    modality: np.ndarray, values: np.ndarray, bits: int, dataset: Dataset
+) -> bool:
     """Whether these are the 8 bits of an export, whose grays are those to be shown."""
-    eight = dataset.BitsStored == 8 and dataset.PixelRepresentation == 0
+    eight = bits == 8 and dataset.PixelRepresentation == 0
     return eight and np.array_equal(modality, values)
 
 
@@ -207,15 +228,15 @@ def number(text: str) -> float:
     return value if abs(value) < 1e15 else np.nan
 
 
-def _voi(dataset: Dataset) -> Iterator[Formula]:
+def _voi(dataset: Dataset, bits: int) -> Iterator[Formula]:
     """What the file offers to make grays of modality values, its first choice first."""
     yield from _luts(dataset)
-    count = 2 ** int(dataset.BitsStored)
-    lowest = -count // 2 if dataset.PixelRepresentation else 0
-    extremes = _modality(np.array([lowest, lowest + count - 1], dtype=np.int32), dataset)
+    # A stream of 8 bits in a file that tells more was made of what the window belongs to, and a
+    # window that ends above what it can hold is none of its own.
+    is_export = bits == 8 < dataset.BitsStored
+    extremes = _modality(np.array([0, 255], np.int32), dataset)
     for formula in _windows(dataset):
-        darkest, brightest = np.clip(formula(extremes), 0, 1)
-        if abs(brightest - darkest) >= _WIDE:
+        if not is_export or formula(extremes).max() >= 0.98:
             yield formula
 
 
@@ -249,9 +270,9 @@ def _by_lut(modality: np.ndarray, item: Dataset, dataset: Dataset) -> np.ndarray
         full = 2.0 ** item.LUTDescriptor[2] - 1
     except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
         return np.full(len(modality), np.nan)
-    # Some tell 16 bits of a table that has 12, which would show it nearly black.
+    # Some tell 16 bits of a table that has 12 or 14, which would show it nearly black.
     most = entries.max()
-    return shown / (full if full * TINY_RANGE <= most <= full else max(most, 1))
+    return shown / (full if full * RAW_RANGE < most <= full else max(most, 1))
 
 
 def _looked_up(

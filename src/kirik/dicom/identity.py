@@ -21,8 +21,13 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
-from kirik.dicom import checked_frames, frame_name, with_our_errors
-from kirik.dicom.frames import compressed_frames, decoded_samples, plain_frames
+from kirik.dicom import checked_frames, colored, frame_name, holds_pixels, with_our_errors
+from kirik.dicom.frames import (
+    compressed_frames,
+    decoded_samples,
+    plain_frames,
+    refuse_compression,
+)
 from kirik.dicom.grays import BINARY, number, numbers
 from kirik.dicom.groups import MACROS, lay_shared_groups
 from kirik.dicom.parsing import (
@@ -33,7 +38,12 @@ from kirik.dicom.parsing import (
     parsed,
 )
 from kirik.dicom.samples import Samples
-from kirik.dicom.scope import body_part_examined, keep_known_codes, without_names
+from kirik.dicom.scope import (
+    body_part_examined,
+    in_turkish_letters,
+    keep_known_codes,
+    without_names,
+)
 from kirik.errors import RadiographError
 from kirik.nameless import nameless_j2k, nameless_jpeg, nameless_rle
 from kirik.radiograph import Limits
@@ -44,7 +54,7 @@ _SYNTAX = "1.2.840.10008.1.2.4."
 _JPEGS = tuple(f"{_SYNTAX}{end}" for end in (50, 51, 53, 55, 57, 70, 80, 81))
 _JPEGS_2000 = tuple(f"{_SYNTAX}{end}" for end in (90, 91, 92, 93, 201, 202, 203))
 """Transfer syntaxes whose frames have room for notes: JPEG and JPEG-LS, and JPEG 2000."""
-_SIZE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
+_COLORS = ("Red", "Green", "Blue")
 _WHOLE_NUMBERS = ("US", "SS", "US or SS")
 _WITHIN_ITEMS = frozenset(
     Tag(keyword)
@@ -55,7 +65,12 @@ _WITHIN_ITEMS = frozenset(
 )
 """What may stay within the sequences that a reading looks at."""
 _WORDS = {
+    "SOPClassUID": r"[0-9.]{1,64}",
+    "PhotometricInterpretation": r"(MONOCHROME[12]|PALETTE COLOR|A?RGB|CMYK|HSV|XYB|YBR_[IR]CT|"
+    r"YBR_(FULL|PARTIAL)(_42[02])?)",
     "ShutterShape": r"(RECTANGULAR|CIRCULAR|POLYGONAL|BITMAP)",
+    "PixelSpacingCalibrationType": r"(GEOMETRY|FIDUCIAL)",
+    "PresentationLUTShape": r"(IDENTITY|INVERSE)",
     "VOILUTFunction": r"(LINEAR|LINEAR_EXACT|SIGMOID)",
     "PresentationIntentType": r"FOR (PRESENTATION|PROCESSING)",
     "SpecificCharacterSet": r"(ISO[ _]?(2022[ _]?)?IR[ _-]?\d{1,3}|GB18030|GBK|)",
@@ -96,7 +111,7 @@ def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
     lay_shared_groups(dataset)
     _keep_numbers(dataset)
     _keep_known_parts(dataset)
-    found = _read(data, name, limits, _UIDS, stop_before_pixels=True)
+    found = _read(data, name, limits, [*_UIDS, "BurnedInAnnotation"], stop_before_pixels=True)
     _keep_what_is_known(dataset)
     for groups in dataset.get(FRAMES_GROUPS) or ():
         _keep_known_groups(groups)
@@ -105,9 +120,18 @@ def _anonymous(data: bytes, name: str, limits: Limits, key: bytes) -> bytes:
         setattr(dataset, keyword, _other(str(own), key))
     _clear_pixels(dataset, name, limits)
     dataset.PatientName = dataset.PatientID = ""
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "kirik: only what a reading needs"
+    _tell_what_was_removed(dataset, str(found.get("BurnedInAnnotation") or "").strip().upper())
     return _written(dataset)
+
+
+def _tell_what_was_removed(dataset: Dataset, burned_in: str) -> None:
+    """burned_in: whether the file says that text is in its pixels, YES or NO, or nothing of it."""
+    dataset.DeidentificationMethod = "kirik: only what a reading needs; pixels not looked at"
+    if burned_in in ("YES", "NO"):
+        dataset.BurnedInAnnotation = burned_in
+    # By the standard it is of pixels as well as of tags, and nobody has looked at those.
+    if burned_in == "NO":
+        dataset.PatientIdentityRemoved = "YES"
 
 
 def _keep_numbers(dataset: Dataset) -> None:
@@ -203,7 +227,13 @@ def _reduce(item: Dataset) -> None:
 
 
 def _clear_pixels(dataset: Dataset, name: str, limits: Limits) -> None:
-    """Let the element of the pixels hold them alone."""
+    """Let the elements of pixels and palette hold them alone. Raises RadiographError for pixels
+    that no reading could look at."""
+    refuse_compression(dataset, name)
+    count = checked_frames(dataset, name, limits) if holds_pixels(dataset) else 0
+    _clear_palette(dataset, count)
+    if not count:
+        return
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in _JPEGS:
         clear_of = nameless_jpeg
@@ -212,16 +242,32 @@ def _clear_pixels(dataset: Dataset, name: str, limits: Limits) -> None:
     elif syntax == RLELossless:
         clear_of = partial(nameless_rle, dataset.Rows * dataset.Columns)
     else:
-        if "PixelData" in dataset and all(keyword in dataset for keyword in _SIZE):
-            plain_frames(dataset, int(dataset.get("NumberOfFrames") or 1), name)
-            _cut_behind_pixels(dataset)
-            _clear_unused_bits(dataset)
+        plain_frames(dataset, count, name)
+        _cut_behind_pixels(dataset)
+        _clear_unused_bits(dataset)
         return
-    count = checked_frames(dataset, name, limits)
     _clear_frames(dataset, count, name, clear_of)
     unused = dataset.BitsStored < dataset.BitsAllocated
     if unused and any(one.holds_more() for one in _decoded(dataset, count, name, limits)):
         _decompress(dataset, count, name, limits)
+
+
+def _clear_palette(dataset: Dataset, count: int) -> None:
+    """Let a palette be the colours that its pixels are shown in, and no other file have one."""
+    colors = None
+    if count and dataset.PhotometricInterpretation == "PALETTE COLOR":
+        entries, first, _ = (index(one) for one in dataset.RedPaletteColorLookupTableDescriptor)
+        places = np.arange(first, first + (entries or 2**16), dtype=np.int32)
+        order = "<" if dataset.original_encoding[1] else ">"
+        colors = colored(places, dataset)
+        colors = colors.astype(colors.dtype.newbyteorder(order))
+    for place, color in enumerate(_COLORS):
+        keyword = f"{color}PaletteColorLookupTableData"
+        for one in (keyword, f"Segmented{keyword}", f"{color}PaletteColorLookupTableDescriptor"):
+            if colors is None or not one.endswith("Descriptor"):
+                dataset.pop(one, None)
+        if colors is not None:
+            dataset[keyword] = DataElement(Tag(keyword), "OW", colors[:, place].tobytes())
 
 
 def _decoded(dataset: Dataset, count: int, name: str, limits: Limits) -> Iterator[Samples]:
@@ -267,7 +313,7 @@ def _clear_unused_bits(dataset: Dataset) -> None:
     """Let uncompressed samples hold nothing but the bits stored, as a reading sees them: old files
     have overlays in the others, with names in them."""
     width = dataset.BitsAllocated
-    if width not in (8, 16, 32) or "BitsStored" not in dataset or not dataset.PixelData:
+    if not dataset.PixelData:
         return
     order = "<" if dataset.original_encoding[1] else ">"
     kind = "i" if dataset.get("PixelRepresentation") == 1 else "u"
@@ -318,10 +364,13 @@ def _read(data: bytes, name: str, limits: Limits, keywords: list[str], **options
 
 def _text(dataset: Dataset, keyword: str) -> str | None:
     try:
-        value = str(dataset.get(keyword) or "")
+        if dataset.get("SpecificCharacterSet") in (None, "", "ISO_IR 6"):
+            value = in_turkish_letters(dataset, keyword)
+        else:
+            value = str(dataset.get(keyword) or "")
     except Exception:  # a broken character set
         return None
-    return " ".join(value.replace("^", " ").split()) or None
+    return " ".join(value.strip("\0").replace("^", " ").split()) or None
 
 
 def _damaged(name: str) -> RadiographError:

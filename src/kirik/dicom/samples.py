@@ -15,7 +15,8 @@ class Samples:
     """One frame as it comes out of its file.
 
     values: whole numbers [rows, columns], or [rows, columns, 3] RGB. bits: how many of each are
-    stored. lowest: how many unused ones lie below those. is_lossy: whether its codec is.
+    stored: as the file tells, or fewer where its stream holds no more. lowest: how many unused ones
+    lie below those. is_lossy: whether its codec is.
     """
 
     values: np.ndarray
@@ -32,8 +33,8 @@ class Samples:
         A stream holds either the bits stored alone, or, as RLE and plain pixels do, all that are
         allocated, with those stored at the high bit: if its own precision reaches to it.
         """
-        bits, high_bit = dataset.BitsStored, dataset.get("HighBit")
         precision = stream.precision if stream else dataset.BitsAllocated
+        bits, high_bit = min(dataset.BitsStored, precision), dataset.get("HighBit")
         known = isinstance(high_bit, int) and bits - 1 <= high_bit < precision
         is_lossless = stream is not None and stream.is_lossless  # whatever the file tells
         is_lossy = dataset.file_meta.TransferSyntaxUID in _LOSSY and not is_lossless

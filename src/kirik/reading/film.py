@@ -30,7 +30,7 @@ def decode_film(
         header["format"],
         header["mode"],
         size,
-        header["orientation"],
-        spacing and tuple(spacing),
-        header["frame"],
+        orientation=header["orientation"],
+        spacing=spacing and tuple(spacing),
+        frame=header["frame"],
     )

@@ -12,7 +12,8 @@ class Finding:
     """A box around evidence of a fracture, in pixels of the file as stored.
 
     x, y: left and top edge. score: the highest evidence within, 0…1. millimetres: width and height
-    by PixelSpacing, else by the spacing on the detector, where the file tells one.
+    by PixelSpacing, else by the spacing on the detector, its magnification taken out if told, where
+    the file tells one.
     """
 
     x: float
