@@ -1,5 +1,7 @@
 """The words in which a reading is shown, in English and in Turkish."""
 
+from collections import Counter
+
 from kirik.bundle import Manifest
 from kirik.errors import SettingsError
 from kirik.operating_points import DECISIONS, OUT_OF_SCOPE, OperatingPoints
@@ -172,7 +174,8 @@ def probability_words(value: float, language: str) -> str:
 
 
 def network_words(manifest: Manifest, language: str) -> str:
-    """What a model is made of: its network's name, or how many models it averages."""
-    if manifest.kind != "average":
-        return manifest.network
-    return texts(language)["average"].format(count=len(manifest.members))
+    """What a model is made of: its networks' names, or how many models it averages."""
+    if manifest.kind == "average":
+        return texts(language)["average"].format(count=len(manifest.members))
+    counts = Counter(manifest.network.split(" + "))
+    return " + ".join(name if n == 1 else f"{name} ×{n}" for name, n in counts.items())
