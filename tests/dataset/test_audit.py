@@ -89,6 +89,11 @@ def test_findings_come_gravest_first_and_once_each(sick):
     assert grave == sorted(grave)
 
 
+def test_what_asks_for_nothing_within_kirik_is_only_good_to_know(sick):
+    [turned] = [one for one in sick.findings if one.kind == "exif_orientation"]
+    assert turned.severity == "know"
+
+
 def test_a_box_without_area_and_one_beyond_the_border_are_two_cases(sick):
     items = next(one.items for one in sick.findings if one.kind == "box_outside_image")
     assert [item.detail.split(" / ")[1] for item in items] == ["120×150", "120×150"]

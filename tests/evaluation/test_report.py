@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import string
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,6 +223,28 @@ def test_several_classes_have_a_report(tmp_path, negative, more):
     assert "transvers" in page
     assert page.count("<img") >= 5
     assert page.count('<figure class="wide scroll"') == bool(more)
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        (replace(make_predictions(), classes=("normal", "kırık")), ["normal", "kırık"]),
+        (replace(make_predictions(), classes=("kırık", "normal"), negative=1), ["normal", "kırık"]),
+        (make_types(60, TYPES, 0), ["normal", "fractured"]),
+    ],
+)
+def test_the_histogram_calls_classes_what_the_confusion_matrix_calls_them(
+    tmp_path, monkeypatch, part, names
+):
+    drawn, draw = [], plots.histogram_figure
+
+    def histogram(scores, *said, **more):
+        drawn.extend(scores)
+        return draw(scores, *said, **more)
+
+    monkeypatch.setattr(plots, "histogram_figure", histogram)
+    page_of(tmp_path, part, language="tr")
+    assert drawn == names
 
 
 @pytest.mark.parametrize("count", [2, 5, 12])

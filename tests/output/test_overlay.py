@@ -60,6 +60,19 @@ def test_the_caption_names_the_operating_points_where_there_are_some(save_radiog
     assert draw_overlay(film, reading_of(path, points=points)).height > plain.height
 
 
+def test_the_caption_says_where_no_place_stands_out():
+    film = radiograph_from_array(np.full((96, 64), 0.5))
+
+    def height(evidence, findings=()) -> int:
+        reading = reading_of("film.png", findings=findings, evidence=evidence)
+        return draw_overlay(film, reading).height
+
+    faint, strong = (np.full((12, 8), level, np.float32) for level in (0.05, 0.5))
+    without = height(None)
+    assert height(strong) == height(faint, (Finding(16, 48, 16, 16, 0.05),)) == without
+    assert height(faint) > without
+
+
 def test_the_caption_rounds_no_probability_to_certainty():
     film = radiograph_from_array(np.full((96, 64), 0.5))
     nearly, less, one = (
@@ -128,10 +141,10 @@ def test_a_box_for_a_person_to_decide_and_a_faint_one_is_of_dashes(
         assert (reach[0][[0, -1]] == reach[1][[0, -1]]).all()
 
 
-def has_blue_of(text: str, marked: np.ndarray) -> bool:
-    """Whether a score stands somewhere in the picture, whole and with nothing drawn into it."""
-    label = Image.new("RGB", (60, 30), "#808080")
-    style = {"font": font(14), "stroke_width": 2}
+def has_blue_of(text: str, marked: np.ndarray, size: int = 14, rim: int = 2) -> bool:
+    """Whether a label stands somewhere in the picture, whole and with nothing drawn into it."""
+    label = Image.new("RGB", (150, 60), "#808080")
+    style = {"font": font(size), "stroke_width": rim}
     ImageDraw.Draw(label).text((9, 9), text, "#56b4e9", stroke_fill="#000000", **style)
     left, top, right, bottom = ImageDraw.Draw(label).textbbox((9, 9), text, **style)
     wanted = np.asarray(label).astype(int)[top:bottom, left:right]
@@ -160,3 +173,12 @@ def test_no_score_is_hidden_by_a_box_another_score_or_an_edge(boxes):
     marked = draw_marked(film, reading).astype(int)
     for box in boxes:
         assert has_blue_of(f"{box.score:.2f}", marked), box
+
+
+def test_findings_are_numbered_in_larger_letters_where_a_table_numbers_them():
+    film = radiograph_from_array(np.full((96, 64), 0.5))
+    boxes = Finding(16, 48, 16, 16, 0.97), Finding(40, 20, 9, 9, 0.4)
+    reading = reading_of("film.png", findings=boxes, evidence=None)
+    marked = draw_marked(film, reading, "tr", numbered=True).astype(int)
+    for label in ("1 · 0,97", "2 · 0,40"):
+        assert has_blue_of(label, marked, 23, 3)

@@ -75,7 +75,60 @@ def test_what_the_font_cannot_draw_is_named(tmp_path, said, shown):
     pdf = report.report_pdf(
         reading_of(), FILM, name=f"film {said}", reviews=[commented(said, f"dr {said}")]
     )
-    assert text_of(pdf, tmp_path).count(shown) == 3
+    # The file's name; who reviewed it, below the headline and in the list; and the comment.
+    assert text_of(pdf, tmp_path).count(shown) == 4
+
+
+@pytest.mark.parametrize(
+    ("by", "language", "head", "listed"),
+    [
+        ("ada", "en", "Fracture Reviewed by ada: no fracture (disagrees with the model)", "ada ·"),
+        ("ada", "tr", "Kırık Değerlendiren: ada – kırık yok (modele katılmıyor)", "ada ·"),
+        (
+            *("local", "en"),
+            "Fracture Reviewed on this computer: no fracture (disagrees with the model)",
+            "This computer ·",
+        ),
+        (
+            *("local", "tr"),
+            "Kırık Bu bilgisayarda değerlendirildi: kırık yok (modele katılmıyor)",
+            "Bu bilgisayar ·",
+        ),
+    ],
+)
+def test_what_the_newest_review_says_stands_below_the_models_own_word(
+    by, language, head, listed, tmp_path
+):
+    overruled = SimpleNamespace(**vars(commented("", by)) | {"agrees": False})
+    overruled.decision = "no_fracture"
+    reviews = [commented("", "someone"), overruled]
+    said = text_of(report.report_pdf(reading_of(), FILM, None, language, reviews=reviews), tmp_path)
+    whose = {"en": "The model's reading", "tr": "Modelin okuması"}[language]
+    assert f"{whose} {head}" in said
+    assert listed in said
+    assert "local" not in said
+
+
+def test_whose_word_the_headline_is_stands_above_it_without_a_review(tmp_path):
+    said = text_of(report.report_pdf(reading_of(), FILM), tmp_path)
+    assert "The model's reading Fracture Probability" in said
+
+
+@pytest.mark.parametrize(
+    ("marked", "pictures", "said"),
+    [
+        ({}, 2, "With evidence and findings"),
+        ({"findings": (), "evidence": np.full((12, 8), 0.3, np.float32)}, 2, "With evidence"),
+        ({"findings": (), "evidence": np.full((12, 8), 0.02, np.float32)}, 1, "no place stands"),
+        ({"findings": ()}, 1, "this reading marks no place"),
+    ],
+)
+def test_a_second_picture_is_there_only_where_something_is_to_be_seen_on_it(
+    marked, pictures, said, tmp_path
+):
+    pdf = report.report_pdf(reading_of(**marked), FILM)
+    assert pdf.count(b"/Subtype /Image") == pictures
+    assert said in text_of(pdf, tmp_path)
 
 
 def test_a_name_as_macos_takes_it_apart_has_its_letters_whole(monkeypatch):
@@ -125,6 +178,22 @@ def test_a_probability_is_told_as_exactly_as_the_points_that_it_lies_between(tmp
     said = text_of(report.report_pdf(reading_of("uncertain", 0.6179), FILM), tmp_path)
     assert "Probability of a fracture: 0.618" in said
     assert "Between 0.240 and 0.620" in said
+    assert "0 0.240 0.620 1" in said
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale"),
+    [
+        (0.0328, 0.2513, "0.033 0.251 1"),  # an end gives way
+        (0.4, 0.45, "0 0.400 – 0.450 1"),
+        (0.0328, 0.0412, "0.033 – 0.041 1"),
+        (0.5, 0.5, "0 0.500 1"),
+    ],
+)
+def test_the_scale_tells_both_points_wherever_they_lie(low, high, scale, tmp_path):
+    reading = reading_of(points=OperatingPoints(low=low, high=high))
+    said = text_of(report.report_pdf(reading, FILM), tmp_path)
+    assert f"fracture: 0.900 {scale} At or above" in said
 
 
 def test_a_language_that_kirik_does_not_speak_is_refused():

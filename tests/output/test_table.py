@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from kirik.bundle import Manifest
 from kirik.errors import SettingsError
 from kirik.operating_points import OperatingPoints
 from kirik.output.table import counts_line, failures_list, print_table, readings_table
-from kirik.output.words import REASONS
+from kirik.output.words import REASONS, network_words
+from kirik.preprocessing import Preprocessing
 from kirik.reading.reading import Failure, Reading
 
 
@@ -147,3 +149,17 @@ def test_each_reason_of_the_schema_is_worded_in_turkish():
     schema = json.loads((Path(__file__).parents[2] / "docs" / "reading.schema.json").read_text())
     reasons = schema["$defs"]["failure"]["properties"]["reason"]["enum"]
     assert set(reasons) == REASONS["tr"].keys()
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("mobilenet", "mobilenet"),
+        ("mobilenet + mobilenet", "mobilenet ×2"),
+        ("mobilenet + densenet169", "mobilenet + densenet169"),
+    ],
+)
+def test_a_network_that_a_model_has_several_times_is_named_once(network, words):
+    own = {"classes": ("spiral", "oblique"), "negative": None, "preprocessing": Preprocessing(64)}
+    manifest = Manifest(name="two", network=network, **own)
+    assert network_words(manifest, "en") == words

@@ -265,7 +265,9 @@ class _Page:
             bins, caption = question.bins, text["reliability_classes"]
         else:
             said, fractured = part.fracture_probability, part.fractured
-            scores = {"not_fractured": said[~fractured], "fractured": said[fractured]}
+            others = [one for i, one in enumerate(part.classes) if i != part.negative]
+            name = others[0] if len(others) == 1 else "fractured"
+            scores = {part.classes[part.negative]: said[~fractured], name: said[fractured]}
             lines = {"threshold": self.fracture["threshold"], "points": self.points}
             if self.cross_fitted:  # no line holds for all folds
                 lines = {}

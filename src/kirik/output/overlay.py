@@ -28,6 +28,7 @@ from kirik.reading.evidence import upright_size
 from kirik.reading.reading import Finding, Reading
 
 _HEAT = (230, 120, 0)  # between Okabe and Ito's orange and vermillion
+_TINT_FROM = 0.1  # below it the tint would only veil the bone
 _CONTOUR, _CONTOUR_AT = (240, 228, 66), 0.25
 _BOX, _RIM, _GROUND, _INK, _SOFT = "#56b4e9", "#000000", "#10141a", "#f2f4f7", "#a9b4c2"
 _COLOURS = {
@@ -73,13 +74,22 @@ def draw_overlay(radiograph: Radiograph, reading: Reading, language: str = "en")
     return canvas
 
 
-def draw_marked(radiograph: Radiograph, reading: Reading, language: str = "en") -> np.ndarray:
+def draw_marked(
+    radiograph: Radiograph, reading: Reading, language: str = "en", *, numbered: bool = False
+) -> np.ndarray:
     """The radiograph, upright, with the evidence and the findings in it: uint8 [rows, columns, 3].
 
-    Its longer side has 720 pixels.
+    Its longer side has 720 pixels. numbered: label findings as a table beside it numbers them, in
+    letters that are legible where the picture is printed half a page wide.
     """
     film = _with_heat(_film(radiograph), reading)
-    return np.asarray(_with_boxes(film, radiograph, reading, language))
+    return np.asarray(_with_boxes(film, radiograph, reading, language, numbered))
+
+
+def shows_places(reading: Reading) -> bool:
+    """Whether a picture of the reading has any evidence or finding in it that can be seen."""
+    seen = reading.evidence is not None and reading.evidence.max() > _TINT_FROM
+    return bool(reading.findings or seen)
 
 
 def _film(radiograph: Radiograph) -> Image.Image:
@@ -100,8 +110,8 @@ def _with_heat(film: Image.Image, reading: Reading) -> Image.Image:
     if reading.evidence is None:
         return film.convert("RGB")
     heat = np.asarray(Image.fromarray(reading.evidence).resize(film.size, Image.Resampling.BICUBIC))
-    # Below 0.1 the tint would only veil the bone; the root lifts what is weak out of the dark.
-    share = 0.6 * np.sqrt(np.clip((heat - 0.1) / 0.9, 0, 1))
+    # The root lifts what is weak out of the dark.
+    share = 0.6 * np.sqrt(np.clip((heat - _TINT_FROM) / (1 - _TINT_FROM), 0, 1))
     gray, contour = np.asarray(film) * (1 - share), _contour(heat)
     bands = []
     for tint, line in zip(_HEAT, _CONTOUR, strict=True):
@@ -123,7 +133,11 @@ def _contour(heat: np.ndarray) -> np.ndarray:
 
 
 def _with_boxes(
-    film: Image.Image, radiograph: Radiograph, reading: Reading, language: str
+    film: Image.Image,
+    radiograph: Radiograph,
+    reading: Reading,
+    language: str,
+    numbered: bool = False,
 ) -> Image.Image:
     """The film with a box for each finding, and then the scores, which nothing may hide."""
     draw = ImageDraw.Draw(film)
@@ -135,13 +149,16 @@ def _with_boxes(
                 _dashed(draw, edges, colour, thick)
             else:
                 draw.rectangle(edges, outline=colour, width=thick)
-    scores = [number(finding.score, 2, language) for finding in reading.findings]
-    inks = [draw.textbbox((0, 0), score, font(14), stroke_width=2) for score in scores]
+    labels = [number(finding.score, 2, language) for finding in reading.findings]
+    if numbered:
+        labels = [f"{place} · {score}" for place, score in enumerate(labels, 1)]
+    letters, rim = (font(23), 3) if numbered else (font(14), 2)
+    inks = [draw.textbbox((0, 0), label, letters, stroke_width=rim) for label in labels]
     sizes = [(right - left, bottom - top) for left, top, right, bottom in inks]
     places = _places(sizes, [_widened(box, _AIR) for box in boxes], film.size)
-    for score, ink, (x, y) in zip(scores, inks, places, strict=True):
+    for label, ink, (x, y) in zip(labels, inks, places, strict=True):
         at = (x - ink[0], y - ink[1])
-        draw.text(at, score, _BOX, font(14), stroke_width=2, stroke_fill=_RIM)
+        draw.text(at, label, _BOX, letters, stroke_width=rim, stroke_fill=_RIM)
     return film
 
 
@@ -242,6 +259,8 @@ def _caption(reading: Reading, language: str) -> list[tuple[str, int, str]]:
     lines = [(decision, 26, colour), (said, 18, _INK)]
     if reading.points:
         lines.append((points_words(reading.points, language), 15, _SOFT))
+    if reading.evidence is not None and not shows_places(reading):
+        lines.append((words["nowhere"], 15, _SOFT))
     warnings = warnings_words(reading, language)
     lines += [(f"! {warning}", 16, _COLOURS["uncertain"]) for warning in warnings]
     note = f"{words['model']}: {reading.model} · {words['disclaimer']}"

@@ -39,7 +39,7 @@ from reportlab.platypus import (
 
 from kirik.bundle import Manifest
 from kirik.operating_points import OUT_OF_SCOPE, OperatingPoints
-from kirik.output.overlay import draw_marked
+from kirik.output.overlay import draw_marked, shows_places
 from kirik.output.report_words import TEXTS
 from kirik.output.words import (
     decision_words,
@@ -64,12 +64,13 @@ _COLOURS = {
 _ZONES = {"no_fracture": "#8fbfa9", "uncertain": "#e8dc8a", "fracture": "#dd8f6c"}
 _WIDTH, _MARGIN = A4[0] - 36 * mm, 18 * mm
 _TALLEST = 80 * mm
+_LOCAL = "local"
 _TONES = "".join(map(chr, range(0x1F3FB, 0x1F400)))
 """The colours of an emoji's skin, which say nothing by themselves."""
 
 
 class Review(Protocol):
-    """What a person said of a reading."""
+    """What a person said of a reading. by: `_LOCAL` where nobody had signed in."""
 
     agrees: bool
     decision: str
@@ -104,7 +105,7 @@ def report_pdf(
     document.addPageTemplates(PageTemplate("page", [room], onPage=_page(words)))
     story = [
         *_source(reading, name, received, language),
-        *_verdict(reading, language),
+        *_verdict(reading, reviews, language),
         _pictures(reading, radiograph, language),
         *_findings(reading, language),
         *_reviews(reviews, language),
@@ -205,13 +206,17 @@ def _moment(moment: datetime, language: str) -> str:
     return moment.astimezone(UTC).strftime(TEXTS[language]["moment"])
 
 
-def _verdict(reading: Reading, language: str) -> list[Flowable]:
-    """The decision, its number on the scale, and what both mean."""
+def _verdict(reading: Reading, reviews: Sequence[Review], language: str) -> list[Flowable]:
+    """The model's decision, what counts of people's reviews, the number on its scale, and what it
+    means."""
     words, decision = texts(language), reading.decision
     said = words["decide"] if decision == "uncertain" else decision_words(decision, language)
     parts: list[Flowable] = [
-        _text(_capital(said, language), 18, _COLOURS.get(decision, INK), BOLD, spaceAfter=4)
+        _text(TEXTS[language]["whose"], 9, SOFT, spaceAfter=0, keepWithNext=1),
+        _text(_capital(said, language), 18, _COLOURS.get(decision, INK), BOLD, spaceAfter=4),
     ]
+    if reviews:
+        parts.append(_text(_reviewed(reviews[-1], language), 11.5, INK, BOLD, spaceAfter=5))
     if decision == OUT_OF_SCOPE:
         parts.append(_text(_capital(words["out_of_scope_why"], language) + "."))
     elif reading.probability is not None:
@@ -222,6 +227,22 @@ def _verdict(reading: Reading, language: str) -> list[Flowable]:
     warnings = [f"! {warning}" for warning in warnings_words(reading, language)]
     parts += [_text(warning, 9, _COLOURS["uncertain"], BOLD) for warning in warnings]
     return [*parts, Spacer(0, 6)]
+
+
+def _reviewed(review: Review, language: str) -> str:
+    """What a person says instead of the model, or with it."""
+    words = TEXTS[language]
+    return words["reviewed_here" if review.by == _LOCAL else "reviewed"].format(
+        by=review.by,
+        decision=_opinion(review, language),
+        opinion=words["agrees_with" if review.agrees else "disagrees_with"],
+    )
+
+
+def _opinion(review: Review, language: str) -> str:
+    if review.decision == "unsure":
+        return TEXTS[language]["unsure"]
+    return decision_words(review.decision, language)
 
 
 def _chance(
@@ -254,13 +275,13 @@ def _scale(probability: float, points: OperatingPoints, language: str) -> Drawin
         drawing.add(
             Rect(start * width, 13, (end - start) * width, bar, fillColor=colour, strokeColor=None)
         )
-    close = points.high - points.low < 0.08
-    marks = {(points.low + points.high) / 2} if close else {points.low, points.high}
+    marks, wide = {at: number(at, 3, language) for at in (points.low, points.high)}, 0.06
+    if 0 < points.high - points.low < 0.13:  # too close for each number to stand at its point
+        marks, wide = {(points.low + points.high) / 2: " – ".join(marks.values())}, 0.12
     # An end's number gives way to that of a point close by.
-    ends = {end for end in (0.0, 1.0) if all(abs(end - at) > 0.06 for at in marks)}
-    for at in sorted(ends | marks):
-        anchor = "start" if at <= 0.06 else "end" if at >= 0.94 else "middle"
-        said = number(at, 2 if 0 < at < 1 else 0, language)
+    ends = {end: f"{end}" for end in (0, 1) if all(abs(end - at) > wide for at in marks)}
+    for at, said in (ends | marks).items():
+        anchor = "start" if at <= wide else "end" if at >= 1 - wide else "middle"
         drawing.add(
             String(
                 at * width, 3, said, fontName=PLAIN, fontSize=7, fillColor=SOFT, textAnchor=anchor
@@ -272,15 +293,19 @@ def _scale(probability: float, points: OperatingPoints, language: str) -> Drawin
 
 
 def _pictures(reading: Reading, radiograph: Radiograph, language: str) -> Flowable:
+    """The radiograph, and the same as marked, unless nothing could be seen on it."""
     words = TEXTS[language]
     levels = np.round(np.clip(radiograph.reduced(1400).pixels, 0, 1) * 255).astype(np.uint8)
-    shows = reading.evidence is not None or reading.findings
-    one = _picture(Pictures.fromarray(levels))
-    other = _picture(Pictures.fromarray(draw_marked(radiograph, reading, language)))
-    names = [_text(words["plain"], 8, SOFT)]
-    names.append(_text(words["marked" if shows else "marked_without"], 8, SOFT))
-    half = _WIDTH / 2
-    table = Table([[one, other], names], colWidths=[half, half], hAlign="LEFT")
+    pictures, names = [_picture(Pictures.fromarray(levels))], [words["plain"]]
+    if shows_places(reading):
+        marked = draw_marked(radiograph, reading, language, numbered=True)
+        pictures.append(_picture(Pictures.fromarray(marked)))
+        names.append(words["marked"])
+    elif reading.decision != OUT_OF_SCOPE:
+        known = reading.evidence is not None
+        names = [f"{words['plain']}; {texts(language)['nowhere'] if known else words['unmarked']}"]
+    rows = [pictures, [_text(name, 8, SOFT) for name in names]]
+    table = Table(rows, colWidths=[_WIDTH / 2] * len(pictures), hAlign="LEFT")
     table.setStyle(
         [
             ("LEFTPADDING", (0, 0), (-1, -1), 0),
@@ -293,14 +318,19 @@ def _pictures(reading: Reading, radiograph: Radiograph, language: str) -> Flowab
     return table
 
 
-def _picture(picture: Pictures.Image) -> Image:
-    """As a JPEG: of a photograph's kind, and a twentieth of the bytes."""
+def _picture(picture: Pictures.Image) -> Flowable:
+    """As a JPEG: of a photograph's kind, and a twentieth of the bytes. In a thin frame, or a white
+    rim of a film would melt into the page."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90)
     width, height = ImageReader(buffer).getSize()
     scale = min((_WIDTH / 2 - 8) / width, _TALLEST / height)
     buffer.seek(0)
-    return Image(buffer, width * scale, height * scale, hAlign="LEFT")
+    film = Image(buffer, width * scale, height * scale)
+    frame = Table([[film]], [film.drawWidth], [film.drawHeight], hAlign="LEFT")
+    bare = [(f"{side}PADDING", (0, 0), (0, 0), 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")]
+    frame.setStyle([*bare, ("BOX", (0, 0), (0, 0), 0.5, SOFT)])
+    return frame
 
 
 def _findings(reading: Reading, language: str) -> list[Flowable]:
@@ -341,10 +371,9 @@ def _reviews(reviews: Sequence[Review], language: str) -> list[Flowable]:
     """Newest first: it is the one that counts."""
     words, parts = TEXTS[language], []
     for review in reversed(reviews):
-        opinion = words["agrees" if review.agrees else "disagrees"]
-        decision = words["unsure"] if review.decision == "unsure" else None
-        said = [review.by, _moment(review.at, language), opinion]
-        said.append(decision or decision_words(review.decision, language))
+        by = words["local_user"] if review.by == _LOCAL else review.by
+        agrees = words["agrees" if review.agrees else "disagrees"]
+        said = [by, _moment(review.at, language), agrees, _opinion(review, language)]
         if review.boxes:
             said.append(words["boxes"].format(count=len(review.boxes)))
         parts.append(_text(" · ".join(said), 9, INK, BOLD))

@@ -1,5 +1,7 @@
 """The words in which a reading is shown, in English and in Turkish."""
 
+from collections import Counter
+
 from kirik.bundle import Manifest
 from kirik.errors import SettingsError
 from kirik.operating_points import DECISIONS, OUT_OF_SCOPE, OperatingPoints
@@ -24,6 +26,7 @@ TEXTS = {
         "probability_class": "Probability of the class",
         "model": "Model",
         "evidence": "Evidence of a fracture",
+        "nowhere": "no place stands out",
         "decide": "uncertain: a person must decide",
         "points": "no fracture below {low}, fracture from {high}, a person decides between",
         "point": "no fracture below {low}, fracture from there on",
@@ -62,6 +65,7 @@ TEXTS = {
         "probability_class": "Sınıfın olasılığı",
         "model": "Model",
         "evidence": "Kırık lehine kanıt",
+        "nowhere": "öne çıkan bir yer yok",
         "decide": "belirsiz: kararı bir insan vermeli",
         "points": "{low} altında kırık yok, {high} ve üzerinde kırık; arada kararı bir insan verir",
         "point": "{low} altında kırık yok, bu değerde ve üzerinde kırık",
@@ -170,7 +174,8 @@ def probability_words(value: float, language: str) -> str:
 
 
 def network_words(manifest: Manifest, language: str) -> str:
-    """What a model is made of: its network's name, or how many models it averages."""
-    if manifest.kind != "average":
-        return manifest.network
-    return texts(language)["average"].format(count=len(manifest.members))
+    """What a model is made of: its networks' names, or how many models it averages."""
+    if manifest.kind == "average":
+        return texts(language)["average"].format(count=len(manifest.members))
+    counts = Counter(manifest.network.split(" + "))
+    return " + ".join(name if n == 1 else f"{name} ×{n}" for name, n in counts.items())

@@ -8,6 +8,7 @@ Nothing here reads radiographs: that is a worker's, see `kirik.service.worker`.
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 import anyio
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -34,7 +35,18 @@ changes something. Errors are problem+json (RFC 9457) with a stable word in `rea
 
 For research and decision support; not a medical device.
 """
-_ERRORS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
+_ERRORS = (400, 401, 403, 404, 409, 422, 429, 503)
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token of an administrator's"},
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": asked.SESSION,
+        "description": "What `POST /session` brings; see above for what must come with it",
+    },
+}
+_SECURITY = [{"bearer": []}, {"cookie": []}, {}]
+"""The last: this machine itself needs nothing while no account is there."""
 
 
 def create_app(
@@ -62,6 +74,7 @@ def create_app(
     state.closed = False
     problems.add_problems(app)
     app.include_router(_api())
+    _describe(app)
     _add_places(app)
     app.add_middleware(PagesSignedIn)
     uploads = core.settings.most_request_bytes + MIB  # the boundaries between the files
@@ -75,18 +88,41 @@ def create_app(
 
 
 def _api() -> APIRouter:
-    errors = {
-        code: {"content": {problems.MEDIA_TYPE: {"schema": schemas.Problem.model_json_schema()}}}
-        for code in _ERRORS
-    }
     api = APIRouter(
         prefix=API,
         dependencies=[Depends(asked.refuse_forged)],
-        responses={code: {"description": "An error"} | said for code, said in errors.items()},
+        responses={code: _error() for code in _ERRORS},
     )
     for part in (studies, pictures, live, people, room):
         api.include_router(part.router)
     return api
+
+
+def _error() -> dict:
+    schema = schemas.Problem.model_json_schema()
+    return {"description": "An error", "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+
+
+def _describe(app: FastAPI) -> None:
+    """Have the description tell what FastAPI cannot see: how one shows who asks, and what can be
+    wrong with a body."""
+    plain = app.openapi
+
+    @cache
+    def openapi() -> dict:
+        said = plain()
+        said["security"] = _SECURITY
+        said.setdefault("components", {})["securitySchemes"] = _SCHEMES
+        for methods in said["paths"].values():
+            for method, operation in methods.items():
+                sent = operation.get("requestBody", {}).get("content", {})
+                codes = [413] if sent else []
+                codes += [415] if "multipart/form-data" in sent else []
+                codes += [] if method == "get" else [507]
+                operation["responses"] |= {str(code): _error() for code in codes}
+        return said
+
+    app.openapi = openapi
 
 
 def _add_places(app: FastAPI) -> None:

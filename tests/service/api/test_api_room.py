@@ -222,6 +222,32 @@ def test_the_description_is_openapi_3_1_and_has_every_place(http):
     assert "application/problem+json" in errors["422"]["content"]
 
 
+def test_the_description_tells_who_may_ask_and_what_can_be_wrong_with_what_is_sent(http):
+    said = http.get("/openapi.json").json()
+    schemes = said["components"]["securitySchemes"]
+    assert schemes["bearer"] | {"type": "http", "scheme": "bearer"} == schemes["bearer"]
+    assert (schemes["cookie"]["in"], schemes["cookie"]["name"]) == ("cookie", "kirik_session")
+    assert said["security"] == [{"bearer": []}, {"cookie": []}, {}]
+    operations = {
+        (method, path.removeprefix("/api/v1")): operation
+        for path, methods in said["paths"].items()
+        for method, operation in methods.items()
+    }
+    to_all = {place for place, one in operations.items() if one.get("security") == []}
+    assert to_all == {("get", "/health"), ("post", "/session")}
+
+    def places(code: str) -> set[tuple[str, str]]:
+        return {place for place, one in operations.items() if code in one["responses"]}
+
+    uploads = {("post", "/studies"), ("post", "/model")}
+    assert places("415") == uploads
+    assert places("413") == {place for place, one in operations.items() if "requestBody" in one}
+    assert uploads < places("507") == {place for place in operations if place[0] != "get"}
+    assert {place for place in operations if place[0] == "get"}.isdisjoint(places("413"))
+    problem = operations["post", "/studies"]["responses"]["507"]["content"]
+    assert "reason" in problem["application/problem+json"]["schema"]["properties"]
+
+
 @pytest.fixture
 def exported(room, dicom_file, tmp_path) -> Path:
     """The folder of an export: a fracture with a box, one without, one unsure, a DICOM file."""

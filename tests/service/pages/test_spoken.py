@@ -71,7 +71,7 @@ def test_a_row_of_the_list_is_one_sentence(room, study, kind):  # noqa: F811
     room.page.locator("#list .row").wait_for()
     [row] = [name for name in named(tree(room), "link") if study["name"] in name]
     assert row.startswith(words["decision_fracture"])
-    high = {"en": "0.70", "tr": "0,70"}[kind["language"]]
+    high = {"en": "0.700", "tr": "0,700"}[kind["language"]]
     for part in (words["probability"], words["means_fracture"].format(high=high)):
         assert part in row
 

@@ -37,12 +37,38 @@ PIXEL = """(pixel = document.querySelector("#canvas").getContext("2d").getImageD
 def test_the_reading_is_said_in_words_with_what_it_is_not(opened):
     said = opened.page.locator(".side").inner_text()
     assert opened.words["decision_fracture"] in said
-    comma = "0,70" if opened.words["fit"] == "Sığdır" else "0.70"
+    comma = "0,700" if opened.words["fit"] == "Sığdır" else "0.700"
     assert opened.words["means_fracture"].format(high=comma) in said
     assert opened.words["disclaimer_reading"] in said
     assert opened.words["disclaimer"] in opened.page.locator(".film .strip").inner_text()
     spoken = opened.page.locator("#film-text", has_text=opened.words["decision_fracture"])
     spoken.wait_for(state="attached")
+
+
+VERDICT = """async ([probability, points]) => {
+  const { showVerdict } = await import("/static/js/viewer/verdict.js");
+  const place = document.createElement("section");
+  const decision = probability < points.low ? "no_fracture" : "uncertain";
+  const reading = { decision, probability, points };
+  showVerdict(place, { state: "read", decision }, reading);
+  const ticks = [...place.querySelectorAll(".ticks i")].map((tick) => tick.textContent);
+  return [place.querySelector(".chance b").textContent, place.textContent, ticks];
+}"""
+"""JavaScript: the number of a reading, all that is said of it, and what stands below its scale."""
+
+
+def test_a_number_never_looks_like_the_point_that_it_lies_beside(opened, kind):
+    def local(text: str) -> str:
+        return text.replace(".", ",") if kind["language"] == "tr" else text
+
+    points = {"low": 0.0328, "high": 0.2513}
+    number, said, ticks = opened.page.evaluate(VERDICT, [0.0324, points])
+    assert number == local("0.032")
+    assert opened.words["means_no_fracture"].format(low=local("0.033")) in said
+    assert ticks == [local("0.033"), local("0.251"), "1"]
+    number, _, ticks = opened.page.evaluate(VERDICT, [0.00001, {"low": 0.4, "high": 0.45}])
+    assert number == local("0.001")
+    assert ticks == ["0", local("0.400 – 0.450"), "1"]
 
 
 def test_the_evidence_is_laid_over_as_strongly_as_the_slider_says(opened):

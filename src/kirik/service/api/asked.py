@@ -17,6 +17,8 @@ SESSION, CSRF = "kirik_session", "kirik_csrf"
 """Cookies: the session's secret, which no script can read, and what proves that a page asked."""
 
 OWN_HEADER, CSRF_HEADER = "X-Requested-With", "X-CSRF-Token"
+TO_ALL = {"security": []}
+"""What OpenAPI says of what answers without a sign-in."""
 _PROXIED = ("x-forwarded-", "x-real-ip", "forwarded", "via")
 """What a header that a proxy adds is called, or begins with."""
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from kirik.service import access, accounts, sessions, tokens
 from kirik.service.access import LOCAL
 from kirik.service.api import schemas
-from kirik.service.api.asked import CSRF, SESSION, Administrator, Room, Who
+from kirik.service.api.asked import CSRF, SESSION, TO_ALL, Administrator, Room, Who
 from kirik.service.core import Core
 from kirik.service.refusals import Conflict
 from kirik.service.tables import Account
@@ -28,7 +28,13 @@ def me(principal: Who) -> schemas.Me:
     )
 
 
-@router.post("/session", status_code=201, tags=["session"], response_model=schemas.Me)
+@router.post(
+    "/session",
+    status_code=201,
+    tags=["session"],
+    response_model=schemas.Me,
+    openapi_extra=TO_ALL,
+)
 async def sign_in(
     request: Request, response: Response, core: Room, said: schemas.SignIn
 ) -> schemas.Me:

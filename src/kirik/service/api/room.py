@@ -19,7 +19,7 @@ from kirik.errors import BundleError, KirikError
 from kirik.service import agreement as agreements
 from kirik.service import audit_trail, models_in_use, retention
 from kirik.service.api import schemas, shown
-from kirik.service.api.asked import Administrator, Reviewer, Room, SeesAll, Who
+from kirik.service.api.asked import TO_ALL, Administrator, Reviewer, Room, SeesAll, Who
 from kirik.service.api.problems import Problem
 from kirik.service.api.uploads import Accepts, multipart, received
 from kirik.service.bundles import unpack_bundle
@@ -164,7 +164,13 @@ def set_storage(core: Room, principal: Administrator, said: schemas.Retention) -
     return schemas.Storage.model_validate(retention.storage(core))
 
 
-@router.get("/health", tags=["health"], response_model=schemas.Health, responses=_BROKEN)
+@router.get(
+    "/health",
+    tags=["health"],
+    response_model=schemas.Health,
+    responses=_BROKEN,
+    openapi_extra=TO_ALL,
+)
 def health(core: Room) -> JSONResponse:
     """Whether all parts work: database, storage, workers. No sign-in; tells nothing else."""
     parts = {"database": _database(core), "storage": _storage(core)}

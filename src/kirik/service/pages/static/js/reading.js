@@ -1,7 +1,7 @@
 // How a decision, a probability and a region look, wherever they stand.
 
 import { h, icon } from "./dom.js";
-import { has, named, number, probability, t } from "./words.js";
+import { has, named, probability, t } from "./words.js";
 
 /** Most urgent first; the same order in which the API lists them. */
 export const URGENCY = ["fracture", "uncertain", "out_of_scope", "failed", "waiting", "no_fracture"];
@@ -76,7 +76,7 @@ export function scale(value, points, kind = "") {
 /** What a probability means by its operating points, in a sentence. */
 export function meaning(value, points) {
   if (!points) return "";
-  const say = { low: number(points.low, 2), high: number(points.high, 2), value: probability(value) };
+  const say = { low: probability(points.low), high: probability(points.high) };
   if (value >= points.high) return t("means_fracture", say);
   return value < points.low ? t("means_no_fracture", say) : t("means_uncertain", say);
 }

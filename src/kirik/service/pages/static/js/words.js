@@ -44,8 +44,9 @@ export const number = (value, digits = 0) => format(digits).format(value);
 export const percent = (share) =>
   new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 }).format(share);
 
-/** 0.997 is not 1: a probability never rounds to certainty. */
-export function probability(value, digits = 2) {
+/** As exact as kirik's command line and reports tell it: with fewer digits a value may look like the
+    operating point that it lies beside. 0.9997 is not 1: it never rounds to certainty. */
+export function probability(value, digits = 3) {
   const least = 10 ** -digits;
   return number(Math.min(Math.max(value, value > 0 ? least : 0), value < 1 ? 1 - least : 1), digits);
 }

@@ -26,7 +26,7 @@ export class Marks {
 
   finding(box, { score, number: place }, dashed) {
     const dash = dashed || score < FAINT ? "8 6" : null;
-    const label = `${place} · ${probability(score)}`;
+    const label = `${place} · ${probability(score, 2)}`;
     return s(
       "g",
       { class: "finding", "data-finding": place },

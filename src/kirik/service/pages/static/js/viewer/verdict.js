@@ -51,17 +51,24 @@ function chance(reading) {
   return parts;
 }
 
+/** The numbers below the scale. Those of points that lie close together stand together, and an
+    end's gives way to a point's close by. */
 function ticks({ low, high }) {
   const bar = h("span", { class: "ticks numbers", "aria-hidden": "true" });
-  const marks =
-    high - low < 0.12
-      ? [[(low + high) / 2, low === high ? number(low, 2) : `${number(low, 2)} – ${number(high, 2)}`]]
-      : [
-          [low, number(low, 2)],
-          [high, number(high, 2)],
-        ];
-  for (const [at, text] of [[0, "0"], ...marks, [1, "1"]]) {
-    if (at > 0 && at < 1 && (at < 0.06 || at > 0.94)) continue;
+  const [from, to] = [probability(low), probability(high)];
+  const together = high - low < 0.2;
+  const marks = together
+    ? [[(low + high) / 2, from === to ? from : `${from} – ${to}`]]
+    : [
+        [low, from],
+        [high, to],
+      ];
+  const wide = together ? 0.2 : 0.08;
+  const ends = [
+    [0, "0"],
+    [1, "1"],
+  ].filter(([end]) => marks.every(([at]) => Math.abs(end - at) > wide));
+  for (const [at, text] of [...ends, ...marks].sort(([one], [other]) => one - other)) {
     const tick = h("i", {}, text);
     tick.style.left = `${at * 100}%`;
     bar.append(tick);
@@ -107,7 +114,7 @@ export function showFindings(place, reading, view, { hidden, toggle, show }) {
             "span",
             { class: "soft small" },
             [
-              t("finding_score", { score: probability(finding.score) }),
+              t("finding_score", { score: probability(finding.score, 2) }),
               finding.width_mm ? `${number(finding.width_mm)} × ${number(finding.height_mm)} mm` : null,
             ]
               .filter(Boolean)
