@@ -81,12 +81,18 @@ class Radiograph:
             return np.divide(self.levels, np.float32(255), dtype=np.float32)
         return self.levels
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Height and width in square pixels, as wide as the file's pixels are on their shorter
+        side."""
+        rows, columns = self.levels.shape
+        return rows * max(1.0, self.aspect), columns * max(1.0, 1 / self.aspect)
+
     def reduced(self, at_most: int, square: bool = False) -> "Radiograph":
         """The same with at most so many pixels on its longer side, and those squares if asked for;
         `stored_size` stays."""
         rows, columns = self.levels.shape
-        aspect = self.aspect if square else 1.0
-        height, width = rows * max(1.0, aspect), columns * max(1.0, 1 / aspect)
+        height, width = self.extent if square else (rows, columns)
         scale = min(1.0, at_most / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if size == (columns, rows):

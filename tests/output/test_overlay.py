@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -182,3 +184,14 @@ def test_findings_are_numbered_in_larger_letters_where_a_table_numbers_them():
     marked = draw_marked(film, reading, "tr", numbered=True).astype(int)
     for label in ("1 · 0,97", "2 · 0,40"):
         assert has_blue_of(label, marked, 23, 3)
+
+
+def test_pixels_that_are_no_squares_are_drawn_in_their_true_shape_with_their_boxes():
+    film = replace(radiograph_from_array(np.full((300, 100), 90, np.uint8)), aspect=0.5)
+    reading = reading_of(None, findings=(Finding(50, 150, 20, 60, 0.9),), evidence=None)
+    marked = draw_marked(film, reading).astype(int)
+    assert marked.shape == (720, 480, 3)
+    blue = np.argwhere(marked[..., 2] - marked[..., 0] > 60)
+    rows, columns = blue[blue[:, 0] > 360 - 8].T  # below its score
+    assert rows.max() == pytest.approx(210 * 720 / 300, abs=5)
+    assert columns.max() == pytest.approx(70 * 480 / 100, abs=5)

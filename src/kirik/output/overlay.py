@@ -93,9 +93,9 @@ def shows_places(reading: Reading) -> bool:
 
 
 def _film(radiograph: Radiograph) -> Image.Image:
-    rows, columns = radiograph.pixels.shape
-    scale = _SIDE / max(rows, columns)
-    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    height, width = radiograph.extent
+    scale = _SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     film = Image.fromarray(radiograph.pixels).resize(size, Image.Resampling.BICUBIC)
     levels = np.round(np.clip(np.asarray(film), 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(levels)
