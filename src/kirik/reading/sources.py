@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
 from kirik.errors import RadiographError
-from kirik.files import OVERLAY_SUFFIX, find_files, promises_image
+from kirik.files import OVERLAY_SUFFIX, access_error, find_files, promises_image
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
 
@@ -95,9 +95,18 @@ def _archived(path: Path, decoders: Decoders) -> Iterator[Source]:
             for name in message.get("members", ()):
                 yield Member(str(path), name)
             for name in message.get("paths", ()):
-                yield Path(name)
+                yield _if_there(Path(name))
     except RadiographError as error:
         yield failure_of(path, error)
+
+
+def _if_there(path: Path) -> Path | Failure:
+    """A file that a DICOMDIR lists: it may never have been copied."""
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        return failure_of(path, access_error(path, error))
+    return path
 
 
 class Sources:

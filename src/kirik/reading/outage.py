@@ -1,0 +1,59 @@
+"""Files that cannot be opened because their disk or network drive went away while they were read:
+that is no failure of theirs."""
+
+import os
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+
+from kirik.errors import KirikError
+from kirik.files import shown
+from kirik.reading.reading import Failure, Reading
+
+REASONS = frozenset({"missing", "no_permission", "unreadable"})
+"""Why a file cannot be opened: its own fault, or its machine's or store's."""
+_IN_A_ROW = 20
+"""Somebody may take a patient's folder away meanwhile, but not all."""
+
+
+class OutageError(KirikError):
+    """Files that were found cannot be opened any more, nor their folders be looked into."""
+
+
+def until_outage(
+    results: Iterable[Reading | Failure], known: Container[str]
+) -> Iterator[Reading | Failure]:
+    """The same results up to the failures of an outage: so many in a row, or all up to the end.
+
+    known: paths that could not be opened when they were looked for. Raises OutageError in the place
+    of those failures.
+    """
+    held: list[Failure] = []
+    for result in results:
+        if bool(held) if result.path in known else _is_away(result):
+            held.append(result)
+            if len(held) == _IN_A_ROW:
+                break
+        else:
+            yield from held
+            held.clear()
+            yield result
+    if held:
+        raise OutageError(
+            f"{shown(held[0].path)}: cannot be opened any more, nor its folder be looked into; "
+            "nothing more was read: see to its disk or network drive"
+        )
+
+
+def _is_away(result: Reading | Failure) -> bool:
+    """Whether a file that could not be opened is gone with its folder, or was for a moment."""
+    if not isinstance(result, Failure) or result.reason not in REASONS:
+        return False
+    if os.path.lexists(result.path):  # a link that leads nowhere, for one
+        return result.reason == "missing" and os.path.exists(result.path)  # noqa: PTH110
+    try:
+        with os.scandir(Path(result.path).parent) as entries:
+            return next(entries, None) is None  # where a disk was
+    except NotADirectoryError:  # a zip that is there
+        return False
+    except (OSError, ValueError):
+        return True
