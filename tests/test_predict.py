@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,23 @@ def test_pictures_in_a_folder_that_is_read_are_no_radiographs(classifier, folder
         assert not any("/pictures/" in path for path in paths), again
     named = predict([next((folder / "pictures").iterdir())], classifier, json=out)
     assert named.read == 1
+
+
+def test_pictures_of_an_earlier_run_are_no_radiographs_unless_they_are_named(
+    classifier, folder, tmp_path
+):
+    predict([folder], classifier, overlay=folder / "pictures")
+    drawn = sorted((folder / "pictures").iterdir())
+    (folder / "own.overlay.png").write_bytes((folder / "a/film.png").read_bytes())
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        for path in [*drawn, folder / "own.overlay.png"]:
+            archive.write(path, path.name)
+    out = tmp_path / "r.jsonl"
+    predict([folder], classifier, json=out)
+    names = ["a/film.png", "all.zip/own.overlay.png", "b/film.png", "b/none.png", "own.overlay.png"]
+    paths = [json.loads(line)["path"] for line in out.read_text().splitlines()]
+    assert paths == [str(folder / name) for name in names]
+    assert predict(drawn, classifier).read == 2
 
 
 def test_one_file_for_two_outputs_is_refused(classifier, folder, tmp_path):

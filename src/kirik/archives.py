@@ -17,9 +17,11 @@ from pathlib import Path, PurePosixPath
 from kirik.errors import RadiographError
 from kirik.files import (
     HEAD_BYTES,
+    OVERLAY_SUFFIX,
     access_error,
     head_of,
     is_dicomdir,
+    is_own_picture,
     kind_of,
     promises_image,
     promises_radiographs,
@@ -170,11 +172,13 @@ def _worth_a_look(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
         return False
     if inside.name.upper() == DICOMDIR:
         return False
-    if promises_image(inside.name):
+    own = inside.name.endswith(OVERLAY_SUFFIX)
+    if promises_image(inside.name) and not own:
         return True  # a zip, too, which is then refused: what was passed over would be missed
     try:
         with archive.open(info) as file:
-            return promises_radiographs(inside.name, file.read(HEAD_BYTES))
+            head = file.read(HEAD_BYTES)
+        return not is_own_picture(head) if own else promises_radiographs(inside.name, head)
     except (OSError, MemoryError, *_DAMAGE):
         return True  # to be read, which then says why it cannot be
 

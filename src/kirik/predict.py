@@ -119,7 +119,7 @@ def predict(
     refuse_urls(*paths, json, csv, parquet, overlay)
     named = {"json": json, "csv": csv, "parquet": parquet}
     places = {kind: Path(place) for kind, place in named.items() if place}
-    sources = Sources(paths, classifier.decoders, Path(overlay) if overlay else None)
+    sources = Sources(paths, classifier.decoders)
     before = _before(places, classifier, resume)
     names = None
     if overlay and sources.all_known:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
 from kirik.errors import RadiographError
-from kirik.files import OVERLAY_SUFFIX, access_error, find_files, promises_image
+from kirik.files import access_error, find_files, promises_image
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
 
@@ -19,15 +19,10 @@ KNOWN = 100_000
 while the reading goes on."""
 
 
-def find_sources(
-    paths: Iterable[Path | str], decoders: Decoders, pictures: Path | None = None
-) -> Iterator[Source]:
-    """All radiographs in files, folders, zips and DICOMDIRs, each once, always in one order.
-
-    pictures: a folder whose overlays are passed over where it lies in one that is looked through.
-    """
+def find_sources(paths: Iterable[Path | str], decoders: Decoders) -> Iterator[Source]:
+    """All radiographs in files, folders, zips and DICOMDIRs, each once, always in one order."""
     paths = [*map(Path, paths)]
-    found = _found(paths, decoders, pictures and pictures.resolve())
+    found = _found(paths, decoders)
     # A folder is entered once: only what is named or listed besides can be met again.
     return found if all(_is_folder(path) for path in paths) else once(found)
 
@@ -39,14 +34,12 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iterator[Source]:
+def _found(paths: list[Path], decoders: Decoders) -> Iterator[Source]:
     problems: list[Failure] = []
     named = set(paths)
     for path in find_files(paths, lambda path, e: problems.append(failure_of(path, e))):
         yield from problems
         problems.clear()
-        if pictures and path not in named and _is_overlay(path, pictures):
-            continue
         # Not each file of a folder is opened for this: where opening takes a network's time, the
         # first reading would come late. A zip with an image's suffix is refused when it is read.
         sniffed = path in named or not promises_image(path.name)
@@ -55,10 +48,6 @@ def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iter
         else:
             yield path
     yield from problems
-
-
-def _is_overlay(path: Path, pictures: Path) -> bool:
-    return path.name.endswith(OVERLAY_SUFFIX) and path.parent.resolve() == pictures
 
 
 def once(sources: Iterable[Source], seen: set[int] | None = None) -> Iterator[Source]:
@@ -115,12 +104,9 @@ class Sources:
     Raises RadiographError if there is none.
     """
 
-    def __init__(
-        self, paths: Iterable[Path | str], decoders: Decoders, pictures: Path | None = None
-    ):
-        """pictures: see `find_sources`."""
+    def __init__(self, paths: Iterable[Path | str], decoders: Decoders):
         paths = list(paths)
-        found = find_sources(paths, decoders, pictures)
+        found = find_sources(paths, decoders)
         self.first = list(islice(found, KNOWN))
         if not self.first:
             where = ", ".join(str(path) for path in paths)
@@ -131,12 +117,12 @@ class Sources:
         self.total: int | None = len(self.first) if self.all_known else None
         self._rest = found
         if not self.all_known:
-            asked = (paths, decoders, pictures)
+            asked = (paths, decoders)
             counting = threading.Thread(target=self._count, args=asked, daemon=True)
             counting.start()
 
-    def _count(self, paths: list, decoders: Decoders, pictures: Path | None) -> None:
-        self.total = sum(1 for _ in find_sources(paths, decoders, pictures))
+    def _count(self, paths: list, decoders: Decoders) -> None:
+        self.total = sum(1 for _ in find_sources(paths, decoders))
 
     def __iter__(self) -> Iterator[Source]:
         return chain(self.first, self._rest)
