@@ -263,6 +263,13 @@ def test_names_with_line_ends_are_gone_on_with(make_bundle, save_radiograph, tmp
     assert [row["path"] for row in found] == [str(film) for film in films]
 
 
+def test_a_table_of_long_errors_is_gone_on_with(films, make_bundle, tmp_path):
+    model, out = load_model(make_bundle().path), tmp_path / "r.csv"
+    predict([films / "30b.png"], model, csv=out)
+    out.write_text(out.read_text().replace("not an image", "x" * 200_000))
+    assert predict([films], model, csv=out, resume=True).before == 1
+
+
 def test_a_table_with_a_torn_line_is_not_gone_on_with(films, make_bundle, tmp_path):
     (tmp_path / "r.csv").write_bytes(b"path,frame\na\rb,1\n")
     with pytest.raises(SettingsError, match="holds something else than readings"):

@@ -124,6 +124,7 @@ def _json_rows(file: Iterable[bytes], whole: bool) -> Iterator[tuple[int, dict]]
 def read_csv(file: BinaryIO, *, whole: bool = False, sure: int = 0) -> Done:
     """Of a CSV with a header. whole, sure: see `read_lines`. Raises ValueError if it holds
     others."""
+    csv.field_size_limit(_LONGEST_FIELD)
     rows = _csv_rows(file, whole)
     header = next(rows, None)
     if header is None:
@@ -131,6 +132,10 @@ def read_csv(file: BinaryIO, *, whole: bool = False, sure: int = 0) -> Done:
     end, columns = header
     named = ((place, dict(zip(columns, cells, strict=False))) for place, cells in rows)
     return _kept(named, Done(keep=end, columns=columns), whole, sure)
+
+
+_LONGEST_FIELD = 2**31 - 1
+"""Python's csv refuses fields of more than 128 KiB: an error that names a long path may be one."""
 
 
 def _csv_rows(file: BinaryIO, whole: bool) -> Iterator[tuple[int, list[str]]]:
