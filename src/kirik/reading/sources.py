@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
 from kirik.errors import RadiographError
-from kirik.files import access_error, find_files, promises_image
+from kirik.files import access_error, find_files, promises_image, shown
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
 
@@ -86,7 +86,16 @@ def _archived(path: Path, decoders: Decoders) -> Iterator[Source]:
             for name in message.get("paths", ()):
                 yield _if_there(Path(name))
     except RadiographError as error:
+        if error.reason in _BROKE_OFF:
+            why = f"{shown(path)}: {_BROKE_OFF[error.reason]}; unpack it"
+            error = RadiographError(why, reason=error.reason)
         yield failure_of(path, error)
+
+
+_BROKE_OFF = {
+    "too_slow": "an archive whose list of files takes too long",
+    "crashed": "an archive on whose list of files the decoder broke down",
+}
 
 
 def _if_there(path: Path) -> Path | Failure:
