@@ -263,6 +263,24 @@ def test_names_with_line_ends_are_gone_on_with(make_bundle, save_radiograph, tmp
     assert [row["path"] for row in found] == [str(film) for film in films]
 
 
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_a_name_that_is_not_text_is_told_from_one_like_its_escape(
+    films, make_bundle, tmp_path, name
+):
+    """In JSON; in a table both look the same."""
+    model, content = load_model(make_bundle().path), (films / "03.png").read_bytes()
+    plain, odd = films / "\\udcff.png", films / "\udcff.png"
+    for path in (plain, odd):
+        path.write_bytes(content)
+    predict([odd], model, **places(tmp_path, name))
+    predict([odd, films / "04.png"], model, resume=True, **places(tmp_path, name))
+    assert len(rows(tmp_path / name)) == 2
+    predict([plain, odd], model, resume=True, **places(tmp_path, name))
+    if name == "r.jsonl":
+        paths = [row["path"] for row in rows(tmp_path / name)]
+        assert paths == [str(path) for path in (odd, films / "04.png", plain)]
+
+
 def test_a_table_of_long_errors_is_gone_on_with(films, make_bundle, tmp_path):
     model, out = load_model(make_bundle().path), tmp_path / "r.csv"
     predict([films / "30b.png"], model, csv=out)
