@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kirik.cli import run
 from kirik.errors import KirikError, OutputError, SettingsError
 from kirik.output.pictures import overlay_names
 from kirik.predict import predict
+from kirik.reading import sources
 from kirik.reading.classifier import load_model
 from kirik.reading.reading import Failure
 
@@ -133,6 +135,29 @@ def test_progress_counts_a_file_of_several_frames_once(classifier, folder, tmp_p
     assert seen[-1] == (4, 4)
 
 
+@pytest.mark.parametrize("count", [True, False])
+def test_many_files_are_counted_only_where_somebody_looks(classifier, folder, monkeypatch, count):
+    """What the counting meets, the reading does, too, and tells."""
+    listings, broken, find = [], [], sources.find_sources
+
+    def counted(*asked):
+        listings.append(asked)
+        if len(listings) > 1:
+            raise KirikError("no decoder starts")
+        return find(*asked)
+
+    monkeypatch.setattr(sources, "KNOWN", 1)
+    monkeypatch.setattr(sources, "find_sources", counted)
+    monkeypatch.setattr("threading.excepthook", broken.append)
+    seen = []
+    predict([folder], classifier, progress=lambda *args: seen.append(args[1:]), count=count)
+    for thread in threading.enumerate():
+        if thread.name == "kirik-count":
+            thread.join()
+    assert seen == [(1, None), (2, None), (3, None)]
+    assert (len(listings), broken) == (1 + count, [])
+
+
 def test_pictures_in_the_place_of_a_file_are_refused_in_fitting_words(classifier, folder, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError) as refused:
@@ -180,6 +205,25 @@ def test_a_picture_that_cannot_be_drawn_or_written_costs_no_other(
     assert (pictures / "2.overlay.png").is_file()
     assert summary.exit_code == 1
     assert len(json.loads((tmp_path / "r.json").read_text())) == 12
+
+
+def test_of_many_pictures_that_cannot_be_drawn_the_first_are_told(
+    classifier, save_radiograph, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("kirik.predict.TOLD", 2)
+    films = [save_radiograph(f"{i}.png", 0.5) for i in range(5)]
+    for film in films:
+        apart = overlay_names([film, f"a/{film.name}"])[str(film)]
+        for name in (f"{film.stem}.overlay.png", apart):
+            (tmp_path / "pictures" / name).mkdir(parents=True)
+    words = ["predict", *map(str, films), "--model", str(classifier.bundle.path)]
+    assert run([*words, "--overlay", str(tmp_path / "pictures")]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": has a reading")[0] for line in told] == [
+        f"kirik: {films[0]}",
+        f"kirik: {films[1]}",
+        "and 3 more, not shown",
+    ]
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -34,7 +34,8 @@ Tell = Callable[[str], None]
 """Called as soon as an output breaks off, or the reading, with the problem."""
 
 TOLD = 1000
-"""So many failures are kept for the summary: a folder may hold millions."""
+"""So many failures are kept for the summary, and so many readings without a picture: a folder may
+hold millions."""
 
 
 @dataclass
@@ -44,7 +45,8 @@ class Summary:
     before, failed_before: of a stopped run that was gone on with: records, failures among them.
     decisions: how many readings for each decision.
     failures: the first files that could not be read. untold: how many more there are.
-    undrawn: readings whose picture could not be written.
+    undrawn: the first readings whose picture could not be written. undrawn_untold: how many more
+        there are.
     problems: outputs that could not be written to their end, or why not all was read; one line
         each.
     """
@@ -56,6 +58,7 @@ class Summary:
     failures: list[Failure] = field(default_factory=list)
     untold: int = 0
     undrawn: list[Failure] = field(default_factory=list)
+    undrawn_untold: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, result: Reading | Failure) -> None:
@@ -71,6 +74,13 @@ class Summary:
         kept = failures[: max(0, TOLD - len(self.failures))]
         self.failures += kept
         self.untold += count - len(kept)
+
+    def add_undrawn(self, failure: Failure) -> None:
+        """Count one more."""
+        if len(self.undrawn) < TOLD:
+            self.undrawn.append(failure)
+        else:
+            self.undrawn_untold += 1
 
     @property
     def failed(self) -> int:
@@ -98,6 +108,7 @@ def predict(
     batch_size: int = 16,
     workers: int | None = None,
     progress: Progress | None = None,
+    count: bool = True,
     on_problem: Tell | None = None,
 ) -> Summary:
     """Read all radiographs of files, folders and archives; a bad one is a failure and the rest
@@ -106,6 +117,8 @@ def predict(
     json, csv, parquet: files to write, see `kirik.output.records`. overlay: a folder for PNGs.
     resume: go on with the files that a stopped run left, reading only what they do not have, and
         what has no picture.
+    count: whether to tell `progress` in time how many files there are of more than 100,000, which
+        lists them all once more.
 
     Raises OutputError if an output cannot be begun, or another process is writing it, SettingsError
     if the files to go on with are another model's, a stopped run's would be lost without `resume`,
@@ -119,7 +132,7 @@ def predict(
     refuse_urls(*paths, json, csv, parquet, overlay)
     named = {"json": json, "csv": csv, "parquet": parquet}
     places = {kind: Path(place) for kind, place in named.items() if place}
-    sources = Sources(paths, classifier.decoders)
+    sources = Sources(paths, classifier.decoders, count and progress is not None)
     before = _before(places, classifier, resume)
     names = None
     if overlay and sources.all_known:
@@ -146,11 +159,11 @@ def predict(
                     break
                 for output in outputs:
                     if undrawn := output.write(result):
-                        summary.undrawn.append(undrawn)
+                        summary.add_undrawn(undrawn)
                 if _has_all(before, result.path):  # read again for its picture
                     unread = before[0].unread(result.path, result.frame)
                     if isinstance(result, Failure) and not unread:
-                        summary.undrawn.append(result)
+                        summary.add_undrawn(result)
                     continue
                 summary.add(result)
                 done, last = done + (result.path != last), result.path

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
-from kirik.errors import RadiographError
+from kirik.errors import KirikError, RadiographError
 from kirik.files import access_error, find_files, promises_image, shown
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
@@ -110,10 +111,11 @@ def _if_there(path: Path) -> Path | Failure:
 class Sources:
     """The sources of some paths, and how many there are, as far as that is known.
 
-    Raises RadiographError if there is none.
+    count: whether to find out how many there are of more than `KNOWN`, which lists them all once
+    more. Raises RadiographError if there is none.
     """
 
-    def __init__(self, paths: Iterable[Path | str], decoders: Decoders):
+    def __init__(self, paths: Iterable[Path | str], decoders: Decoders, count: bool):
         paths = list(paths)
         found = find_sources(paths, decoders)
         self.first = list(islice(found, KNOWN))
@@ -125,13 +127,14 @@ class Sources:
         self.all_known = len(self.first) < KNOWN
         self.total: int | None = len(self.first) if self.all_known else None
         self._rest = found
-        if not self.all_known:
-            asked = (paths, decoders)
-            counting = threading.Thread(target=self._count, args=asked, daemon=True)
-            counting.start()
+        if count and not self.all_known:
+            asked, name = (paths, decoders), "kirik-count"
+            with suppress(RuntimeError):  # the system gives no thread
+                threading.Thread(target=self._count, args=asked, name=name, daemon=True).start()
 
     def _count(self, paths: list, decoders: Decoders) -> None:
-        self.total = sum(1 for _ in find_sources(paths, decoders))
+        with suppress(KirikError):  # which the reading then meets, and tells
+            self.total = sum(1 for _ in find_sources(paths, decoders))
 
     def __iter__(self) -> Iterator[Source]:
         return chain(self.first, self._rest)
