@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -134,6 +135,45 @@ def test_a_disk_that_goes_away_is_told_with_how_to_go_on(films, make_bundle, tmp
         "nothing more was read: see to its disk or network drive",
         "kirik: the same command with --resume goes on from here",
     ]
+
+
+def test_a_file_whose_disk_went_away_is_no_failure_though_others_were_opened_before(
+    films, make_bundle, tmp_path, monkeypatch
+):
+    """One that comes after it in the list may have been quicker."""
+    model, out, frames = load_model(make_bundle().path), tmp_path / "r.jsonl", Classifier.frames
+    later = threading.Event()
+
+    def leaving(self, source):
+        if source == films / "20.png":
+            assert later.wait(30)
+            films.rename(films.with_name("away"))
+        yield from frames(self, source)
+        if source == films / "22.png":
+            later.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "frames", leaving)
+        summary = predict([films], model, workers=2, json=out)
+    assert (summary.exit_code, summary.read, summary.failed) == (2, 20, 0)
+    films.with_name("away").rename(films)
+    predict([films], model, resume=True, json=out)
+    assert [row["path"] for row in rows(out)] == [str(path) for path in sorted(films.iterdir())]
+
+
+def test_a_folder_that_is_taken_away_while_others_are_read_is_rows(films, make_bundle, tmp_path):
+    model, patient = load_model(make_bundle().path), films / "25"
+    patient.mkdir()
+    for i in range(3):
+        (films / f"0{i}.png").rename(patient / f"{i}.png")
+
+    def take(result, done, total):
+        if done == 1:
+            patient.rename(tmp_path / "taken")
+
+    summary = predict([films], model, batch_size=1, workers=1, progress=take)
+    assert (summary.exit_code, summary.read, summary.problems) == (1, 57, [])
+    assert {failure.reason for failure in summary.failures[:3]} == {"missing"}
 
 
 def test_files_that_are_missing_by_themselves_are_rows_however_many(films, make_bundle, tmp_path):

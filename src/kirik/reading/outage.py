@@ -11,8 +11,9 @@ from kirik.reading.reading import Failure, Reading
 
 REASONS = frozenset({"missing", "no_permission", "unreadable"})
 """Why a file cannot be opened: its own fault, or its machine's or store's."""
-_IN_A_ROW = 20
-"""Somebody may take a patient's folder away meanwhile, but not all."""
+_MANY = 20
+"""Somebody may take a patient's folder away meanwhile, but not all. Of as many files some may have
+been opened before the one that comes before them."""
 
 
 class OutageError(KirikError):
@@ -22,20 +23,30 @@ class OutageError(KirikError):
 def until_outage(
     results: Iterable[Reading | Failure], known: Container[str]
 ) -> Iterator[Reading | Failure]:
-    """The same results up to the failures of an outage: so many in a row, or all up to the end.
+    """The same results up to the first failure of an outage: where many follow, with few readings
+    between, or where the list ends with it.
 
     known: paths that could not be opened when they were looked for. Raises OutageError in the place
-    of those failures.
+    of that failure.
     """
-    held: list[Failure] = []
+    held: list[Reading | Failure] = []
+    away = read = 0
     for result in results:
-        if bool(held) if result.path in known else _is_away(result):
+        if held and result.path in known:
             held.append(result)
-            if len(held) == _IN_A_ROW:
+        elif result.path not in known and _is_away(result):
+            held.append(result)
+            away, read = away + 1, 0
+            if away == _MANY:
                 break
+        elif held:
+            held.append(result)
+            read += 1
+            if read == _MANY:
+                yield from held
+                held.clear()
+                away = 0
         else:
-            yield from held
-            held.clear()
             yield result
     if held:
         raise OutageError(
