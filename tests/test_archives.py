@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kirik.archives import Member, list_archive, read_source
+from kirik.archives import Member, close_archive, list_archive, read_source
 from kirik.errors import RadiographError
 from kirik.predict import predict
 from kirik.reading.classifier import load_model
@@ -113,6 +114,91 @@ def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_gives(tmp_path):
     liar = tmp_path / "liar.zip"
     liar.write_bytes(data)
     assert refusal(Member(str(liar), "bomb.png")) in ("too_large", "damaged")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("name", ["bomb.png", "IM0001"])
+def test_what_is_packed_as_no_radiograph_can_be_is_not_unpacked(tmp_path, method, name):
+    """Neither to be listed nor to be read, and whatever it says of its size."""
+    path, size = tmp_path / "bomb.zip", 32 * 2**20
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr(name, bytes(size))
+    data = bytearray(path.read_bytes())
+    liar, place = tmp_path / "liar.zip", data.rindex(b"PK\x01\x02") + 24
+    data[place : place + 4] = (1000).to_bytes(4, "little")
+    liar.write_bytes(data)
+    for archive, reason in ((path, "too_large"), (liar, "damaged")):
+        tracemalloc.start()
+        try:
+            [member] = list_archive(archive, size)
+            with pytest.raises(RadiographError) as refused:
+                read_source(member, size)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert refused.value.reason == reason
+        assert most < size
+        close_archive()
+
+
+@pytest.mark.parametrize("size", [100, 600, 100_000])
+def test_what_bzip2_packed_is_read_as_it_was(tmp_path, size):
+    content = np.random.default_rng(0).integers(0, 4, size, dtype=np.uint8).tobytes()
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.png", content)
+    assert read_source(Member(str(tmp_path / "x.zip"), "a.png"), MOST) == content
+
+
+def test_a_zip_whose_members_lie_over_each_other_is_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", png())
+        archive.infolist()[0].compress_size *= 2
+    with pytest.raises(RadiographError, match="lie over each other"):
+        list(list_archive(path, MOST))
+
+
+def test_an_archive_is_listed_however_many_and_long_its_members_names_are(tmp_path):
+    path, decoders = tmp_path / "x.zip", Decoders()
+    names = [f"{i:03}{'é' * 2000}.png" for i in range(500)]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+        for i in range(1000):
+            archive.writestr(f"notes/{i}.txt", b"none")
+    try:
+        assert list(find_sources([path], decoders)) == [Member(str(path), name) for name in names]
+        # Each message has a time of its own.
+        assert sum(1 for _ in decoders.ask(path, {"do": "list"})) == 15
+    finally:
+        decoders.close()
+
+
+@pytest.mark.parametrize("reason", ["too_slow", "crashed"])
+def test_an_archive_that_cannot_be_listed_is_to_be_unpacked(study, monkeypatch, reason):
+    def break_off(self, source, request):
+        raise RadiographError("export it again", reason=reason)
+        yield
+
+    monkeypatch.setattr(Decoders, "ask", break_off)
+    [failure] = find_sources([study], Decoders())
+    assert failure.reason == reason
+    assert failure.error.startswith(f"{study}: an archive ")
+    assert failure.error.endswith("; unpack it")
+
+
+def test_members_of_names_that_no_file_could_have_are_one_failure_that_is_gone_on_with(
+    study, make_bundle, tmp_path
+):
+    with zipfile.ZipFile(study, "a") as archive:
+        archive.writestr("\x01" * 60_000 + ".jpg", png())
+        archive.writestr("\x01" * 4000 + ".jpg", b"none")
+    model, out = load_model(make_bundle().path), tmp_path / "r.csv"
+    summary = predict([study], model, csv=out)
+    assert (summary.read, summary.failed) == (2, 4)
+    said = f"{study}: 1 of its files have names of more than 4,096 bytes; give them shorter ones"
+    assert summary.failures[-1].error == said
+    assert predict([study], model, csv=out, resume=True).before == 6
 
 
 def test_what_cannot_be_unpacked_says_why(study, tmp_path):

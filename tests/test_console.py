@@ -37,6 +37,30 @@ def test_rate_and_time_left_are_those_since_the_beginning(before, seconds):
     assert shown[-1] == {20: ("0.8/s", "0:00:35"), 0.1: ("160/s", "0:00:01")}[seconds]
 
 
+@pytest.mark.parametrize("total", [1000, None])
+def test_without_a_terminal_there_is_a_line_a_minute(total):
+    clock, out, console = [5.0], io.StringIO(), Console()
+    console.rich = RichConsole(file=out, width=120, get_time=lambda: clock[0], soft_wrap=True)
+    with console.reading(None) as progress:
+        for done in range(1, 151):
+            clock[0] += 1
+            progress(done, total, done // 50, before=0)
+    left = [f", 0:{minutes} left" if total else "" for minutes in ("15:40", "14:40")]
+    of = " of 1,000" if total else ""
+    assert out.getvalue().splitlines() == [
+        f"reading: 60{of}, 1/s{left[0]}, 1 failed",
+        f"reading: 120{of}, 1/s{left[1]}, 2 failed",
+    ]
+
+
+def test_without_a_terminal_nothing_is_said_in_less_than_a_minute():
+    console, out = Console(), io.StringIO()
+    console.rich = RichConsole(file=out)
+    with console.reading(20) as progress:
+        progress(20, 20)
+    assert out.getvalue() == ""
+
+
 def test_the_number_of_files_may_become_known_on_the_way():
     console, out = Console(), io.StringIO()
     console.rich = RichConsole(file=out, force_terminal=True, width=120)

@@ -59,6 +59,16 @@ def test_images_by_suffix_or_content_and_nothing_else(folder):
     assert errors == []
 
 
+def test_a_file_named_by_a_number_that_is_hollow_is_given_for_its_error(tmp_path):
+    """As a broken export leaves it; not what else lies empty in folders."""
+    for name in ("IM0001", "1.2.840.55", "LOCK", "_SUCCESS", ".lock1", "log.1", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "IM0002").write_bytes(bytes(5000))
+    (tmp_path / "IM0003").write_bytes(bytes(8) + b"no image")
+    names = ["1.2.840.55", "IM0001", "IM0002"]
+    assert found(tmp_path) == ([tmp_path / name for name in names], [])
+
+
 def test_file_named_is_always_given(folder):
     named = [folder / "dataset.csv", folder / ".hidden.jpg"]
     assert found(*named) == (named, [])

@@ -3,6 +3,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from kirik.cli import run
 from kirik.errors import KirikError, OutputError, SettingsError
 from kirik.output.pictures import overlay_names
 from kirik.predict import predict
+from kirik.reading import sources
 from kirik.reading.classifier import load_model
 from kirik.reading.reading import Failure
 
@@ -132,6 +135,29 @@ def test_progress_counts_a_file_of_several_frames_once(classifier, folder, tmp_p
     assert seen[-1] == (4, 4)
 
 
+@pytest.mark.parametrize("count", [True, False])
+def test_many_files_are_counted_only_where_somebody_looks(classifier, folder, monkeypatch, count):
+    """What the counting meets, the reading does, too, and tells."""
+    listings, broken, find = [], [], sources.find_sources
+
+    def counted(*asked):
+        listings.append(asked)
+        if len(listings) > 1:
+            raise KirikError("no decoder starts")
+        return find(*asked)
+
+    monkeypatch.setattr(sources, "KNOWN", 1)
+    monkeypatch.setattr(sources, "find_sources", counted)
+    monkeypatch.setattr("threading.excepthook", broken.append)
+    seen = []
+    predict([folder], classifier, progress=lambda *args: seen.append(args[1:]), count=count)
+    for thread in threading.enumerate():
+        if thread.name == "kirik-count":
+            thread.join()
+    assert seen == [(1, None), (2, None), (3, None)]
+    assert (len(listings), broken) == (1 + count, [])
+
+
 def test_pictures_in_the_place_of_a_file_are_refused_in_fitting_words(classifier, folder, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError) as refused:
@@ -179,6 +205,25 @@ def test_a_picture_that_cannot_be_drawn_or_written_costs_no_other(
     assert (pictures / "2.overlay.png").is_file()
     assert summary.exit_code == 1
     assert len(json.loads((tmp_path / "r.json").read_text())) == 12
+
+
+def test_of_many_pictures_that_cannot_be_drawn_the_first_are_told(
+    classifier, save_radiograph, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("kirik.predict.TOLD", 2)
+    films = [save_radiograph(f"{i}.png", 0.5) for i in range(5)]
+    for film in films:
+        apart = overlay_names([film, f"a/{film.name}"])[str(film)]
+        for name in (f"{film.stem}.overlay.png", apart):
+            (tmp_path / "pictures" / name).mkdir(parents=True)
+    words = ["predict", *map(str, films), "--model", str(classifier.bundle.path)]
+    assert run([*words, "--overlay", str(tmp_path / "pictures")]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": has a reading")[0] for line in told] == [
+        f"kirik: {films[0]}",
+        f"kirik: {films[1]}",
+        "and 3 more, not shown",
+    ]
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -250,6 +295,23 @@ def test_pictures_in_a_folder_that_is_read_are_no_radiographs(classifier, folder
         assert not any("/pictures/" in path for path in paths), again
     named = predict([next((folder / "pictures").iterdir())], classifier, json=out)
     assert named.read == 1
+
+
+def test_pictures_of_an_earlier_run_are_no_radiographs_unless_they_are_named(
+    classifier, folder, tmp_path
+):
+    predict([folder], classifier, overlay=folder / "pictures")
+    drawn = sorted((folder / "pictures").iterdir())
+    (folder / "own.overlay.png").write_bytes((folder / "a/film.png").read_bytes())
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        for path in [*drawn, folder / "own.overlay.png"]:
+            archive.write(path, path.name)
+    out = tmp_path / "r.jsonl"
+    predict([folder], classifier, json=out)
+    names = ["a/film.png", "all.zip/own.overlay.png", "b/film.png", "b/none.png", "own.overlay.png"]
+    paths = [json.loads(line)["path"] for line in out.read_text().splitlines()]
+    assert paths == [str(folder / name) for name in names]
+    assert predict(drawn, classifier).read == 2
 
 
 def test_one_file_for_two_outputs_is_refused(classifier, folder, tmp_path):

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -17,7 +18,7 @@ from kirik.cli import run
 from kirik.errors import OutputError, SettingsError
 from kirik.output.files import draft_of
 from kirik.predict import predict
-from kirik.reading.classifier import load_model
+from kirik.reading.classifier import Classifier, load_model
 
 OUTPUTS = ("r.jsonl", "r.json", "r.csv", "r.parquet")
 
@@ -83,6 +84,115 @@ def rows(path) -> list[dict]:
             return list(csv.DictReader(file))
     text = path.read_text()
     return json.loads(text) if path.suffix == ".json" else [*map(json.loads, text.splitlines())]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("name", "at"), [*((name, 20) for name in OUTPUTS), ("r.jsonl", 50)])
+def test_files_whose_disk_goes_away_are_no_failures_and_read_once_it_is_back(
+    films, make_bundle, tmp_path, name, at, workers
+):
+    """At the 50th file fewer are left than make an outage by their number."""
+    model, away, told = load_model(make_bundle().path), films.with_name("away"), []
+    predict([films], model, **places(tmp_path / "whole", name))
+
+    def leave(result, done, total):
+        if done == at:
+            films.rename(away)
+
+    summary = predict(
+        [films],
+        model,
+        batch_size=2,
+        workers=workers,
+        progress=leave,
+        on_problem=told.append,
+        **places(tmp_path, name),
+    )
+    assert (summary.exit_code, summary.problems, len(summary.failures)) == (2, told, at > 30)
+    assert "cannot be opened any more, nor its folder be looked into" in told[0]
+    assert not (tmp_path / name).exists()
+    away.rename(films)
+    summary = predict([films], model, resume=True, **places(tmp_path, name))
+    assert (summary.exit_code, summary.read, summary.failed) == (1, 60, 1)
+    assert rows(tmp_path / name) == rows(tmp_path / "whole" / name)
+
+
+def test_a_disk_that_goes_away_is_told_with_how_to_go_on(films, make_bundle, tmp_path, capsys):
+    frames = Classifier.frames
+
+    def leaving(self, source):
+        if str(source).endswith("20.png"):
+            films.rename(films.with_name("away"))
+        return frames(self, source)
+
+    words = ["predict", str(films), "--model", str(make_bundle().path), "--workers", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "frames", leaving)
+        assert run([*words, "--json", str(tmp_path / "r.json")]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if line] == [
+        f"kirik: {films}/20.png: cannot be opened any more, nor its folder be looked into; "
+        "nothing more was read: see to its disk or network drive",
+        "kirik: the same command with --resume goes on from here",
+    ]
+
+
+def test_a_file_whose_disk_went_away_is_no_failure_though_others_were_opened_before(
+    films, make_bundle, tmp_path, monkeypatch
+):
+    """One that comes after it in the list may have been quicker."""
+    model, out, frames = load_model(make_bundle().path), tmp_path / "r.jsonl", Classifier.frames
+    later = threading.Event()
+
+    def leaving(self, source):
+        if source == films / "20.png":
+            assert later.wait(30)
+            films.rename(films.with_name("away"))
+        yield from frames(self, source)
+        if source == films / "22.png":
+            later.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "frames", leaving)
+        summary = predict([films], model, workers=2, json=out)
+    assert (summary.exit_code, summary.read, summary.failed) == (2, 20, 0)
+    films.with_name("away").rename(films)
+    predict([films], model, resume=True, json=out)
+    assert [row["path"] for row in rows(out)] == [str(path) for path in sorted(films.iterdir())]
+
+
+def test_a_folder_that_is_taken_away_while_others_are_read_is_rows(films, make_bundle, tmp_path):
+    model, patient = load_model(make_bundle().path), films / "25"
+    patient.mkdir()
+    for i in range(3):
+        (films / f"0{i}.png").rename(patient / f"{i}.png")
+
+    def take(result, done, total):
+        if done == 1:
+            patient.rename(tmp_path / "taken")
+
+    summary = predict([films], model, batch_size=1, workers=1, progress=take)
+    assert (summary.exit_code, summary.read, summary.problems) == (1, 57, [])
+    assert {failure.reason for failure in summary.failures[:3]} == {"missing"}
+
+
+def test_files_that_are_missing_by_themselves_are_rows_however_many(films, make_bundle, tmp_path):
+    """Links that lead nowhere, files that are deleted meanwhile, names of nothing."""
+    model, nowhere = load_model(make_bundle().path), films / "nowhere"
+    for i in range(25):
+        (films / f"a{i:02}.png").symlink_to("none")
+
+    def delete(result, done, total):
+        if done == 1:
+            for i in range(30, 60):
+                (films / f"{i}.png").unlink()
+
+    named = [nowhere / f"{i}.png" for i in range(25)]
+    found = [films / "00.png", *named, films]
+    out = tmp_path / "r.jsonl"
+    summary = predict(found, model, batch_size=2, progress=delete, json=out)
+    assert (summary.exit_code, summary.read, summary.failed) == (1, 30, 25 + 25 + 30 + 1)
+    assert [row["path"] for row in rows(out)][1:26] == [str(path) for path in named]
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.json", "r.csv"])
@@ -191,6 +301,31 @@ def test_names_with_line_ends_are_gone_on_with(make_bundle, save_radiograph, tmp
     with (tmp_path / name).open(newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file)) if name == "r.csv" else [json.loads(r) for r in file]
     assert [row["path"] for row in found] == [str(film) for film in films]
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_a_name_that_is_not_text_is_told_from_one_like_its_escape(
+    films, make_bundle, tmp_path, name
+):
+    """In JSON; in a table both look the same."""
+    model, content = load_model(make_bundle().path), (films / "03.png").read_bytes()
+    plain, odd = films / "\\udcff.png", films / "\udcff.png"
+    for path in (plain, odd):
+        path.write_bytes(content)
+    predict([odd], model, **places(tmp_path, name))
+    predict([odd, films / "04.png"], model, resume=True, **places(tmp_path, name))
+    assert len(rows(tmp_path / name)) == 2
+    predict([plain, odd], model, resume=True, **places(tmp_path, name))
+    if name == "r.jsonl":
+        paths = [row["path"] for row in rows(tmp_path / name)]
+        assert paths == [str(path) for path in (odd, films / "04.png", plain)]
+
+
+def test_a_table_of_long_errors_is_gone_on_with(films, make_bundle, tmp_path):
+    model, out = load_model(make_bundle().path), tmp_path / "r.csv"
+    predict([films / "30b.png"], model, csv=out)
+    out.write_text(out.read_text().replace("not an image", "x" * 200_000))
+    assert predict([films], model, csv=out, resume=True).before == 1
 
 
 def test_a_table_with_a_torn_line_is_not_gone_on_with(films, make_bundle, tmp_path):

@@ -76,8 +76,13 @@ def test_a_store_is_walked_like_a_folder_in_order(memory):
 def test_a_name_that_promises_nothing_is_known_by_its_first_bytes(memory):
     memory.pipe_file("/films/notes", b"words")
     memory.pipe_file("/films/IM0001", PNG)
-    worth = {str(one): one.worth_reading() for one in walk("memory://films", None)}
-    assert worth == {"memory://films/IM0001": True, "memory://films/notes": False}
+    memory.pipe_file("/films/IM0002", b"")
+    memory.pipe_file("/films/LOCK", b"")
+    memory.pipe_file("/films/a.overlay.png", PNG[:8] + b"tEXtkirik-of\0")
+    memory.pipe_file("/films/b.overlay.png", PNG)
+    worth = [one for one in walk("memory://films", None) if one.worth_reading()]
+    names = ("IM0001", "IM0002", "b.overlay.png")
+    assert [str(one) for one in worth] == [f"memory://films/{name}" for name in names]
     assert Remote("memory://films/gone", sure=False).worth_reading()  # so that its row says why
 
 

@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -17,9 +18,11 @@ from pathlib import Path, PurePosixPath
 from kirik.errors import RadiographError
 from kirik.files import (
     HEAD_BYTES,
+    OVERLAY_SUFFIX,
     access_error,
     head_of,
     is_dicomdir,
+    is_own_picture,
     kind_of,
     promises_image,
     promises_radiographs,
@@ -32,8 +35,17 @@ try:
     from lzma import LZMAError
 except ImportError:  # a Python without it: a member packed so is then one of an unknown method
     LZMAError = zlib.error
+try:
+    from bz2 import BZ2Decompressor
+except ImportError:
+    BZ2Decompressor = None
 
 MOST_MEMBERS = 1_000_000
+LONGEST_NAME = 4096
+"""Bytes of a member's name: of a path, file systems take as many."""
+_MOST_PACKED, _SMALL = 200, 2**20
+"""Times that a member may be as large as it is packed, if it has more bytes than the second: noise
+does not let a radiograph be packed to a 50th."""
 DICOMDIR = "DICOMDIR"
 
 
@@ -84,8 +96,11 @@ def _member_bytes(source: Member, most: int) -> bytes:
         info = archive.getinfo(source.name)
         if info.file_size > most:
             raise _too_large(name, info.file_size, most)
-        with archive.open(info) as file:
-            content = file.read(most + 1)
+        if info.file_size > max(_SMALL, _MOST_PACKED * info.compress_size):
+            packed = f"{info.file_size / 2**20:,.0f} MiB packed into {info.compress_size:,} bytes"
+            message = f"{name}: {packed}, as no radiograph can be; unpack it"
+            raise RadiographError(message, reason="too_large")
+        content = _beginning(archive, info, most + 1)
     except KeyError as error:
         message = f"{name}: no such file in the archive; check the path"
         raise RadiographError(message, reason="missing") from error
@@ -98,6 +113,31 @@ def _member_bytes(source: Member, most: int) -> bytes:
     return content
 
 
+def _beginning(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    """A member's first bytes, at most so many."""
+    wanted = min(most, info.file_size)
+    if info.compress_type != zipfile.ZIP_BZIP2 or BZ2Decompressor is None:
+        with archive.open(info) as file:
+            return file.read(wanted)
+    # A few bytes of bzip2 may hold gigabytes, all of which zipfile would unpack for the first one.
+    packed = copy(info)
+    packed.compress_type, packed.file_size, packed.CRC = (
+        zipfile.ZIP_STORED,
+        info.compress_size,
+        None,
+    )
+    content, bzip2 = bytearray(), BZ2Decompressor()
+    with archive.open(packed) as file:
+        while len(content) < wanted and not bzip2.eof:
+            some = file.read(2**16) if bzip2.needs_input else b""
+            if bzip2.needs_input and not some:
+                raise EOFError
+            content += bzip2.decompress(some, wanted - len(content))
+    if wanted == info.file_size and zlib.crc32(content) != info.CRC:
+        raise zipfile.BadZipFile
+    return bytes(content)
+
+
 def list_archive(path: Path, most: int) -> Iterator[Path | Member | RadiographError]:
     """The plausible radiographs of a zip or a DICOMDIR, in a zip sorted by name.
 
@@ -105,6 +145,11 @@ def list_archive(path: Path, most: int) -> Iterator[Path | Member | RadiographEr
     others is an error at the end. most: bytes that a DICOMDIR may have. Raises RadiographError if
     it cannot be listed.
     """
+    return (one for one in look_through(path, most) if one is not None)
+
+
+def look_through(path: Path, most: int) -> Iterator[Path | Member | RadiographError | None]:
+    """The same, with None for each member of a zip that is passed over: there may be a million."""
     if path.name.upper() == DICOMDIR or is_dicomdir(_head(path)):
         return _listed_by_dicomdir(path, most)
     return _zip_members(path)
@@ -135,11 +180,11 @@ def close_archive() -> None:
     _kept_open.cache_clear()
 
 
-def _zip_members(path: Path) -> Iterator[Member | RadiographError]:
+def _zip_members(path: Path) -> Iterator[Member | RadiographError | None]:
     name = shown(path)
     try:
         archive = _opened(str(path))
-        infos = archive.infolist()
+        infos, size = archive.infolist(), path.stat().st_size
     except (OSError, *_DAMAGE) as error:
         raise _refusal(path, name, error) from error
     if len(infos) > MOST_MEMBERS:
@@ -147,15 +192,30 @@ def _zip_members(path: Path) -> Iterator[Member | RadiographError]:
             f"{name}: {len(infos):,} files, more than the limit of {MOST_MEMBERS:,}; unpack it"
         )
         raise RadiographError(message, reason="too_large")
-    passed_over = []
+    if sum(info.compress_size for info in infos) > size:
+        message = (
+            f"{name}: its files lie over each other, as in no zip that is whole; pack it again"
+        )
+        raise RadiographError(message, reason="damaged")
+    passed_over, too_long = [], 0
     for info in sorted(infos, key=lambda info: info.filename):
+        found = None
         # A name that begins with a zero byte is none, which `is_dir` does not expect.
         if info.filename and not info.is_dir() and _worth_a_look(archive, info):
-            if archive.getinfo(info.filename) is info:
-                yield Member(str(path), info.filename)
+            if len(info.filename.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
+                too_long += 1
+            elif archive.getinfo(info.filename) is info:
+                found = Member(str(path), info.filename)
             else:
                 passed_over.append(info.filename)
-    if passed_over:
+        yield found
+    # One of both: rows of one path are one file's frames.
+    if too_long:
+        message = (
+            f"{name}: {too_long:,} of its files have names of more than {LONGEST_NAME:,} bytes"
+        )
+        yield RadiographError(f"{message}; give them shorter ones", reason="unsupported")
+    elif passed_over:
         more = f" (and {len(passed_over) - 1:,} more)" if len(passed_over) > 1 else ""
         message = (
             f"{name}/{shown(passed_over[0])}{more}: another file of the same name comes later in "
@@ -170,11 +230,12 @@ def _worth_a_look(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
         return False
     if inside.name.upper() == DICOMDIR:
         return False
-    if promises_image(inside.name):
+    own = inside.name.endswith(OVERLAY_SUFFIX)
+    if promises_image(inside.name) and not own:
         return True  # a zip, too, which is then refused: what was passed over would be missed
     try:
-        with archive.open(info) as file:
-            return promises_radiographs(inside.name, file.read(HEAD_BYTES))
+        head = _beginning(archive, info, HEAD_BYTES)
+        return not is_own_picture(head) if own else promises_radiographs(inside.name, head)
     except (OSError, MemoryError, *_DAMAGE):
         return True  # to be read, which then says why it cannot be
 
@@ -194,6 +255,7 @@ def _listed_by_dicomdir(path: Path, most: int) -> Iterator[Path | RadiographErro
         damaged = True
     listings: dict[Path, dict[str, str]] = {}
     inside = [parts for parts in named if parts and all(map(_is_name, parts))]
+    inside = [parts for parts in inside if sum(map(len, parts)) <= LONGEST_NAME]
     for parts in inside:
         yield _as_it_lies(path.parent, parts, listings)
     # One of both: rows of one path are one file's frames.

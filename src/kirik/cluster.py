@@ -23,6 +23,7 @@ from kirik.partitions import (
     write_plan,
 )
 from kirik.predict import Summary
+from kirik.reading import outage
 from kirik.reading.classifier import Classifier
 from kirik.reading.cluster import connected, over_cluster
 from kirik.reading.reading import Failure, Reading
@@ -32,8 +33,6 @@ EACH = 1000
 """Files in a partition: a minute's work of a core, and a file that is worth its name."""
 _SHOWN = 20
 """Failures that a partition tells of; its file has them all."""
-_OUTAGE = frozenset({"missing", "no_permission", "unreadable"})
-"""Why a file cannot be opened: its own fault, or its machine's or store's."""
 
 Progress = Callable[[int, int, int], None]
 """Called with what an earlier run had done, then after each partition: files that are done, files
@@ -191,7 +190,7 @@ def _outage(sources: Sequence, results: Sequence[Reading | Failure]) -> str | No
     remote = {one.url for one in sources if isinstance(one, Remote)}
     unanswered = [one for one in failed if one.reason == "unreadable" and one.path in remote]
     opened = len(results) - len(failed) - len(known)
-    if failed and opened <= 0 and all(one.reason in _OUTAGE for one in failed):
+    if failed and opened <= 0 and all(one.reason in outage.REASONS for one in failed):
         unanswered = failed
     return unanswered[0].error if unanswered else None
 

@@ -1,4 +1,5 @@
-"""What the terminal shows while kirik works: bars with rate and time left, lines where none fit."""
+"""What kirik shows while it works: bars with rate and time left, and lines where none fit, as in a
+file that standard error goes to."""
 
 import math
 import time
@@ -21,25 +22,38 @@ if TYPE_CHECKING:
     from kirik.training.settings import TrainingSettings
 
 
+_EACH = 60
+"""Seconds from one line to the next where there is no bar."""
+
+
 class _Rate(ProgressColumn):
     """Radiographs per second."""
 
     def render(self, task) -> Text:
-        rate = _rate(task) * task.fields["each"]
-        words = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
-        return Text(words if rate else "–/s", style="cyan")
+        return Text(_rate_words(task), style="cyan")
 
 
 class _TimeLeft(ProgressColumn):
     """What is still to be done, at the rate so far."""
 
     def render(self, task) -> Text:
-        if task.total is None:
-            return Text("")
-        rate, words = _rate(task), "-:--:--"
-        if rate or task.remaining <= 0:
-            words = str(timedelta(seconds=math.ceil(max(0, task.remaining) / (rate or 1))))
-        return Text(words, style="progress.remaining")
+        return Text(_time_left_words(task), style="progress.remaining")
+
+
+def _rate_words(task) -> str:
+    rate = _rate(task) * task.fields["each"]
+    words = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+    return words if rate else "–/s"
+
+
+def _time_left_words(task) -> str:
+    """Empty where nobody knows how much there is."""
+    if task.total is None:
+        return ""
+    rate = _rate(task)
+    if not rate and task.remaining > 0:
+        return "-:--:--"
+    return str(timedelta(seconds=math.ceil(max(0, task.remaining) / (rate or 1))))
 
 
 def _rate(task) -> float:
@@ -85,8 +99,9 @@ class Console:
             _TimeLeft(),
             TextColumn("{task.fields[note]}"),
         )
-        shared = bool(self.before)
-        with Progress(*columns, console=self.rich, transient=True, disable=shared) as progress:
+        # rich would end a bar that it never drew with an empty line.
+        none = bool(self.before) or not self.rich.is_terminal
+        with Progress(*columns, console=self.rich, transient=True, disable=none) as progress:
             fields = {"each": each, "before": before, "note": ""}
             yield progress, progress.add_task(label, total=total, **fields)
 
@@ -94,14 +109,28 @@ class Console:
     def decoding(self, label: str, total: int | None = None) -> Iterator:
         """A bar for `progress(done, total)` callbacks, or `progress(done, total, failed)`."""
         with self._bar(label, total) as (progress, task):
-            yield _shown(progress, task)
+            yield self._shown(progress, task)
 
     @contextmanager
     def reading(self, total: int | None) -> Iterator:
         """A bar over `total` radiographs being read, see `decoding`. Its callback takes `before`,
         too: how many of those done an earlier run had read."""
         with self._bar("reading", total, before=0) as (progress, task):
-            yield _shown(progress, task)
+            yield self._shown(progress, task)
+
+    def _shown(self, progress: Progress, task) -> Callable[..., None]:
+        said = self.rich.get_time()
+
+        def show(done: int, total: int | None, failed: int = 0, **fields: int) -> None:
+            nonlocal said
+            note = f"{failed:,} failed" if failed else ""
+            progress.update(task, completed=done, total=total, note=note, **fields)
+            now = self.rich.get_time()
+            if progress.disable and not self.before and now - said >= _EACH:
+                said = now
+                self.say(_line(progress.tasks[task]))
+
+        return show
 
     @contextmanager
     def training(self, settings: "TrainingSettings") -> Iterator["TrainingProgress"]:
@@ -110,12 +139,12 @@ class Console:
             yield TrainingProgress(self, progress, task, settings)
 
 
-def _shown(progress: Progress, task) -> Callable[..., None]:
-    def show(done: int, total: int | None, failed: int = 0, **fields: int) -> None:
-        note = f"{failed:,} failed" if failed else ""
-        progress.update(task, completed=done, total=total, note=note, **fields)
-
-    return show
+def _line(task) -> str:
+    """A bar's columns in words."""
+    done = f"{task.completed:,}" + ("" if task.total is None else f" of {task.total:,}")
+    left = _time_left_words(task)
+    words = (done, _rate_words(task), left and f"{left} left", task.fields["note"])
+    return f"{task.description}: {', '.join(filter(None, words))}"
 
 
 class TrainingProgress:

@@ -24,6 +24,10 @@ _PACKED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst"})
 
 OVERLAY_SUFFIX = ".overlay.png"
 """How the names of kirik's own pictures of readings end."""
+OVERLAY_NOTE = "kirik-of"
+"""The keyword in such a picture of the hash of its file's path."""
+
+_NUMBERED = re.compile(r"[^.]*[0-9]|[0-9.]*[0-9]")
 
 READABLE = ("JPEG", "PNG", "TIFF", "DICOM")
 
@@ -101,12 +105,26 @@ def promises_image(name: str) -> bool:
 
 
 def promises_radiographs(name: str, head: bytes) -> bool:
-    """Whether the first bytes of a file without an image's suffix make it one to read, or a zip."""
+    """Whether the first bytes of a file without an image's suffix make it one to read, or a zip; or
+    its name, if nothing is in it."""
+    if is_hollow(name, head):
+        return True
     kind = kind_of(head)
     if kind == "ZIP":
         # Documents and programs are zips, too, and have a suffix that says so.
         return not Path(name).suffix.strip(".0123456789")
     return kind in READABLE and not is_dicomdir(head)
+
+
+def is_hollow(name: str, head: bytes) -> bool:
+    """Whether a file is called as archives of images call theirs, by a number or a UID (IM0001,
+    1.2.840.55), and its first bytes are none, or zeros: what a broken export leaves."""
+    return not head.strip(b"\0") and bool(_NUMBERED.fullmatch(name))
+
+
+def is_own_picture(head: bytes) -> bool:
+    """Whether a PNG's first bytes say that kirik drew it of a reading."""
+    return f"tEXt{OVERLAY_NOTE}\0".encode() in head
 
 
 def head_of(path: Path | str) -> bytes:
@@ -180,7 +198,8 @@ def find_files(
     """Files to read: those named, and the plausible images in the folders named, sorted.
 
     Folders are entered to any depth, each once, however many links lead to it. Hidden entries
-    are passed over, and so is what neither its suffix nor its first bytes make an image or a zip.
+    are passed over, and so are kirik's own pictures of readings, and what neither its suffix nor
+    its first bytes make an image or a zip.
     A file whose first bytes cannot be read is given, to fail by name. A path that is absent and a
     folder that cannot be listed go to `on_error`, and the rest goes on.
     """
@@ -236,10 +255,15 @@ def _worth_a_look(entry: os.DirEntry) -> bool:
         if entry.name.upper() == "DICOMDIR":
             return False
         if promises:
-            return entry.is_file() or entry.is_symlink()
+            there = entry.is_file() or entry.is_symlink()
+            return there and not (entry.name.endswith(OVERLAY_SUFFIX) and _is_own_picture(entry))
         return entry.is_file() and _head_promises(entry)
     except OSError as error:  # a link to itself, or into a folder without permission
         return promises or isinstance(error, PermissionError)
+
+
+def _is_own_picture(entry: os.DirEntry) -> bool:
+    return entry.is_file() and is_own_picture(head_of(entry.path))
 
 
 def _head_promises(entry: os.DirEntry) -> bool:

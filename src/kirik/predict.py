@@ -22,6 +22,7 @@ from kirik.output.records import (
     reopen,
 )
 from kirik.reading.classifier import Classifier
+from kirik.reading.outage import OutageError, until_outage
 from kirik.reading.reading import Failure, Reading, failure_of
 from kirik.reading.sources import Source, Sources
 
@@ -30,10 +31,11 @@ Progress = Callable[[Reading | Failure, int, int | None], None]
 there are, or None."""
 
 Tell = Callable[[str], None]
-"""Called as soon as an output breaks off, with its problem."""
+"""Called as soon as an output breaks off, or the reading, with the problem."""
 
 TOLD = 1000
-"""So many failures are kept for the summary: a folder may hold millions."""
+"""So many failures are kept for the summary, and so many readings without a picture: a folder may
+hold millions."""
 
 
 @dataclass
@@ -43,8 +45,10 @@ class Summary:
     before, failed_before: of a stopped run that was gone on with: records, failures among them.
     decisions: how many readings for each decision.
     failures: the first files that could not be read. untold: how many more there are.
-    undrawn: readings whose picture could not be written.
-    problems: outputs that could not be written to their end, one line each.
+    undrawn: the first readings whose picture could not be written. undrawn_untold: how many more
+        there are.
+    problems: outputs that could not be written to their end, or why not all was read; one line
+        each.
     """
 
     read: int = 0
@@ -54,6 +58,7 @@ class Summary:
     failures: list[Failure] = field(default_factory=list)
     untold: int = 0
     undrawn: list[Failure] = field(default_factory=list)
+    undrawn_untold: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, result: Reading | Failure) -> None:
@@ -70,6 +75,13 @@ class Summary:
         self.failures += kept
         self.untold += count - len(kept)
 
+    def add_undrawn(self, failure: Failure) -> None:
+        """Count one more."""
+        if len(self.undrawn) < TOLD:
+            self.undrawn.append(failure)
+        else:
+            self.undrawn_untold += 1
+
     @property
     def failed(self) -> int:
         return self.failed_before + len(self.failures) + self.untold
@@ -77,7 +89,7 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0: all was read and written; 1: some files were not read, or have no picture; 2: none was
-        read, or an output broke."""
+        read, an output broke, or the files' disk went away."""
         if self.problems or not self.read:
             return 2
         return 1 if self.failed or self.undrawn else 0
@@ -96,6 +108,7 @@ def predict(
     batch_size: int = 16,
     workers: int | None = None,
     progress: Progress | None = None,
+    count: bool = True,
     on_problem: Tell | None = None,
 ) -> Summary:
     """Read all radiographs of files, folders and archives; a bad one is a failure and the rest
@@ -104,18 +117,22 @@ def predict(
     json, csv, parquet: files to write, see `kirik.output.records`. overlay: a folder for PNGs.
     resume: go on with the files that a stopped run left, reading only what they do not have, and
         what has no picture.
+    count: whether to tell `progress` in time how many files there are of more than 100,000, which
+        lists them all once more.
 
     Raises OutputError if an output cannot be begun, or another process is writing it, SettingsError
     if the files to go on with are another model's, a stopped run's would be lost without `resume`,
     two outputs are one file or stream, or a place is a URL, and RadiographError if there is no file
     at all. An output that breaks off later (a full disk) is a problem of the summary, told to
-    `on_problem` at once. The others go on; where there is none left, the reading stops.
+    `on_problem` at once. The others go on; where there is none left, the reading stops. So it does
+    where the files' disk or network drive goes away, which is another problem of the summary: the
+    outputs stay as of a stopped run, without failures for what was left.
     """
     paths = [*paths]
     refuse_urls(*paths, json, csv, parquet, overlay)
     named = {"json": json, "csv": csv, "parquet": parquet}
     places = {kind: Path(place) for kind, place in named.items() if place}
-    sources = Sources(paths, classifier.decoders, Path(overlay) if overlay else None)
+    sources = Sources(paths, classifier.decoders, count and progress is not None)
     before = _before(places, classifier, resume)
     names = None
     if overlay and sources.all_known:
@@ -124,34 +141,48 @@ def predict(
 
         names = overlay_names(sources.first)
     summary, done, last = _summary(before), _least(before).files, None
+    known: set[str] = set()
     left = (
         one
-        for one in sources
+        for one in _noted(sources, known)
         if not _has_all(before, _name(one)) or (overlay and _lacks(overlay, names, before, one))
     )
     results = classifier.read_many(left, batch_size=batch_size, workers=workers)
     outputs = _outputs(classifier, json, csv, parquet, overlay, names, before, language, on_problem)
-    with closing(results), _closing(outputs):
-        ahead = results
-        for output in outputs:
-            ahead = output.ahead(ahead)
-        for result in ahead:
-            if outputs and all(output.problem for output in outputs):
-                break
+    try:
+        with closing(results), _closing(outputs):
+            ahead = results
             for output in outputs:
-                if undrawn := output.write(result):
-                    summary.undrawn.append(undrawn)
-            if _has_all(before, result.path):  # read again for its picture
-                unread = before[0].unread(result.path, result.frame)
-                if isinstance(result, Failure) and not unread:
-                    summary.undrawn.append(result)
-                continue
-            summary.add(result)
-            done, last = done + (result.path != last), result.path
-            if progress:
-                progress(result, done, sources.total)
+                ahead = output.ahead(ahead)
+            for result in until_outage(ahead, known):
+                if outputs and all(output.problem for output in outputs):
+                    break
+                for output in outputs:
+                    if undrawn := output.write(result):
+                        summary.add_undrawn(undrawn)
+                if _has_all(before, result.path):  # read again for its picture
+                    unread = before[0].unread(result.path, result.frame)
+                    if isinstance(result, Failure) and not unread:
+                        summary.add_undrawn(result)
+                    continue
+                summary.add(result)
+                done, last = done + (result.path != last), result.path
+                if progress:
+                    progress(result, done, sources.total)
+    except OutageError as outage:
+        summary.problems.append(str(outage))
+        if on_problem:
+            on_problem(str(outage))
     summary.problems += [output.problem for output in outputs if output.problem]
     return summary
+
+
+def _noted(sources: Iterable[Source], known: set[str]) -> Iterator[Source]:
+    """The same sources. known: gets the paths of what could not be looked into."""
+    for one in sources:
+        if isinstance(one, Failure):
+            known.add(one.path)
+        yield one
 
 
 def _before(places: dict[str, Path], classifier: Classifier, resume: bool) -> list[Done]:

@@ -15,7 +15,16 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from kirik.errors import RadiographError, SettingsError, installed
-from kirik.files import HEAD_BYTES, READABLE, kind_of, promises_image, shown
+from kirik.files import (
+    HEAD_BYTES,
+    OVERLAY_SUFFIX,
+    READABLE,
+    is_hollow,
+    is_own_picture,
+    kind_of,
+    promises_image,
+    shown,
+)
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+(::[A-Za-z][\w+.-]+)*://", re.ASCII)
 _SIGNED = re.compile(
@@ -48,7 +57,7 @@ def local_path(place: str) -> str | None:
 class Remote:
     """A file in a store; written as its URL.
 
-    sure: whether its name promises an image; else its first bytes decide.
+    sure: whether its name promises an image, and none that kirik drew; else its first bytes decide.
     """
 
     url: str
@@ -79,7 +88,9 @@ class Remote:
         if self.sure:
             return True
         try:
-            return kind_of(patiently(lambda: _content(self.url, HEAD_BYTES))) in READABLE
+            head = patiently(lambda: _content(self.url, HEAD_BYTES))
+            readable = kind_of(head) in READABLE and not is_own_picture(head)
+            return readable or is_hollow(PurePosixPath(self.url).name, head)
         except Exception:
             return True
 
@@ -146,7 +157,8 @@ def walk(
         path, is_folder = waiting[-1].pop()
         inside = base + path[len(top.rstrip("/")) :]
         if not is_folder:
-            yield Remote(inside, promises_image(PurePosixPath(path).name))
+            name = PurePosixPath(path).name
+            yield Remote(inside, promises_image(name) and not name.endswith(OVERLAY_SUFFIX))
             continue
         if inside in seen:
             continue

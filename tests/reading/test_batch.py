@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brightness import brightness_graph
 from convolutions import convolution_graph
 from kirik.archives import Member
 from kirik.errors import SettingsError
@@ -114,6 +115,25 @@ def test_an_unforeseen_error_costs_its_own_file_alone(make_bundle, films, monkey
     [no_file] = classifier.read_many([content])
     assert (no_file.path, no_file.reason) == (None, "unexpected")
     assert "bytes: could not be decoded (ZeroDivisionError" in no_file.error
+
+
+def test_a_failure_of_a_name_that_is_not_text_can_be_written_anywhere(
+    make_bundle, save_radiograph, monkeypatch
+):
+    film = save_radiograph("\udcff.png", 0.5)
+    [unsaid] = load_model(make_bundle(graph=brightness_graph(gain=float("nan"))).path).read_many(
+        [film]
+    )
+    classifier = load_model(make_bundle("other").path)
+
+    def breaking(path):
+        raise ZeroDivisionError(path)
+
+    monkeypatch.setattr(classifier, "frames", breaking)
+    [broken] = classifier.read_many([film])
+    for failure, reason in ((unsaid, "model"), (broken, "unexpected")):
+        assert (failure.path, failure.reason) == (str(film), reason)
+        assert failure.error.encode().startswith(b"%s/\\udcff.png: " % bytes(film.parent))
 
 
 @pytest.mark.parametrize("most", [0, 1])

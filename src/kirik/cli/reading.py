@@ -96,6 +96,7 @@ def predict(
     classifier = load_model(model, threads=threads, engine=engine)
     from kirik.console import Console
     from kirik.output.table import failures_list, print_table
+    from kirik.output.words import texts
 
     console, shown, failed, before = Console(), [], 0, None
     with _resumable(json, csv, parquet), console.reading(None) as progress:
@@ -120,6 +121,7 @@ def predict(
             workers=workers,
             language=language,
             progress=keep,
+            count=console.rich.is_terminal,
             on_problem=lambda problem: console.say(f"kirik: {problem}"),
         )
     if shown and not (_taken(json) or _taken(csv)):
@@ -131,6 +133,8 @@ def predict(
         console.rich.print(failures_list(summary.failures, language, total=failed))
     for one in summary.undrawn:
         console.say(f"kirik: {one.error}")
+    if summary.undrawn_untold:
+        console.say(texts(language)["more"].format(count=summary.undrawn_untold))
     if summary.problems and _to_go_on_with(json, csv, parquet):
         console.say(f"kirik: {_GO_ON}")
     return summary.exit_code

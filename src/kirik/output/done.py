@@ -25,7 +25,8 @@ class Done:
     knows which. models: that read them. columns: of a table; None where it has none yet.
     digest: of the model's content; None where it is not known. finished: whether the run came to
     its end, so that there is no draft. sure: bytes of which a run that came to its end wrote all.
-    seen: of which state all this is, see `files.seen_of`.
+    seen: of which state all this is, see `files.seen_of`. escaped: whether its paths are a table's,
+    in which a name that is not text looks as one that is called as it is escaped.
     """
 
     keep: int = 0
@@ -39,6 +40,7 @@ class Done:
     finished: bool = False
     sure: int = 0
     seen: tuple | None = None
+    escaped: bool = False
     _unread: set[tuple[int, int]] = field(default_factory=set, repr=False)
     _frames: dict[int, list[int]] = field(default_factory=dict, repr=False)
     _hashes: array = field(default_factory=lambda: array("Q"), repr=False)
@@ -47,7 +49,7 @@ class Done:
     def add(self, path: str, row: dict) -> None:
         """Count a record that is kept."""
         self.rows += 1
-        one, frame = _hash(path), int(row.get("frame") or 0)
+        one, frame = self._hash(path), int(row.get("frame") or 0)
         self.files += not self._hashes or one != self._hashes[-1]
         self._hashes.append(one)
         frames = self._frames.setdefault(one, []) if frame else []
@@ -66,12 +68,12 @@ class Done:
 
     def unread(self, path: str, frame: int | None) -> bool:
         """Whether a file, or this one of its frames, could not be read."""
-        return (_hash(path), frame or 0) in self._unread
+        return (self._hash(path), frame or 0) in self._unread
 
     def frames_read(self, path: str) -> Sequence[int | None]:
         """Which frames of a file that has records could be read; None for the only one."""
         of_one = () if self.unread(path, None) else (None,)
-        return self._frames.get(_hash(path), of_one)
+        return self._frames.get(self._hash(path), of_one)
 
     def __contains__(self, source: object) -> bool:
         """Whether the records of a path are there. Hashes of 64 bits, as there may be millions."""
@@ -79,15 +81,14 @@ class Done:
             return False
         if self._sorted is None:
             self._sorted = np.sort(np.frombuffer(self._hashes, np.uint64))
-        wanted = np.uint64(_hash(str(source)))
+        wanted = np.uint64(self._hash(str(source)))
         place = int(np.searchsorted(self._sorted, wanted))
         return place < len(self._sorted) and bool(self._sorted[place] == wanted)
 
-
-def _hash(path: str) -> int:
-    # As the outputs write a name that is not text.
-    digest = blake2b(path.encode("utf-8", "backslashreplace"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    def _hash(self, path: str) -> int:
+        # As the output has a name that is not text.
+        name = path.encode("utf-8", "backslashreplace" if self.escaped else "surrogatepass")
+        return int.from_bytes(blake2b(name, digest_size=8).digest(), "little")
 
 
 def read_note(text: str) -> tuple[str | None, int]:
@@ -96,13 +97,15 @@ def read_note(text: str) -> tuple[str | None, int]:
     return digest or None, int(sure or 0)
 
 
-def read_lines(file: Iterable[bytes], *, whole: bool = False, sure: int = 0) -> Done:
+def read_lines(
+    file: Iterable[bytes], *, whole: bool = False, sure: int = 0, escaped: bool = False
+) -> Done:
     """Of JSON with a record a line, as a list or not.
 
-    whole: it was written to its end, so that no line is cut off. sure: see `Done`. Raises
+    whole: it was written to its end, so that no line is cut off. sure, escaped: see `Done`. Raises
     ValueError if it holds others.
     """
-    return _kept(_json_rows(file, whole), Done(), whole, sure)
+    return _kept(_json_rows(file, whole), Done(escaped=escaped), whole, sure)
 
 
 def _json_rows(file: Iterable[bytes], whole: bool) -> Iterator[tuple[int, dict]]:
@@ -124,13 +127,18 @@ def _json_rows(file: Iterable[bytes], whole: bool) -> Iterator[tuple[int, dict]]
 def read_csv(file: BinaryIO, *, whole: bool = False, sure: int = 0) -> Done:
     """Of a CSV with a header. whole, sure: see `read_lines`. Raises ValueError if it holds
     others."""
+    csv.field_size_limit(_LONGEST_FIELD)
     rows = _csv_rows(file, whole)
     header = next(rows, None)
     if header is None:
         return Done()
     end, columns = header
     named = ((place, dict(zip(columns, cells, strict=False))) for place, cells in rows)
-    return _kept(named, Done(keep=end, columns=columns), whole, sure)
+    return _kept(named, Done(keep=end, columns=columns, escaped=True), whole, sure)
+
+
+_LONGEST_FIELD = 2**31 - 1
+"""Python's csv refuses fields of more than 128 KiB: an error that names a long path may be one."""
 
 
 def _csv_rows(file: BinaryIO, whole: bool) -> Iterator[tuple[int, list[str]]]:

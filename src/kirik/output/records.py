@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -91,10 +92,11 @@ def look_back(path: Path, kind: str) -> Done:
             if stopped and note.is_file():
                 digest, sure = read_note(note.read_text())
             if kind == "parquet" and not stopped:
-                done = read_lines(_lines_of(path), whole=True)
+                done = read_lines(_lines_of(path), whole=True, escaped=True)
                 done.columns = _columns_of(path)
             else:
-                read = read_csv if kind == "csv" else read_lines
+                lines = partial(read_lines, escaped=kind == "parquet")
+                read = read_csv if kind == "csv" else lines
                 with held.open("rb") as file:
                     if kind == "json":
                         _require_form(file, path)

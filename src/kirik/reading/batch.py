@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kirik.archives import Member
 from kirik.errors import NO_THREADS, KirikError, RadiographError, SettingsError
+from kirik.files import shown
 from kirik.reading.cores import usable_cores
 from kirik.reading.reading import Failure, Reading, failure_of
 from kirik.stores import Remote
@@ -247,7 +248,7 @@ def _prepared(classifier: "Classifier", source: Source) -> "Iterator[Prepared | 
     except Exception as error:  # one odd file must not cost the readings of all others
         where = type(source).__name__ if path is None else path
         what = f"{where}: could not be decoded ({type(error).__name__}: {error})"
-        yield Failure(path, " ".join(what.split()), "unexpected")
+        yield Failure(path, shown(" ".join(what.split())), "unexpected")
 
 
 def _judge(classifier: "Classifier", batch: list["Prepared | Failure"]) -> list[Reading | Failure]:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from kirik.anonymous import without_identity
-from kirik.archives import Member, close_archive, list_archive, read_source
+from kirik.archives import Member, close_archive, look_through, read_source
 from kirik.errors import RadiographError
 from kirik.files import access_error, shown
 from kirik.limits import Limits
@@ -32,7 +32,8 @@ from kirik.radiograph import decode_radiographs
 from kirik.reading.prepare import Wanted, prepare
 
 Message = tuple[dict, list[np.ndarray]]
-_NAMES_A_MESSAGE = 500
+_LOOKED_AT_A_MESSAGE = 100
+"""Members of an archive, radiographs or not: none may take a message's time or room."""
 _PIECE = 16 * 2**20
 
 
@@ -160,8 +161,8 @@ def _film(source, limits: Limits, request: dict) -> Iterator[Message]:
 
 def _listed(source, limits: Limits, _) -> Iterator[Message]:
     """The radiographs in an archive: paths, and names of members."""
-    found = list_archive(Path(source), limits.file_bytes)
-    while some := list(islice(found, _NAMES_A_MESSAGE)):
+    found = look_through(Path(source), limits.file_bytes)
+    while some := list(islice(found, _LOOKED_AT_A_MESSAGE)):
         members = [one.name for one in some if isinstance(one, Member)]
         paths = [str(one) for one in some if isinstance(one, Path)]
         yield {"members": members, "paths": paths}, []

@@ -157,7 +157,7 @@ class Classifier:
     def _reading(self, prepared: Prepared, scores: Scores, row: int) -> Reading | KirikError:
         probabilities = scores.probabilities[row]
         if not np.isfinite(probabilities).all():
-            where = prepared.path or "array"
+            where = shown(prepared.path or "array")
             what = f"{where}: the model {self.name} gives no number for it; read it by eye"
             return RadiographError(what, reason="model")
         strange = None if scores.strangeness is None else float(scores.strangeness[row])

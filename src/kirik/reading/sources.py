@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
 from kirik.archives import Member, announces_archive, is_archive
-from kirik.errors import RadiographError
-from kirik.files import OVERLAY_SUFFIX, find_files, promises_image
+from kirik.errors import KirikError, RadiographError
+from kirik.files import access_error, find_files, promises_image, shown
 from kirik.reading.decoder import Decoders
 from kirik.reading.reading import Failure, failure_of
 
@@ -19,15 +20,10 @@ KNOWN = 100_000
 while the reading goes on."""
 
 
-def find_sources(
-    paths: Iterable[Path | str], decoders: Decoders, pictures: Path | None = None
-) -> Iterator[Source]:
-    """All radiographs in files, folders, zips and DICOMDIRs, each once, always in one order.
-
-    pictures: a folder whose overlays are passed over where it lies in one that is looked through.
-    """
+def find_sources(paths: Iterable[Path | str], decoders: Decoders) -> Iterator[Source]:
+    """All radiographs in files, folders, zips and DICOMDIRs, each once, always in one order."""
     paths = [*map(Path, paths)]
-    found = _found(paths, decoders, pictures and pictures.resolve())
+    found = _found(paths, decoders)
     # A folder is entered once: only what is named or listed besides can be met again.
     return found if all(_is_folder(path) for path in paths) else once(found)
 
@@ -39,14 +35,12 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iterator[Source]:
+def _found(paths: list[Path], decoders: Decoders) -> Iterator[Source]:
     problems: list[Failure] = []
     named = set(paths)
     for path in find_files(paths, lambda path, e: problems.append(failure_of(path, e))):
         yield from problems
         problems.clear()
-        if pictures and path not in named and _is_overlay(path, pictures):
-            continue
         # Not each file of a folder is opened for this: where opening takes a network's time, the
         # first reading would come late. A zip with an image's suffix is refused when it is read.
         sniffed = path in named or not promises_image(path.name)
@@ -55,10 +49,6 @@ def _found(paths: list[Path], decoders: Decoders, pictures: Path | None) -> Iter
         else:
             yield path
     yield from problems
-
-
-def _is_overlay(path: Path, pictures: Path) -> bool:
-    return path.name.endswith(OVERLAY_SUFFIX) and path.parent.resolve() == pictures
 
 
 def once(sources: Iterable[Source], seen: set[int] | None = None) -> Iterator[Source]:
@@ -95,23 +85,39 @@ def _archived(path: Path, decoders: Decoders) -> Iterator[Source]:
             for name in message.get("members", ()):
                 yield Member(str(path), name)
             for name in message.get("paths", ()):
-                yield Path(name)
+                yield _if_there(Path(name))
     except RadiographError as error:
+        if error.reason in _BROKE_OFF:
+            why = f"{shown(path)}: {_BROKE_OFF[error.reason]}; unpack it"
+            error = RadiographError(why, reason=error.reason)
         yield failure_of(path, error)
+
+
+_BROKE_OFF = {
+    "too_slow": "an archive whose list of files takes too long",
+    "crashed": "an archive on whose list of files the decoder broke down",
+}
+
+
+def _if_there(path: Path) -> Path | Failure:
+    """A file that a DICOMDIR lists: it may never have been copied."""
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        return failure_of(path, access_error(path, error))
+    return path
 
 
 class Sources:
     """The sources of some paths, and how many there are, as far as that is known.
 
-    Raises RadiographError if there is none.
+    count: whether to find out how many there are of more than `KNOWN`, which lists them all once
+    more. Raises RadiographError if there is none.
     """
 
-    def __init__(
-        self, paths: Iterable[Path | str], decoders: Decoders, pictures: Path | None = None
-    ):
-        """pictures: see `find_sources`."""
+    def __init__(self, paths: Iterable[Path | str], decoders: Decoders, count: bool):
         paths = list(paths)
-        found = find_sources(paths, decoders, pictures)
+        found = find_sources(paths, decoders)
         self.first = list(islice(found, KNOWN))
         if not self.first:
             where = ", ".join(str(path) for path in paths)
@@ -121,13 +127,14 @@ class Sources:
         self.all_known = len(self.first) < KNOWN
         self.total: int | None = len(self.first) if self.all_known else None
         self._rest = found
-        if not self.all_known:
-            asked = (paths, decoders, pictures)
-            counting = threading.Thread(target=self._count, args=asked, daemon=True)
-            counting.start()
+        if count and not self.all_known:
+            asked, name = (paths, decoders), "kirik-count"
+            with suppress(RuntimeError):  # the system gives no thread
+                threading.Thread(target=self._count, args=asked, name=name, daemon=True).start()
 
-    def _count(self, paths: list, decoders: Decoders, pictures: Path | None) -> None:
-        self.total = sum(1 for _ in find_sources(paths, decoders, pictures))
+    def _count(self, paths: list, decoders: Decoders) -> None:
+        with suppress(KirikError):  # which the reading then meets, and tells
+            self.total = sum(1 for _ in find_sources(paths, decoders))
 
     def __iter__(self) -> Iterator[Source]:
         return chain(self.first, self._rest)
