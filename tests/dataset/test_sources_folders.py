@@ -198,6 +198,20 @@ class TestFolders:
                 image(tmp_path / name / f"{number}.png")
         refused(tmp_path, r"\(a, b\) hold those of the classes")
 
+    def test_patients_within_classes_in_images_are_the_groups(self, tmp_path):
+        """Without a table or masks nothing says that it is FracAtlas, whose names tell files."""
+        for number in range(6):
+            folder = tmp_path / "images" / ("normal", "fractured")[number % 2] / f"p{number // 2}"
+            for film in range(2):
+                image(folder / f"{film}.png")
+        (tmp_path / "split.csv").write_text("image_id,group,split,fold,excluded_because\n")
+        index = load_index(tmp_path)
+        assert (index.kind, index.defects) == ("folders", ())
+        assert index.counts() == {"normal": 6, "fractured": 6}
+        assert index.by_id["fractured/p0/1.png"].group == index.by_id["normal/p0/0.png"].group
+        assert {record.group for record in index.records} == {"p0", "p1", "p2"}
+        assert load_index(tmp_path / "images") == index
+
     def test_the_caller_names_the_negative_class(self, tmp_path):
         for name in ("clear", "broken", "cracked"):
             image(tmp_path / name / "1.png")

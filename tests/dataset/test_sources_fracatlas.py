@@ -241,6 +241,45 @@ class TestFracAtlas:
         index = load_index(fracatlas)
         assert (index.kind, {record.group for record in index.records}) == ("csv", {"p1"})
 
+    def test_columns_of_patients_and_exams_bind(self, fracatlas):
+        table = fracatlas / "dataset.csv"
+        head, *rows = table.read_text().splitlines()
+        ids = ("p1,e1", "p2,e1", "p1,e2", "NA,")
+        rows = [f"{row},{own}" for row, own in zip(rows, ids, strict=True)]
+        table.write_text("\n".join([f"{head},patient,exam", *rows]) + "\n")
+        index = load_index(fracatlas)
+        first, other, again, nobody = (record.group for record in index.records)
+        assert first == again != other
+        assert (index.defects, nobody) == ((), None)
+
+    def test_folders_of_patients_within_its_classes_bind(self, fracatlas):
+        images = fracatlas / "images"
+        for name in ("Fractured/IMG0000001.jpg", "Non_fractured/IMG0000000.jpg"):
+            (images / name).parent.joinpath("p1").mkdir()
+            (images / name).rename((images / name).parent / "p1" / Path(name).name)
+        groups = {record.id: record.group for record in load_index(fracatlas).records}
+        assert groups == {
+            "IMG0000000.jpg": "p1",
+            "IMG0000001.jpg": "p1",
+            "IMG0000002.png": None,
+            "IMG0000003.dcm": None,
+        }
+
+    @pytest.mark.parametrize("head", ["path,label,patient", "image_id,path,fractured,patient"])
+    def test_a_dataset_csv_of_one_s_own_beside_images_is_a_table_like_any_other(
+        self, tmp_path, head
+    ):
+        for number in range(4):
+            image(tmp_path / "images" / f"{number}.png")
+        rows = [f"images/{n}.png,{n % 2},p{n // 2}" for n in range(4)]
+        if "image_id" in head:
+            rows = [f"{n},{row}" for n, row in enumerate(rows)]
+        (tmp_path / "dataset.csv").write_text("\n".join([head, *rows]) + "\n")
+        index = load_index(tmp_path)
+        assert (index.kind, index.defects) == ("csv", ())
+        assert [record.group for record in index.records] == ["p0", "p0", "p1", "p1"]
+        assert load_index(tmp_path / "dataset.csv") == index
+
     def test_its_parent_is_answered_with_its_path(self, fracatlas, tmp_path_factory):
         parent = tmp_path_factory.mktemp("parent")
         fracatlas.rename(parent / "FracAtlas")
