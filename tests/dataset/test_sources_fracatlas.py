@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_sets import coco, edit, ids_of, image, kinds, refused
+from PIL import Image
 
 from kirik.dataset.sources import load_index
+from kirik.orientation import to_stored_box, to_upright, to_upright_box, turn_stored
+from kirik.radiograph import read_radiograph
 
 FRACATLAS = Path(__file__).parents[3] / "shared" / "fracatlas"
 
@@ -129,6 +133,28 @@ class TestFracAtlas:
             index = load_index(fracatlas)
             assert "annotation_of_other_size" not in kinds(index)
             assert all(bool(record.boxes) == record.label for record in index.records)
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+    @pytest.mark.parametrize("turn", [5, 6, 7, 8])
+    def test_what_was_drawn_on_an_upright_radiograph_lies_on_it_as_stored(
+        self, fracatlas, suffix, turn
+    ):
+        """Tools that heed EXIF's turn say the sides of what they show."""
+        upright, box = np.zeros((40, 30), np.uint8), [20, 4, 6, 8]
+        upright[4:12, 20:26] = 255
+        path = fracatlas / "images" / "Fractured" / f"IMG0000001.{suffix}"
+        stored = Image.fromarray(np.ascontiguousarray(turn_stored(upright, turn)))
+        exif = stored.getexif()
+        exif[0x0112] = turn
+        stored.save(path, exif=exif)
+        for drawn, size in ((box, (30, 40)), (to_stored_box(box, turn, (30, 40)), (40, 30))):
+            coco(fracatlas, {path.name: [list(map(float, drawn))]}, size)
+            record = load_index(fracatlas).by_id[path.name]
+            radiograph = read_radiograph(record.path)
+            place = radiograph.orientation, radiograph.stored_size
+            assert np.allclose(to_upright_box(record.boxes, *place), [box])
+            x, y = to_upright(np.reshape(record.polygons, (-1, 2)), *place).T
+            assert (min(x), min(y), max(x), max(y)) == (20, 4, 26, 12)
 
     @pytest.mark.parametrize("folder", ["Fractured/", "images\\\\Fractured\\\\"])
     def test_names_with_folders_are_the_files_own(self, fracatlas, folder):

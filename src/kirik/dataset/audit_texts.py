@@ -173,7 +173,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Radiographs that are stored turned",
             "Their EXIF orientation (in the details) asks the viewer to turn them. kirik does; "
             "software that does not sees them lying, and boxes count in stored pixels.",
-            "Nothing within kirik. For other tools, save them upright and turn their boxes too.",
+            "Nothing within kirik, unless a CSV's boxes were drawn on what a viewer shows upright: "
+            "turn those back. For other tools, save them upright and turn their boxes too.",
         ),
         "missing_table": (
             "The data set's table is absent",
@@ -376,7 +377,9 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Döndürülmüş saklanan radyografiler",
             "EXIF yönü (ayrıntılarda) görüntüleyiciden döndürmesini ister. kirik döndürür; "
             "döndürmeyen yazılım yatık görür. Kutular saklanan piksellerle sayılır.",
-            "kirik içinde bir şey gerekmez. Başka araçlar için dik kaydedin, kutuları da döndürün.",
+            "kirik içinde bir şey gerekmez; yalnız, bir CSV'nin kutuları görüntüleyicinin dik "
+            "gösterdiği görüntüde çizildiyse onları geri döndürün. Başka araçlar için dik "
+            "kaydedin, kutuları da döndürün.",
         ),
         "missing_table": (
             "Veri kümesinin tablosu yok",
