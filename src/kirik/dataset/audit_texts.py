@@ -90,6 +90,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "compression) and measure within one value. Facts of the exam (region, view, "
             "hardware): spread them evenly over the folds and report results for each.",
         ),
+        "crowded_folder": (
+            "Folders of more radiographs than a patient has",
+            "A folder within a class is taken for a patient's or an exam's where it holds 40 "
+            "radiographs at most. These hold more (see the details): nothing binds their "
+            "radiographs as a whole, and if one is a patient's, a split tears it.",
+            "If they are patients', list the radiographs in a CSV with a column patient.",
+        ),
         "no_negative": (
             "No class means “no fracture”",
             "None of the classes (in the details) is named as the one without a fracture, so that "
@@ -292,6 +299,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Dosya ve görünüm özelliklerini ön işlemede eşitleyin (boyut, gri tonlama, sıkıştırma) "
             "ve tek bir değer içinde ölçün. Tetkik özelliklerini (bölge, projeksiyon, metal "
             "implant) katlara dengeli dağıtın ve her biri için ayrı sonuç bildirin.",
+        ),
+        "crowded_folder": (
+            "Bir hastada olandan çok radyografi içeren klasörler",
+            "Bir sınıfın içindeki klasör, en çok 40 radyografi içeriyorsa bir hastanın ya da bir "
+            "tetkikin sayılır. Bunlarda daha çok var (ayrıntılarda): radyografilerini bütün olarak "
+            "hiçbir şey bağlamaz; biri bir hastanınsa o hasta bölmenin birkaç yanına düşer.",
+            "Hasta klasörüyseler radyografileri, patient sütunu olan bir CSV'de listeleyin.",
         ),
         "no_negative": (
             "Hiçbir sınıf “kırık yok” anlamına gelmiyor",

@@ -22,6 +22,7 @@ from kirik.dataset.sources.files import (
     usable,
     yes_or_no,
 )
+from kirik.dataset.sources.folders import crowds
 from kirik.dataset.sources.table import ALIASES, IDS, lists_radiographs
 from kirik.dataset.tables import Row, Table, read_table
 from kirik.errors import DataSetError
@@ -98,7 +99,7 @@ def load_fracatlas(root: Path, negative: str | None) -> Index:
         {name for _, name in labelled.values()}, negative, root, defects
     )
     shapes = annotations.shapes if annotations else {}
-    exams = _exams(root, [path for path, _ in labelled.values()])
+    exams = _exams(root, [path for path, _ in labelled.values()], defects)
     records = []
     for image_id, (path, name) in sorted(labelled.items()):
         said = UNLISTED if listed is None else listed.get(image_id, UNLISTED)
@@ -139,13 +140,14 @@ def _labelled_files(root: Path, defects: list[Defect]) -> dict[str, tuple[Path, 
     return {image_id: places[0] for image_id, places in found.items() if len(places) == 1}
 
 
-def _exams(root: Path, paths: Sequence[Path]) -> dict[Path, str | None]:
+def _exams(root: Path, paths: Sequence[Path], defects: list[Defect]) -> dict[Path, str | None]:
     """The exam's, or patient's, folder of each file within its class."""
     exams: dict[Path, str | None] = {}
     for folder in _class_folders(root / "images"):
         own = [path for path in paths if folder in path.parents]
-        found = exam_folders([path.relative_to(folder) for path in own])
-        exams |= dict(zip(own, found, strict=True))
+        places = [path.relative_to(folder) for path in own]
+        exams |= dict(zip(own, exam_folders(places), strict=True))
+        defects += crowds(places, folder.relative_to(root).as_posix())
     return exams
 
 
