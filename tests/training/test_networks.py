@@ -41,10 +41,19 @@ def test_frozen_layers_are_those_of_fine_cells_and_stay_so_in_training(name):
     assert moved == sorted(moved)
 
 
-def test_a_network_without_stages_stays_free():
-    network = build_network("vit", classes=2, negative=0, size=64)
-    network.freeze(8)
+@pytest.mark.parametrize(("name", "stride"), [("vit", 8), ("hrnet_w18_small", 4)])
+def test_a_network_without_stages_or_modules_of_their_names_stays_free(name, stride):
+    network = build_network(name, classes=2, negative=0, size=64)
+    network.freeze(stride)
     assert all(p.requires_grad for p in network.parameters())
+
+
+def test_a_name_of_timms_with_the_tag_of_its_weights_is_built():
+    network = build_network("test_resnet.r160_in1k", classes=2, negative=0, size=64)
+    plain = build_network("test_resnet", classes=2, negative=0, size=64)
+    assert [*network.state_dict()] == [
+        name.replace("test_resnet", "test_resnet_r160_in1k") for name in plain.state_dict()
+    ]
 
 
 def test_the_ensemble_concatenates_the_features_of_its_members():
