@@ -1,6 +1,7 @@
 """What a person sees who gives kirik something wrong: one line, exit code 2, no traceback."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -269,6 +270,7 @@ def test_nor_does_what_runs_before_it_knew_or_of_another_part(
     assert KNOWN in refused("train", tiny_set, *words, finished("groups", None, together))
     elsewhere = finished("elsewhere", None, table.replace("/", "/other-"), validation=0)
     assert LACKING in refused("train", tiny_set, *words, elsewhere)
+    assert LACKING in refused("train", tiny_set, "--fold", 1, *words, elsewhere)
     corrected = finished("corrected", None, labels="others")
     assert KNOWN in refused("train", tiny_set, *words, corrected)
     assert LACKING in refused("train", tiny_set, *words, finished("same", None))
@@ -309,6 +311,23 @@ def test_nor_may_what_it_builds_on_have_learned_from_the_test_part(
     words = ["--split", split, "--network", "test_efficientnet", "--size", 64, "--device", "cpu"]
     said = refused("train", tiny_set, *words, "--out", tmp_path / "run", "--weights", between)
     assert f"{between}: builds on {first}, which was trained on radiographs of this split's" in said
+
+
+def test_nor_from_copies_of_what_it_is_measured_on_under_other_names(
+    refused, tiny_set, tiny_split, tmp_path, finished
+):
+    measured = [a.image_id for a in load_split(tiny_split).part("fold1")]
+    digest = hashlib.sha256((tiny_set / measured[0]).read_bytes()).hexdigest()
+    elsewhere = tiny_split.read_text().replace("/", "/other-")
+    first = finished("first", None, elsewhere, validation=0)
+    (first / "trained-on.txt").write_text(f"{'0' * 64}\n{digest}\n")
+    words = ["--split", tiny_split, "--network", "test_efficientnet", "--size", 64, "--fold", 1]
+    words += ["--weights", "none", "--device", "cpu", "--out", tmp_path / "run", "--teacher"]
+    told = f"{first}: was trained on copies of this split's fold 1 or test part ({measured[0]}, 1"
+    assert told in refused("train", tiny_set, *words, first)
+    between = finished("between", None, elsewhere, validation=0, weights=str(first))
+    told = f"{between}: builds on {first}, which was trained on copies"
+    assert told in refused("train", tiny_set, *words, between)
 
 
 def test_a_leaking_split_is_refused_before_its_run_takes_a_name(

@@ -94,6 +94,7 @@ def train(
             decoding=decoding,
             report=progress.step,
             after_epoch=progress.epoch,
+            say=console.say,
         )
     if not machine.first:
         return Trained(None, {})
