@@ -464,7 +464,9 @@ def test_a_student_learns_from_the_network_that_left_out_the_same_fold(
     for leaking in ([*asked, "--teacher", out], but(asked, "--weights", out)):
         capsys.readouterr()
         assert kirik(*leaking) == 2
-        assert "fold 1 of another split, split: what it learned" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "fold1: was trained on another split, split, and by their ids on rad" in told
+        assert "of this one's fold 1 or test part (" in told
     # What trains on all of dev is measured on test, of which another split's dev may hold some.
     whole = [word for word in asked if word not in ("--fold", 1)]
     near = [*whole, "--overview", out]

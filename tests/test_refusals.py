@@ -1,6 +1,7 @@
 """What a person sees who gives kirik something wrong: one line, exit code 2, no traceback."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -269,6 +270,7 @@ def test_nor_does_what_runs_before_it_knew_or_of_another_part(
     assert KNOWN in refused("train", tiny_set, *words, finished("groups", None, together))
     elsewhere = finished("elsewhere", None, table.replace("/", "/other-"), validation=0)
     assert LACKING in refused("train", tiny_set, *words, elsewhere)
+    assert LACKING in refused("train", tiny_set, "--fold", 1, *words, elsewhere)
     corrected = finished("corrected", None, labels="others")
     assert KNOWN in refused("train", tiny_set, *words, corrected)
     assert LACKING in refused("train", tiny_set, *words, finished("same", None))
@@ -309,6 +311,23 @@ def test_nor_may_what_it_builds_on_have_learned_from_the_test_part(
     words = ["--split", split, "--network", "test_efficientnet", "--size", 64, "--device", "cpu"]
     said = refused("train", tiny_set, *words, "--out", tmp_path / "run", "--weights", between)
     assert f"{between}: builds on {first}, which was trained on radiographs of this split's" in said
+
+
+def test_nor_from_copies_of_what_it_is_measured_on_under_other_names(
+    refused, tiny_set, tiny_split, tmp_path, finished
+):
+    measured = [a.image_id for a in load_split(tiny_split).part("fold1")]
+    digest = hashlib.sha256((tiny_set / measured[0]).read_bytes()).hexdigest()
+    elsewhere = tiny_split.read_text().replace("/", "/other-")
+    first = finished("first", None, elsewhere, validation=0)
+    (first / "trained-on.txt").write_text(f"{'0' * 64}\n{digest}\n")
+    words = ["--split", tiny_split, "--network", "test_efficientnet", "--size", 64, "--fold", 1]
+    words += ["--weights", "none", "--device", "cpu", "--out", tmp_path / "run", "--teacher"]
+    told = f"{first}: was trained on copies of this split's fold 1 or test part ({measured[0]}, 1"
+    assert told in refused("train", tiny_set, *words, first)
+    between = finished("between", None, elsewhere, validation=0, weights=str(first))
+    told = f"{between}: builds on {first}, which was trained on copies"
+    assert told in refused("train", tiny_set, *words, between)
 
 
 def test_a_leaking_split_is_refused_before_its_run_takes_a_name(
@@ -681,6 +700,34 @@ def test_nor_is_a_run(refused, undecoded, tiny_set, tiny_split, tmp_path, comman
     assert sorted(tiny_set.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--looks", 2), "--looks does nothing without --overview"),
+        (("--looks-from", 0.1), "--looks-from does nothing without --overview"),
+        (("--close-ups", 0), "--close-ups does nothing without --overview"),
+        (("--overview-weight", 2), "--overview-weight does nothing without --overview"),
+        (("--policy", "svhn", "--balance", "none"), "--policy does nothing with --balance none"),
+        (("--box-weight", 1, "--no-masks"), "--box-weight does nothing with --no-masks"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "crossval"])
+def test_a_flag_that_cannot_act_is_refused(
+    refused, tiny_set, tiny_split, tmp_path, command, flags, told
+):
+    words = [command, tiny_set, "--split", tiny_split, "--out", tmp_path / "run"]
+    assert told in refused(*words, *flags)
+
+
+def test_a_settings_file_may_state_what_cannot_act(refused, tiny_set, tiny_split, tmp_path):
+    """As a run's own does; what is wrong then are the weights."""
+    stated = 'balance = "none"\nmasks = false\nbox_weight = 1\nlooks = 2\npolicy = "svhn"\n'
+    (tmp_path / "s.toml").write_text(stated)
+    words = ["train", tiny_set, "--split", tiny_split, "--out", tmp_path / "run", "--size", 64]
+    words += ["--settings", tmp_path / "s.toml", "--weights", "no.st"]
+    assert "no such starting weights" in refused(*words)
+
+
 def test_types_without_a_class_of_no_fracture_train_and_are_told_of_once(
     tiny_set, tiny_split, tmp_path, capsys
 ):
@@ -695,6 +742,22 @@ def test_types_without_a_class_of_no_fracture_train_and_are_told_of_once(
     words += [tmp_path / "cv", "--final", "none", "--bootstrap", 5]
     assert run([str(w) for w in ("crossval", *words)]) == 0
     assert capsys.readouterr().err.count(told) == 1
+
+
+def test_that_boxes_of_types_train_no_evidence_map_is_told(tiny_set, tiny_split, tmp_path, capsys):
+    rows = [
+        f"{a.image_id},{tiny_set / a.image_id},{('spiral', 'oblique')[n % 2]},1 2 3 4"
+        for n, a in enumerate(load_split(tiny_split).assignments.values())
+    ]
+    table = tmp_path / "types.csv"
+    table.write_text("image_id,path,label,boxes\n" + "\n".join(rows) + "\n")
+    words = ["train", table, "--split", tiny_split, "--weights", "no.st", "--out", tmp_path / "run"]
+    told = (
+        "the marked fractures train no evidence map, which needs a class that means “no fracture”"
+    )
+    for own, count in (((), 1), (("--no-masks",), 0)):
+        assert run([str(word) for word in (*words, *own)]) == 2
+        assert capsys.readouterr().err.count(told) == count
 
 
 def test_small_sets_of_several_types_train(tmp_path, capsys):

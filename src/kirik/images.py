@@ -87,7 +87,7 @@ def _pages(image: TiffImageFile, name: str, limits: Limits) -> list[int]:
             image.seek(len(kinds))
         except EOFError:
             break
-        rows, columns = _stored_size(image)
+        rows, columns = stored_size_of(image)
         pixels += rows * columns
         kinds.append(image.tag_v2.get(_PAGE_KIND, 0))
         limits.check_frames(len(kinds), pixels, name)
@@ -126,11 +126,11 @@ def _with_our_errors(work: Callable, kind: str, name: str):
 def _decode(
     image: Image.Image, source: Source, kind: str, name: str, limits: Limits, at_least: int | None
 ) -> Radiograph:
-    mode, (rows, columns) = image.mode, _stored_size(image)
+    mode, (rows, columns) = image.mode, stored_size_of(image)
     limits.check(rows, columns, name)
     # Pillow turns a TIFF by itself while loading and then forgets its orientation; of a PNG it
     # cannot tell it without loading.
-    turned = _orientation(image) if kind == "TIFF" else 1
+    turned = orientation_of(image) if kind == "TIFF" else 1
     if kind == "TIFF":
         _check_tiff(image, source.getvalue(), name)
     elif kind == "JPEG":
@@ -139,7 +139,7 @@ def _decode(
         _reduce(image, at_least)
     source.in_header = False
     image.load()
-    left = _orientation(image)
+    left = orientation_of(image)
     levels = _levels(image)
     bits = _colour_bits(image, source)
     if bits > 8 and levels.dtype == np.uint8 and levels.max() <= 255 * RAW_RANGE:
@@ -152,14 +152,15 @@ def _decode(
     return Radiograph(upright, kind, mode, (rows, columns), max(turned, left))
 
 
-def _stored_size(image: Image.Image) -> tuple[int, int]:
+def stored_size_of(image: Image.Image) -> tuple[int, int]:
     """(rows, columns) before any turn."""
     if isinstance(image, TiffImageFile):
         return image.tag_v2[257], image.tag_v2[256]
     return image.size[1], image.size[0]
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation 1…8. A PNG that says it after its pixels is loaded."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except CutOff:
@@ -238,7 +239,7 @@ def _check_tiff(image: TiffImageFile, data: bytes, name: str) -> None:
         message = f"{name}: signed or floating-point numbers, big endian and compressed"
         raise RadiographError(f"{message}; save it uncompressed", reason="unsupported")
     if told and plain and tags.get(_PHOTOMETRIC) != _YCBCR:  # whose colours may be fewer
-        rows, columns = _stored_size(image)
+        rows, columns = stored_size_of(image)
         if sum(told) < rows * columns * sum(bits) // 8:
             raise CutOff
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from kirik.console import Console
 from kirik.dataset.check import absent, check_split, nothing_binds
 from kirik.dataset.duplicates import Duplicates, find_duplicates
+from kirik.dataset.groups import LONGEST_RUN
 from kirik.dataset.index import Index, left_out
 from kirik.dataset.inspect import FileFacts, inspect_files
 from kirik.dataset.places import refuse_unwritable
@@ -65,6 +66,13 @@ def _looked_at(data: Path, console: Console) -> tuple[Index, list[FileFacts], Du
     bonds = bonds_of_tags({file.id: file.whose for file in facts})
     if line := left_out(index.defects, index.by_id):
         console.say(f"{line}; kirik data audit names all")
+    crowded = [defect for defect in index.defects if defect.kind == "crowded_folder"]
+    if crowded:
+        console.say(
+            f"folders of more than {LONGEST_RUN} radiographs, taken for no patient's or exam's: "
+            f"{len(crowded)}; first: {crowded[0].ids[0]} ({crowded[0].detail}); if they are one's, "
+            "list the radiographs in a CSV with a column patient"
+        )
     for line in bonds.told():
         console.say(line)
     return bonds.bound(index), facts, find_duplicates(facts, labels)

@@ -82,6 +82,11 @@ def train(
             f"no class means “no fracture” ({', '.join(index.classes)}): types are told apart, but "
             "not whether there is a fracture; if one means it, rename it to normal or not_fractured"
         )
+        if settings.masks and any(record.boxes or record.polygons for record in records):
+            console.say(
+                "the marked fractures train no evidence map, which needs a class that means “no "
+                "fracture”"
+            )
     with console.decoding("decoding") as decoding, console.training(settings) as progress:
         trained, machine = train_network(
             index,
@@ -94,6 +99,7 @@ def train(
             decoding=decoding,
             report=progress.step,
             after_epoch=progress.epoch,
+            say=console.say,
         )
     if not machine.first:
         return Trained(None, {})

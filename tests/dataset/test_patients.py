@@ -122,6 +122,26 @@ def test_an_id_of_more_radiographs_than_a_patient_has_binds_nothing(films, tmp_p
     assert audit(load_index(folder), workers=0).patients == PatientFacts(files=48, without=44)
 
 
+def test_a_folder_of_more_radiographs_than_a_patient_has_is_told(films, tmp_path, capsys):
+    folder = films(lambda number: {"PatientID": ""}, count=96)
+    (folder / "normal" / "p1").mkdir()
+    (folder / "normal" / "p2").mkdir()
+    for number, film in enumerate(sorted((folder / "normal").glob("*.dcm"))):
+        film.rename(film.parent / ("p1" if number < 44 else "p2") / film.name)
+    out = tmp_path / "split.csv"
+    told = (
+        "folders of more than 40 radiographs, taken for no patient's or exam's: 1; first: "
+        "normal/p1 (44 radiographs); if they are one's, list the radiographs in a CSV with a "
+        "column patient\n"
+    )
+    assert run(["data", "split", str(folder), "--out", str(out), "--folds", "2"]) == 0
+    assert told in capsys.readouterr().err
+    assert run(["data", "check-split", str(out), str(folder)]) == 0
+    assert told in capsys.readouterr().err
+    assert run(["data", "audit", str(folder)]) == 0
+    assert "Folders of more radiographs than a patient has" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("language", "told"),
     [

@@ -40,15 +40,42 @@ class TestFolders:
         for name in (*names, "XR_WRIST/left/5", "fold1/6"):
             image(tmp_path / "normal" / f"{name}.png")
         image(tmp_path / "fractured" / "p1" / "s1" / "2.png")
+        image(tmp_path / "fractured" / "forearm" / "p2" / "3.png")
         for number in range(41):
             image(tmp_path / "fractured" / "all" / f"{number}.png")
-        groups = {record.id: record.group for record in load_index(tmp_path).records}
+        index = load_index(tmp_path)
+        groups = {record.id: record.group for record in index.records}
         assert groups["normal/p1/s1/1.png"] == groups["normal/p1/s2/1.png"] == "p1"
         assert groups["fractured/p1/s1/2.png"] == "p1"  # one patient, whatever the class
-        assert groups["normal/hand/p2/1.png"] == groups["normal/hand/p2/2.png"] == "hand/p2"
+        assert groups["normal/hand/p2/1.png"] == groups["normal/hand/p2/2.png"] == "p2"
+        assert groups["fractured/forearm/p2/3.png"] == "p2"  # nor whatever the region
         for name in ("loose", "train/3", "AP/4", "XR_WRIST/left/5", "fold1/6"):
             assert groups[f"normal/{name}.png"] is None
         assert groups["fractured/all/3.png"] is None  # more than an exam may have
+        assert ids_of(index, "crowded_folder") == {"fractured/all"}
+
+    def test_folders_of_more_radiographs_than_a_patient_has_are_told_where_they_may_be_one_s(
+        self, tmp_path
+    ):
+        crowds = ("normal/p1", "normal/p2/s1", "fractured/clinic", "fractured/hand/p3/AP")
+        for number in range(82):
+            for crowd in crowds[: 4 if number < 41 else 1]:
+                image(tmp_path / crowd / f"{number}.png")
+            image(tmp_path / "normal" / "2019" / f"p{number // 2 % 20}" / f"{number}.png")
+            image(tmp_path / "fractured" / "lateral" / f"{number}.png")
+        image(tmp_path / "normal" / "p4" / "1.png")
+        image(tmp_path / "normal" / "p2" / "s2" / "1.png")
+        image(tmp_path / "fractured" / "clinic" / "p5" / "1.png")
+        index = load_index(tmp_path)
+        told = {defect.ids[0]: defect.detail for defect in index.defects}
+        assert told == {
+            "normal/2019": "82 radiographs",  # beside p4, so that it may be one's, too
+            "normal/p1": "82 radiographs",
+            "normal/p2": "42 radiographs",
+            "normal/p2/s1": "41 radiographs",
+            "fractured/hand/p3": "41 radiographs",
+        }
+        assert kinds(index) == {"crowded_folder": 5}
 
     def test_only_images_are_records(self, tmp_path):
         for name in ("a/1.png", "b/2.png", "a/._1.png", "a/.hidden/3.png", "loose.png"):
@@ -197,6 +224,20 @@ class TestFolders:
             for name in ("a/normal", "a/fractured", "b/normal"):
                 image(tmp_path / name / f"{number}.png")
         refused(tmp_path, r"\(a, b\) hold those of the classes")
+
+    def test_patients_within_classes_in_images_are_the_groups(self, tmp_path):
+        """Without a table or masks nothing says that it is FracAtlas, whose names tell files."""
+        for number in range(6):
+            folder = tmp_path / "images" / ("normal", "fractured")[number % 2] / f"p{number // 2}"
+            for film in range(2):
+                image(folder / f"{film}.png")
+        (tmp_path / "split.csv").write_text("image_id,group,split,fold,excluded_because\n")
+        index = load_index(tmp_path)
+        assert (index.kind, index.defects) == ("folders", ())
+        assert index.counts() == {"normal": 6, "fractured": 6}
+        assert index.by_id["fractured/p0/1.png"].group == index.by_id["normal/p0/0.png"].group
+        assert {record.group for record in index.records} == {"p0", "p1", "p2"}
+        assert load_index(tmp_path / "images") == index
 
     def test_the_caller_names_the_negative_class(self, tmp_path):
         for name in ("clear", "broken", "cracked"):

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_sets import coco, edit, ids_of, image, kinds, refused
+from PIL import Image
 
 from kirik.dataset.sources import load_index
+from kirik.orientation import to_stored_box, to_upright, to_upright_box, turn_stored
+from kirik.radiograph import read_radiograph
 
 FRACATLAS = Path(__file__).parents[3] / "shared" / "fracatlas"
 
@@ -130,6 +134,28 @@ class TestFracAtlas:
             assert "annotation_of_other_size" not in kinds(index)
             assert all(bool(record.boxes) == record.label for record in index.records)
 
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+    @pytest.mark.parametrize("turn", [5, 6, 7, 8])
+    def test_what_was_drawn_on_an_upright_radiograph_lies_on_it_as_stored(
+        self, fracatlas, suffix, turn
+    ):
+        """Tools that heed EXIF's turn say the sides of what they show."""
+        upright, box = np.zeros((40, 30), np.uint8), [20, 4, 6, 8]
+        upright[4:12, 20:26] = 255
+        path = fracatlas / "images" / "Fractured" / f"IMG0000001.{suffix}"
+        stored = Image.fromarray(np.ascontiguousarray(turn_stored(upright, turn)))
+        exif = stored.getexif()
+        exif[0x0112] = turn
+        stored.save(path, exif=exif)
+        for drawn, size in ((box, (30, 40)), (to_stored_box(box, turn, (30, 40)), (40, 30))):
+            coco(fracatlas, {path.name: [list(map(float, drawn))]}, size)
+            record = load_index(fracatlas).by_id[path.name]
+            radiograph = read_radiograph(record.path)
+            place = radiograph.orientation, radiograph.stored_size
+            assert np.allclose(to_upright_box(record.boxes, *place), [box])
+            x, y = to_upright(np.reshape(record.polygons, (-1, 2)), *place).T
+            assert (min(x), min(y), max(x), max(y)) == (20, 4, 26, 12)
+
     @pytest.mark.parametrize("folder", ["Fractured/", "images\\\\Fractured\\\\"])
     def test_names_with_folders_are_the_files_own(self, fracatlas, folder):
         index = load_index(fracatlas)
@@ -240,6 +266,45 @@ class TestFracAtlas:
         (fracatlas / "data.csv").write_text("path,label,group\n" + "\n".join(rows) + "\n")
         index = load_index(fracatlas)
         assert (index.kind, {record.group for record in index.records}) == ("csv", {"p1"})
+
+    def test_columns_of_patients_and_exams_bind(self, fracatlas):
+        table = fracatlas / "dataset.csv"
+        head, *rows = table.read_text().splitlines()
+        ids = ("p1,e1", "p2,e1", "p1,e2", "NA,")
+        rows = [f"{row},{own}" for row, own in zip(rows, ids, strict=True)]
+        table.write_text("\n".join([f"{head},patient,exam", *rows]) + "\n")
+        index = load_index(fracatlas)
+        first, other, again, nobody = (record.group for record in index.records)
+        assert first == again != other
+        assert (index.defects, nobody) == ((), None)
+
+    def test_folders_of_patients_within_its_classes_bind(self, fracatlas):
+        images = fracatlas / "images"
+        for name in ("Fractured/IMG0000001.jpg", "Non_fractured/IMG0000000.jpg"):
+            (images / name).parent.joinpath("p1").mkdir()
+            (images / name).rename((images / name).parent / "p1" / Path(name).name)
+        groups = {record.id: record.group for record in load_index(fracatlas).records}
+        assert groups == {
+            "IMG0000000.jpg": "p1",
+            "IMG0000001.jpg": "p1",
+            "IMG0000002.png": None,
+            "IMG0000003.dcm": None,
+        }
+
+    @pytest.mark.parametrize("head", ["path,label,patient", "image_id,path,fractured,patient"])
+    def test_a_dataset_csv_of_one_s_own_beside_images_is_a_table_like_any_other(
+        self, tmp_path, head
+    ):
+        for number in range(4):
+            image(tmp_path / "images" / f"{number}.png")
+        rows = [f"images/{n}.png,{n % 2},p{n // 2}" for n in range(4)]
+        if "image_id" in head:
+            rows = [f"{n},{row}" for n, row in enumerate(rows)]
+        (tmp_path / "dataset.csv").write_text("\n".join([head, *rows]) + "\n")
+        index = load_index(tmp_path)
+        assert (index.kind, index.defects) == ("csv", ())
+        assert [record.group for record in index.records] == ["p0", "p0", "p1", "p1"]
+        assert load_index(tmp_path / "dataset.csv") == index
 
     def test_its_parent_is_answered_with_its_path(self, fracatlas, tmp_path_factory):
         parent = tmp_path_factory.mktemp("parent")

@@ -181,6 +181,37 @@ class TestTable:
         assert merged.by_id["files/a.png"].boxes == index.by_id["files/a.png"].boxes
         assert merged.defects == ()
 
+    def test_a_box_without_an_outline_is_its_own_where_another_row_has_one(self, listed):
+        head = "path,label,boxes,polygons\n"
+        rows = (",1 1 9 2 9 9 1 9", "5 5 2 2,", "7 7 1 1,7 7 8 7 8 8", "7 7 1 1,")
+        corners = (5, 5, 7, 5, 7, 7, 5, 7)
+        outlines = {(1, 1, 9, 2, 9, 9, 1, 9), corners, (7, 7, 8, 7, 8, 8)}
+        for order in (rows, rows[::-1]):
+            own = "".join(f"files/a.png,f,{row}\n" for row in order)
+            text = f"{head}{own}files/b.png,normal,,\nfiles/c.png,f,5 5 2 2,\n"
+            index = load_index(listed(text))
+            record = index.by_id["files/a.png"]
+            assert set(record.polygons) == outlines
+            assert len(record.boxes) == len(record.polygons) == 3
+            assert index.by_id["files/c.png"].polygons == ()  # its box says as much
+
+    def test_rows_of_boxes_may_differ_in_columns_of_one_s_own(self, listed):
+        head = "path,label,region,boxes,x_confidence\n"
+        rows = "files/a.png,f,hand,1 2 3 4,0.9\nfiles/a.png,f,hand,5 6 7 8,0.8\n"
+        index = load_index(listed(f"{head}{rows}files/b.png,normal,,,\n"))
+        record = index.by_id["files/a.png"]
+        assert (record.boxes, record.facts) == (
+            ((1, 2, 3, 4), (5, 6, 7, 8)),
+            {"confidence": "0.9"},
+        )
+        assert index.defects == ()
+        rows = rows.replace("hand,5", "leg,5")
+        index = load_index(listed(f"{head}{rows}files/b.png,normal,,,\n"))
+        assert [defect.detail for defect in index.defects] == [
+            "line 3 names it again, with another region; the first row counts, and what this one "
+            "outlines is left out"
+        ]
+
     def test_a_box_in_two_rows_is_one_fracture(self, listed):
         again = "files/a.png,f,1,2,3,4\n"
         index = load_index(

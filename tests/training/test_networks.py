@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kirik.errors import SettingsError
+from kirik.errors import SettingsError, TrainingError
+from kirik.training.checkpoint import PARTS, load_start, save_checkpoint
 from kirik.training.networks import NETWORKS, find_network, smooth_maximum
 from kirik.training.weights import build_network, load_weights
 
@@ -41,10 +42,19 @@ def test_frozen_layers_are_those_of_fine_cells_and_stay_so_in_training(name):
     assert moved == sorted(moved)
 
 
-def test_a_network_without_stages_stays_free():
-    network = build_network("vit", classes=2, negative=0, size=64)
-    network.freeze(8)
+@pytest.mark.parametrize(("name", "stride"), [("vit", 8), ("hrnet_w18_small", 4)])
+def test_a_network_without_stages_or_modules_of_their_names_stays_free(name, stride):
+    network = build_network(name, classes=2, negative=0, size=64)
+    network.freeze(stride)
     assert all(p.requires_grad for p in network.parameters())
+
+
+def test_a_name_of_timms_with_the_tag_of_its_weights_is_built():
+    network = build_network("test_resnet.r160_in1k", classes=2, negative=0, size=64)
+    plain = build_network("test_resnet", classes=2, negative=0, size=64)
+    assert [*network.state_dict()] == [
+        name.replace("test_resnet", "test_resnet_r160_in1k") for name in plain.state_dict()
+    ]
 
 
 def test_the_ensemble_concatenates_the_features_of_its_members():
@@ -129,6 +139,35 @@ def test_positions_of_a_vit_without_a_class_token_are_resampled_too(tmp_path):
     load_weights(smaller, tmp_path / "w.safetensors")
     corner = smaller.state_dict()["pos_embed"][0, 0], trained.state_dict()["pos_embed"][0, 0]
     assert torch.nn.functional.cosine_similarity(*corner, dim=0) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("own", "anew", "begun"),
+    [
+        ({}, (), []),
+        ({}, ("head",), ["head"]),
+        ({"classes": 3}, (), ["head"]),
+        ({"attributes": 5}, (), ["attributes"]),
+        ({"attributes": 2}, ("attributes",), ["attributes"]),
+        ({"attributes": 0, "evidence": False}, (), []),
+        ({"theirs": {"evidence": False, "attributes": 0}}, (), ["evidence map", "attributes"]),
+    ],
+)
+def test_what_tells_other_things_than_the_run_before_begins_anew_and_the_rest_goes_on(
+    tmp_path, own, anew, begun
+):
+    kinds = {"classes": 2, "negative": 0, "size": 64, "evidence": True, "attributes": 2}
+    before = build_network("test_resnet", **kinds | own.pop("theirs", {}))
+    save_checkpoint(tmp_path / "w.safetensors", {"network": before}, None, {})
+    network = build_network("test_resnet", **kinds | own)
+    fresh, theirs = ({k: t.clone() for k, t in n.state_dict().items()} for n in (network, before))
+    assert load_start(tmp_path / "w.safetensors", network, anew) == begun
+    parts = tuple(prefix for part in begun for prefix in PARTS[part])
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, (fresh if name.startswith(parts) else theirs)[name]), name
+    other = build_network("test_efficientnet", **kinds)
+    with pytest.raises(TrainingError, match="not a usable checkpoint of this run"):
+        load_start(tmp_path / "w.safetensors", other, ())
 
 
 def test_another_networks_weights_are_refused(tmp_path):

@@ -62,7 +62,7 @@ def train(
         raise SettingsError(
             "no split; name one with --split (kirik data split makes it; fracatlas-v1 is published)"
         )
-    chosen = _merged(settings, settings_file)
+    chosen = _chosen(settings, settings_file)
     name = f"{chosen.network}-{'all' if fold is None else f'fold{fold}'}-seed{chosen.seed}"
     run = out or Path("runs") / name
     return _trained(
@@ -129,7 +129,7 @@ def crossval(
 
     metrics, bundle = cross_validate(
         directory,
-        resolve(_merged(settings, settings_file)),
+        resolve(_chosen(settings, settings_file)),
         out,
         split=load_split(split),
         final=final,
@@ -152,8 +152,27 @@ def _told(metrics, out: Path, bundle: Path | None, language: str) -> int:
     return 0
 
 
+def _chosen(settings: TrainingSettings, file: Path | None) -> TrainingSettings:
+    """The settings of a TOML file, overruled by those that were given as flags. Raises
+    SettingsError for flags that cannot act; a file may state all settings."""
+    chosen = _merged(settings, file)
+    for names, acts, beside in (
+        (
+            ("looks", "looks_from", "close_ups", "overview_weight"),
+            chosen.overview,
+            "without --overview",
+        ),
+        (("policy",), chosen.balance == "autoaugment", f"with --balance {chosen.balance}"),
+        (("box_weight",), chosen.masks, "with --no-masks"),
+    ):
+        idle = [name for name in names if name in settings.model_fields_set and not acts]
+        if idle:
+            flag = f"--{idle[0].replace('_', '-')}"
+            raise SettingsError(f"{flag} does nothing {beside}; change that, or leave {flag} out")
+    return chosen
+
+
 def _merged(settings: TrainingSettings, file: Path | None) -> TrainingSettings:
-    """The settings of a TOML file, overruled by those that were given as flags."""
     if file is None:
         return settings
     import tomllib

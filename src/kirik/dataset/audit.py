@@ -43,6 +43,7 @@ KINDS: dict[str, Severity] = {
     "not_an_image": "must",
     "odd_name": "must",
     "confounder": "should",
+    "crowded_folder": "should",
     "no_negative": "should",
     "few_radiographs": "should",
     "byte_duplicate": "should",

@@ -90,6 +90,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "compression) and measure within one value. Facts of the exam (region, view, "
             "hardware): spread them evenly over the folds and report results for each.",
         ),
+        "crowded_folder": (
+            "Folders of more radiographs than a patient has",
+            "A folder within a class is taken for a patient's or an exam's where it holds 40 "
+            "radiographs at most. These hold more (see the details): nothing binds their "
+            "radiographs as a whole, and if one is a patient's, a split tears it.",
+            "If they are patients', list the radiographs in a CSV with a column patient.",
+        ),
         "no_negative": (
             "No class means “no fracture”",
             "None of the classes (in the details) is named as the one without a fracture, so that "
@@ -173,7 +180,8 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Radiographs that are stored turned",
             "Their EXIF orientation (in the details) asks the viewer to turn them. kirik does; "
             "software that does not sees them lying, and boxes count in stored pixels.",
-            "Nothing within kirik. For other tools, save them upright and turn their boxes too.",
+            "Nothing within kirik, unless a CSV's boxes were drawn on what a viewer shows upright: "
+            "turn those back. For other tools, save them upright and turn their boxes too.",
         ),
         "missing_table": (
             "The data set's table is absent",
@@ -292,6 +300,13 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "ve tek bir değer içinde ölçün. Tetkik özelliklerini (bölge, projeksiyon, metal "
             "implant) katlara dengeli dağıtın ve her biri için ayrı sonuç bildirin.",
         ),
+        "crowded_folder": (
+            "Bir hastada olandan çok radyografi içeren klasörler",
+            "Bir sınıfın içindeki klasör, en çok 40 radyografi içeriyorsa bir hastanın ya da bir "
+            "tetkikin sayılır. Bunlarda daha çok var (ayrıntılarda): radyografilerini bütün olarak "
+            "hiçbir şey bağlamaz; biri bir hastanınsa o hasta bölmenin birkaç yanına düşer.",
+            "Hasta klasörüyseler radyografileri, patient sütunu olan bir CSV'de listeleyin.",
+        ),
         "no_negative": (
             "Hiçbir sınıf “kırık yok” anlamına gelmiyor",
             "Sınıflardan (ayrıntılarda) hiçbirinin adı kırıksız olanı göstermiyor; bunlarla "
@@ -376,7 +391,9 @@ FINDINGS: dict[str, dict[str, tuple[str, str, str]]] = {
             "Döndürülmüş saklanan radyografiler",
             "EXIF yönü (ayrıntılarda) görüntüleyiciden döndürmesini ister. kirik döndürür; "
             "döndürmeyen yazılım yatık görür. Kutular saklanan piksellerle sayılır.",
-            "kirik içinde bir şey gerekmez. Başka araçlar için dik kaydedin, kutuları da döndürün.",
+            "kirik içinde bir şey gerekmez; yalnız, bir CSV'nin kutuları görüntüleyicinin dik "
+            "gösterdiği görüntüde çizildiyse onları geri döndürün. Başka araçlar için dik "
+            "kaydedin, kutuları da döndürün.",
         ),
         "missing_table": (
             "Veri kümesinin tablosu yok",

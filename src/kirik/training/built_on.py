@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,8 +12,11 @@ from kirik.dataset.split import Split, load_split
 from kirik.errors import KirikError, SettingsError
 from kirik.training.distil import Teacher
 from kirik.training.machine import Machine
-from kirik.training.runs import find_run, is_run, trained_on
+from kirik.training.runs import find_run, is_run, left_out_part, trained_on
 from kirik.training.settings import PLACES, TrainingSettings
+
+TRAINED_ON = "trained-on.txt"
+"""In a run's folder: the SHA-256 of each file that it learned from, or chose with."""
 
 
 def overview_of(
@@ -75,17 +78,16 @@ def teacher_of(
 
 def find_built_on(folder: str, fold: int | None, option: str, split: Split) -> Path:
     """The run in a folder that a training without that fold may build on. Raises SettingsError if
-    there is none, it knows radiographs of the test part, or it has not come to its end."""
-    held_out = {one.image_id for one in split.part("test")}
+    there is none, it knows radiographs of the fold or the test part, or it has not come to its
+    end."""
+    held_out = _measured_on(split, fold)
     run = find_run(Path(folder).expanduser(), fold, option, split.digest, held_out)
-    for one, facts in _lineage(run):
-        if facts["split_sha256"] == split.digest:
-            continue
+    for one, facts in _of_other_splits(run, split, fold):
         if seen := trained_on(load_split(one / "split.csv"), facts["fold"], held_out):
             raise SettingsError(
-                f"{run}: builds on {one}, which was trained on radiographs of this split's test "
-                f"part ({seen[0]}, {len(seen)} in all): what it learned would leak them; name "
-                f"another {option}"
+                f"{run}: builds on {one}, which was trained on radiographs of this split's "
+                f"{left_out_part(fold)} ({seen[0]}, {len(seen)} in all): what it learned would "
+                f"leak them; name another {option}"
             )
     if not (run / "bundle").is_dir():
         raise SettingsError(
@@ -93,6 +95,43 @@ def find_built_on(folder: str, fold: int | None, option: str, split: Split) -> P
             f"or name another {option}"
         )
     return run
+
+
+def _measured_on(split: Split, fold: int | None) -> set[str]:
+    """Ids of what a network that leaves out a fold is, or may be, measured on."""
+    parts = ["test"] if fold is None else ["test", f"fold{fold}"]
+    return {one.image_id for name in parts for one in split.part(name)}
+
+
+def _of_other_splits(run: Path, split: Split, fold: int | None) -> Iterator[tuple[Path, dict]]:
+    """Of a run's lineage, those that did not leave out the same."""
+    for one, facts in _lineage(run):
+        if facts["split_sha256"] != split.digest or facts["fold"] != fold:
+            yield one, facts
+
+
+def refuse_same_files(
+    hashes: Mapping[str, str], settings: TrainingSettings, fold: int | None, split: Split
+) -> None:
+    """Refuse a run of another split that learned from the very files that this one is measured on,
+    under other ids, as in a copy of the data set. hashes: SHA-256 of files by id. Raises
+    SettingsError."""
+    held_out = {hashes[one]: one for one in _measured_on(split, fold) if one in hashes}
+    for name in PLACES:
+        folder = getattr(settings, name)
+        if not folder or not is_run(Path(folder).expanduser()):
+            continue
+        run = find_built_on(folder, fold, f"--{name}", split)
+        for one, _ in _of_other_splits(run, split, fold):
+            noted = one / TRAINED_ON  # by an older kirik not
+            seen = held_out.keys() & set(noted.read_text().split() if noted.is_file() else ())
+            if seen:
+                first = min(held_out[digest] for digest in seen)
+                raise SettingsError(
+                    f"{run}: {'' if one == run else f'builds on {one}, which '}was trained on "
+                    f"copies of this split's {left_out_part(fold)} ({first}, {len(seen)} in all): "
+                    f"what it learned would leak them; name another --{name}"
+                )
 
 
 def digests_of(settings: TrainingSettings, fold: int | None, split: Split) -> dict[str, str]:

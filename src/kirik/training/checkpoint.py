@@ -2,11 +2,14 @@
 
 import json
 import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from kirik.errors import TrainingError
 
@@ -40,21 +43,63 @@ def load_checkpoint(path: Path, modules: dict, optimizer=None) -> dict:
 
     Raises TrainingError if the file is absent, damaged, or another network's.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    with _reading(path):
+        state, tensors = _read(path)
         for name, module in modules.items():
             module.load_state_dict(_under(tensors, f"{name}/"))
         if optimizer is not None:
             _load_moments(optimizer, _under(tensors, "optimizer/"))
+    return state
+
+
+PARTS = {
+    "head": ("head.", "prior_shift"),
+    "evidence map": ("pyramid.", "evidence_gain"),
+    "attributes": ("attributes.",),
+}
+"""What a network holds for its own data set beside the backbones, and how its weights begin."""
+
+
+def load_start(path: Path, network: nn.Module, anew: Collection[str]) -> list[str]:
+    """Load the network of another training, whose data set may tell other things apart; returns
+    which of `PARTS` stay as they are in `network`: those in `anew`, and those of other tensors.
+
+    Raises TrainingError if the file is absent, damaged, or another network's.
+    """
+    own, begun = network.state_dict(), []
+    with _reading(path):
+        given = _under(_read(path)[1], "network/")
+        for part, prefixes in PARTS.items():
+            theirs, ours = (
+                {k: t for k, t in those.items() if k.startswith(prefixes)} for those in (given, own)
+            )
+            if part in anew or _shapes(theirs) != _shapes(ours):
+                given = {k: t for k, t in given.items() if k not in theirs} | ours
+                begun += [part] if ours else []
+        network.load_state_dict(given)
+    return begun
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    with safe_open(path, "pt") as file:
+        state = json.loads((file.metadata() or {})["state"])
+        return state, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise TrainingError(f"{path}: no such checkpoint; the run has not saved one yet") from error
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         raise TrainingError(
             f"{path}: not a usable checkpoint of this run ({_cause(error)})"
         ) from error
-    return state
 
 
 def _cause(error: Exception) -> str:

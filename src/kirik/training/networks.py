@@ -173,7 +173,8 @@ class FractureNetwork(nn.Module):
 
     def freeze(self, stride: int) -> None:
         """Keep the weights of the layers whose cells are at most `stride` pixels wide, and the
-        statistics of their norms; 0 frees all. A network that timm knows no stages of stays free.
+        statistics of their norms; 0 frees all. A network that timm knows no stages of, or none by
+        the names of modules, stays free.
         """
         self.requires_grad_(True)
         self._frozen = []
@@ -264,9 +265,11 @@ def _tower(width: int) -> nn.Sequential:
 
 
 def _layers_up_to(backbone: nn.Module, last: str) -> list[nn.Module]:
-    """The layers with weights of their own, in order, to the end of the module of a name."""
+    """The layers with weights of their own, in order, to the end of the module of a name; none
+    where timm gives a stage a name that no module has."""
     layers = list(backbone.named_modules())
-    end = max(i for i, (name, _) in enumerate(layers) if f"{name}.".startswith(f"{last}."))
+    within = [i for i, (name, _) in enumerate(layers) if f"{name}.".startswith(f"{last}.")]
+    end = max(within, default=-1)
     return [layer for _, layer in layers[: end + 1] if list(layer.parameters(recurse=False))]
 
 

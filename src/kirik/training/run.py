@@ -4,6 +4,7 @@ run.json               settings, split, the data's hash, versions, which radiogr
                        read: what is needed to resume
 settings.toml          the settings alone, for another run's --settings
 split.csv              the split as it was used
+trained-on.txt         the SHA-256 of each file that was trained on
 history.csv            one row per epoch
 checkpoints/           last.safetensors (everything) and best.safetensors (the kept weights)
 """
@@ -13,7 +14,7 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,15 +33,17 @@ from kirik.preprocessing import Preprocessing
 from kirik.radiograph import DEFAULT_LIMITS
 from kirik.training.attributes import attribute_names, attribute_table
 from kirik.training.built_on import (
+    TRAINED_ON,
     changed_since,
     digests_of,
     held_out_hash,
     overview_of,
     refuse_other_held_out,
+    refuse_same_files,
     start_of,
     teacher_of,
 )
-from kirik.training.checkpoint import load_checkpoint
+from kirik.training.checkpoint import load_start
 from kirik.training.data import Part, hold_out
 from kirik.training.loop import State, StepReport, Trainer
 from kirik.training.machine import Machine, find_machine
@@ -99,10 +102,12 @@ def train_network(
     decoding: Progress | None = None,
     report: StepReport = lambda *_: None,
     after_epoch=lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[TrainedNetwork | None, Machine]:
     """Train on the records and return the best network; None in all processes but the first.
 
-    settings: resolved. directory: the run's folder, new unless `resume`.
+    settings: resolved. directory: the run's folder, new unless `resume`. say: takes a line for
+        the user.
     Raises DataSetError, SettingsError, SplitError or TrainingError in the user's words.
     """
     machine = find_machine(settings)
@@ -118,15 +123,22 @@ def train_network(
     start = None if resuming else start_of(index, settings, fold, split)
     timms = built_as_timms(start or directory) if start or resuming else settings.weights == "hub"
     network = _network(
-        index, records, settings, len(attributes), start, timms=timms, load=not resuming
+        index, records, settings, len(attributes), timms=timms, load=not (start or resuming)
     )
+    anew = _begin_with(start, network, settings.network, index, attributes) if start else []
+    if anew and machine.first:
+        say(f"{start}: its network tells other things apart; begun anew: {', '.join(anew)}")
+    network.freeze(settings.freeze)
     size = (WIDE if overview else 1) * settings.size
     cache = _shared_cache(index.records, Preprocessing(size=size), machine, decoding)
+    hashes = {one: digest for one, digest in zip(cache.ids, cache.hashes, strict=True) if one}
+    refuse_same_files(hashes, settings, fold, split)
     left_out = _left_out(directory, resume, records, cache.failures)
     readable = [record for record in records if record.id not in left_out]
     part = _part(index, readable, split, cache, attributes)
     facts = _facts(index, cache, part, split, fold, settings)
     facts |= {"labels_sha256": labels_hash(records, index.classes), "built_as_timms": timms}
+    facts |= {"attributes": list(attributes)}
     facts |= {"trained_on": len(part), "chosen_on": 0, "unreadable": len(left_out)}
     train, validation = part, None
     if overview:
@@ -141,7 +153,8 @@ def train_network(
     facts |= {"built_on": digests_of(settings, fold, split)}
     trainer = Trainer(network, train, validation, settings, machine, checkpoints, teacher)
     if machine.first:
-        _prepare(directory, index.root, facts, left_out, split, settings, resume)
+        files = [cache.hashes[row] for row in part.rows]
+        _prepare(directory, index.root, facts, left_out, files, split, settings, resume)
     if resuming:
         trainer.resume()
     _fit(trainer, directory, report, after_epoch)
@@ -183,33 +196,39 @@ def _network(
     records: Sequence[Record],
     settings: TrainingSettings,
     attributes: int,
-    start: Path | None,
     *,
     timms: bool,
     load: bool,
 ) -> FractureNetwork:
-    """start: the run whose weights it begins with, if any. timms: see `built_as_timms`."""
+    """timms: see `built_as_timms`. load: whether the settings' weights are read, as they are where
+    it begins with no run's."""
     torch.manual_seed(settings.seed)
-    network = build_network(
+    return build_network(
         settings.network,
         classes=len(index.classes),
         negative=index.negative,
         size=settings.size,
-        weights="hub" if timms else "none" if start else settings.weights,
-        load=load and not start,
+        weights="hub" if timms else settings.weights if load else "none",
+        load=load,
         dropout=settings.dropout,
         evidence=settings.masks and any(record.boxes or record.polygons for record in records),
         attributes=attributes,
     )
-    if start:
-        try:
-            load_checkpoint(start / "checkpoints" / "best.safetensors", {"network": network})
-        except TrainingError as error:
-            raise SettingsError(
-                f"{start}: its weights do not fit {settings.network} ({error})"
-            ) from error
-    network.freeze(settings.freeze)
-    return network
+
+
+def _begin_with(
+    start: Path, network: FractureNetwork, name: str, index: Index, attributes: Sequence[str]
+) -> list[str]:
+    """Load the weights of a run; returns the parts of the network that begin anew, as the run told
+    other things apart by them. name: the network's. Raises SettingsError if it is of another."""
+    its = _begun(start)
+    told = {"head": ("classes", [*index.classes]), "attributes": ("attributes", [*attributes])}
+    # Older kiriks did not note these.
+    anew = [part for part, (fact, own) in told.items() if its.get(fact, own) != own]
+    try:
+        return load_start(start / "checkpoints" / "best.safetensors", network, anew)
+    except TrainingError as error:
+        raise SettingsError(f"{start}: its weights do not fit {name} ({error})") from error
 
 
 def _shared_cache(
@@ -370,7 +389,8 @@ def _is_of_a_start(path: Path, settings: str) -> bool:
     """Whether a file is one that a run writes before its `run.json`, or a draft of one."""
     if path.name == "settings.toml":  # which may have been cut off; another's is not replaced
         return settings.startswith(path.read_text(encoding="utf-8"))
-    return path.is_file() and (path.name == "run.partial" or path.name.startswith("split.csv"))
+    names = ("run.partial", TRAINED_ON)
+    return path.is_file() and (path.name in names or path.name.startswith("split.csv"))
 
 
 def _prepare(
@@ -378,11 +398,13 @@ def _prepare(
     root: Path,
     facts: dict,
     left_out: dict[str, str],
+    files: Sequence[str],
     split: Split,
     settings: TrainingSettings,
     resume: bool,
 ) -> None:
-    """Make the run's folder, or check that a resumed run goes on with the same data."""
+    """Make the run's folder, or check that a resumed run goes on with the same data. files: SHA-256
+    of those that train."""
     if resume:
         before = _begun(directory)
         # The classes in their order, too: which comes first may be another kirik's choice. Older
@@ -404,6 +426,7 @@ def _prepare(
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "settings.toml").write_text(to_toml(settings), encoding="utf-8")
         write_split(split, directory / "split.csv")
+        (directory / TRAINED_ON).write_text("\n".join(sorted(files)) + "\n", encoding="utf-8")
         # Beside the facts, since it names patients' files: the facts go into the bundle.
         own = {"data": str(root.absolute()), "left_out": left_out}
         replace_file(directory / "run.json", json.dumps(own | facts, indent=2) + "\n")

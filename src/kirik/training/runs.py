@@ -29,17 +29,14 @@ def find_run(
 ) -> Path:
     """The run in a folder that a network for this fold may build on.
 
-    Of a cross-validated folder, the run that never saw the fold; where none is left out, the run
-    `all`, or the first fold's. option: the flag that named the folder, for the message.
-    split_sha256: the digest of this network's split. held_out: ids of its test part.
-    Raises SettingsError if there is none, or it was trained on the fold, on another split while a
-    fold is left out, or on radiographs of the test part. A run of another data set may be built on.
+    Of a cross-validated folder, the run that never saw the fold, or, of another split that has no
+    such fold, the run `all`, or the first fold's; where none is left out, one of the last two.
+    option: the flag that named the folder, for the message. split_sha256: the digest of this
+    network's split. held_out: ids of what this network is measured on.
+    Raises SettingsError if there is none, or it was trained on the fold, or, of another split, by
+    their ids on radiographs that are held out. A run of another data set may be built on.
     """
-    run = folder / ("all" if fold is None else f"fold{fold}")
-    if (folder / "run.json").is_file():
-        run = folder
-    elif fold is None and not run.is_dir():
-        run = next(iter(sorted(folder.glob("fold*"))), run)
+    run = folder if (folder / "run.json").is_file() else _within(folder, fold)
     try:
         facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
         its_fold, its_split = facts["fold"], facts["split_sha256"]
@@ -48,25 +45,33 @@ def find_run(
             f"{folder}: neither a training run, nor a cross-validated one with {run.name} in it; "
             f"name another {option}"
         ) from error
-    if fold is not None and its_fold != fold:
-        raise SettingsError(
-            f"{run}: was trained on fold {fold}, which is to be left out: what it learned would "
-            f"leak it; for {option} take a run that left fold {fold} out"
-        )
     if its_split == split_sha256:
+        if fold is not None and its_fold != fold:
+            raise SettingsError(
+                f"{run}: was trained on fold {fold}, which is to be left out: what it learned "
+                f"would leak it; for {option} take a run that left fold {fold} out"
+            )
         return run
-    if fold is not None:
-        raise SettingsError(
-            f"{run}: left out fold {fold} of another split, {facts.get('split')}: what it learned "
-            f"would leak this one's fold; for {option} take a run of the same split"
-        )
     if seen := trained_on(load_split(run / "split.csv"), its_fold, held_out):
+        its = left_out_part(fold)
         raise SettingsError(
             f"{run}: was trained on another split, {facts.get('split')}, and by their ids on "
-            f"radiographs of this one's test part ({seen[0]}, {len(seen)} in all): what it learned "
+            f"radiographs of this one's {its} ({seen[0]}, {len(seen)} in all): what it learned "
             f"would leak them; for {option} take a run of the same split"
         )
     return run
+
+
+def _within(folder: Path, fold: int | None) -> Path:
+    """Where the run lies in a cross-validated folder."""
+    names = ["all", *sorted(one.name for one in folder.glob("fold*"))]
+    names = names if fold is None else [f"fold{fold}", *names]
+    return next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
+
+
+def left_out_part(fold: int | None) -> str:
+    """What a network is measured on, in words."""
+    return "test part" if fold is None else f"fold {fold} or test part"
 
 
 def trained_on(split: Split, left_out: int | None, ids: Collection[str]) -> list[str]:

@@ -27,8 +27,9 @@ class TrainingSettings(BaseModel):
 
     weights: str = "hub"
     """Starting weights: a file, a folder of NAME.safetensors, a finished run or cross-validated
-    folder of the same network, 'hub' (timm's) or 'none'. A run that trained on what --validation
-    holds out is refused."""
+    folder of the same network, 'hub' (timm's) or 'none'. A run may be of another data set: what
+    tells other things apart begins anew. One that trained on what this one is measured on, or on
+    what --validation holds out, is refused."""
 
     freeze: int = Field(default=0, ge=0, le=32)
     """Layers with cells of at most so many pixels keep their starting weights, which makes a step
@@ -62,7 +63,7 @@ class TrainingSettings(BaseModel):
     """How the training part's classes are balanced."""
 
     policy: Policy = "radiograph"
-    """AutoAugment policy of the copies that balance the classes."""
+    """AutoAugment policy of the copies that balance the classes, with --balance autoaugment."""
 
     teacher: str | None = None
     """Finished run, or cross-validated folder, of a larger network to learn from, too; with
@@ -108,7 +109,9 @@ class TrainingSettings(BaseModel):
     """Stop after so many epochs without a better validation score, where there is one."""
 
     ema: float = Field(default=0.998, ge=0, lt=1)
-    """Decay of the weights' exponential moving average; 0 for none."""
+    """Decay of the weights' exponential moving average; 0 for none. It warms up from step to step,
+    to 0.95 by the 100th, 0.99 by the 1,000th and 0.998 by the 11,200th: before, a higher one
+    changes nothing."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward pass; auto is bfloat16 on a GPU, float32 on a CPU."""

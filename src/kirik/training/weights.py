@@ -65,7 +65,8 @@ def _backbones(network: Network, size: int, weights: str, load: bool):
     backbones, normalizations = OrderedDict(), []
     for member in network.members:
         backbone, normalization = _backbone(member, network, size, weights, load)
-        backbones[member] = backbone
+        # A module's name holds no point; one of timm's with a tag does.
+        backbones[member.replace(".", "_")] = backbone
         normalizations.append(normalization)
     return backbones, normalizations
 

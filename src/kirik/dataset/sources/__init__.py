@@ -12,7 +12,7 @@ from kirik.dataset.sources.folders import (
     load_folders,
     says_no_class,
 )
-from kirik.dataset.sources.fracatlas import is_fracatlas, load_fracatlas
+from kirik.dataset.sources.fracatlas import in_images, is_fracatlas, load_fracatlas
 from kirik.dataset.sources.table import is_table, lists_radiographs, load_table, write_index
 from kirik.errors import DataSetError
 
@@ -54,6 +54,8 @@ def _load(path: Path, negative: str | None) -> Index:
         raise DataSetError(f"{path}: {state}; {EXPECTED}")
     if is_fracatlas(path):
         return load_fracatlas(path, negative)
+    if in_images(path):
+        return load_folders(path / "images", negative)
     return _folder(path, negative)
 
 
@@ -63,7 +65,7 @@ def _folder(path: Path, negative: str | None) -> Index:
     if not labelled and (table := _own_table(path, parts=len(classes) > 1)):
         return load_table(table, negative)
     if classes:
-        deeper = next((folder for folder in classes if is_fracatlas(folder)), None)
+        deeper = next((f for f in classes if is_fracatlas(f) or in_images(f)), None)
         if deeper is not None:
             raise DataSetError(f"{path}: no data set itself; did you mean {deeper}?")
         nested = classes_within(classes)

@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from kirik.dataset.index import Defect, Index, Record, box_around, overlaps, placed
 from kirik.dataset.sources.coco import sized
 from kirik.files import head_of, kind_of
+from kirik.images import orientation_of, stored_size_of
+from kirik.orientation import to_stored, to_stored_box
 from kirik.quiet import quiet_decoding
 
 _BEGINNING = 2**16
@@ -26,6 +29,7 @@ def without_beyond(index: Index) -> Index:
     """The index without boxes and outlines that lie wholly outside their files as stored, and a
     defect for each, and without those of a radiograph that were drawn on another size than its
     file's, and one for all; one that has no other is a radiograph whose fracture is not marked.
+    What was drawn on a file that its EXIF turned is brought to the file as stored.
 
     Only headers are read, and only of radiographs with boxes or outlines. Where a header does not
     say the size, all stay.
@@ -36,16 +40,47 @@ def without_beyond(index: Index) -> Index:
     with ThreadPoolExecutor() as pool:
         sizes = pool.map(stored_size, (record.path for record in marked))
         for record, size in zip(marked, sizes, strict=True):
-            if size and (other := _other_size(record, *size)):
+            if not size:
+                continue
+            own = _as_stored(record, *size)
+            if other := _other_size(own, *size):
                 defects.append(other)
-                kept[record.id] = replace(record, boxes=(), polygons=())
-            elif size and (beyond := list(_beyond(record, *size))):
+                own = replace(own, boxes=(), polygons=())
+            elif beyond := list(_beyond(own, *size)):
                 defects += beyond
-                kept[record.id] = _without_beyond(record, *size)
+                own = _without_beyond(own, *size)
+            if own is not record:
+                kept[record.id] = own
     if not kept:
         return index
     records = tuple(kept.get(record.id, record) for record in index.records)
     return replace(index, records=records, defects=(*index.defects, *dict.fromkeys(defects)))
+
+
+def _as_stored(record: Record, rows: int, columns: int) -> Record:
+    """The record with what its source drew on the file as EXIF turns it by a quarter, as browsers
+    show it, and so said its sides the other way round."""
+    drawn_on = record.drawn_on or (columns, rows)
+    off = [sum(np.abs(np.subtract(drawn_on, size))) for size in ((columns, rows), (rows, columns))]
+    if off[0] <= off[1] or (orientation := _orientation(record.path)) < 5:
+        return record
+    turned = orientation, (rows, columns)
+    polygons = (to_stored(np.reshape(one, (-1, 2)), *turned) for one in record.polygons)
+    return replace(
+        record,
+        boxes=tuple(tuple(to_stored_box(box, *turned).tolist()) for box in record.boxes),
+        polygons=tuple(tuple(one.ravel().tolist()) for one in polygons),
+        drawn_on=drawn_on[::-1],
+    )
+
+
+def _orientation(path: Path) -> int:
+    """EXIF orientation 1…8 of a radiograph's file; 1 where it says none. Never raises."""
+    try:
+        with quiet_decoding(), Image.open(path, formats=("JPEG", "PNG", "TIFF")) as image:
+            return orientation_of(image)
+    except Exception:  # a DICOM has none, and decoding will say what is damaged
+        return 1
 
 
 def _other_size(record: Record, rows: int, columns: int) -> Defect | None:
@@ -79,7 +114,7 @@ def stored_size(path: Path) -> tuple[int, int] | None:
             if kind_of(head_of(path)) == "DICOM":
                 return _dicom_size(path)
             with Image.open(path, formats=("JPEG", "PNG", "TIFF")) as image:
-                return (image.height, image.width) if getattr(image, "n_frames", 1) == 1 else None
+                return stored_size_of(image) if getattr(image, "n_frames", 1) == 1 else None
     except Exception:  # whatever a damaged header makes a parser raise; decoding will say it
         return None
 

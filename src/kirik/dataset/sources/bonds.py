@@ -10,6 +10,8 @@ from kirik.dataset.groups import LONGEST_RUN, OF_PATIENT, OF_TAGS, components, n
 from kirik.dataset.index import Index
 from kirik.dataset.tables import Row, Table
 
+Folder = tuple[str, ...]
+"""The names of a folder and of those above it, outermost first."""
 _OF_PATIENTS = ("patient", "patient_id")
 PARTS = r"(train|val|valid|dev|test)(ing|idation)?|(fold|batch|part|set|site)[ _-]?\w?\d*"
 """A pattern of the names of folders that hold a part of a data set."""
@@ -81,21 +83,45 @@ def exam_folders(paths: Sequence[PurePath]) -> list[str | None]:
     that holds no more than an exam may (`LONGEST_RUN`), unless it is named for a part of the body
     or of the data set, a view or the like; None where there is none.
 
-    paths: within the class's folder. The folder's name is the group, whatever the class.
+    paths: within the class's folder. The folder's name is the group, with those above it that are
+    named for no such thing: one patient's hand and forearm are one's, whatever the class.
     """
-    held: dict[tuple[str, ...], int] = defaultdict(int)
-    for path in paths:
-        for depth in range(1, len(path.parts)):
-            held[path.parts[:depth]] += 1
+    held = _held(paths)
     return [_exam(path.parts, held) for path in paths]
 
 
-def _exam(parts: tuple[str, ...], held: dict[tuple[str, ...], int]) -> str | None:
+def _held(paths: Sequence[PurePath]) -> dict[Folder, int]:
+    """Files of each folder, at any depth."""
+    held: dict[Folder, int] = defaultdict(int)
+    for path in paths:
+        for depth in range(1, len(path.parts)):
+            held[path.parts[:depth]] += 1
+    return held
+
+
+def _exam(parts: Folder, held: Mapping[Folder, int]) -> str | None:
     for depth in range(1, len(parts)):
         folder = parts[:depth]
-        if held[folder] <= LONGEST_RUN and not _NO_EXAM.fullmatch(folder[-1].casefold()):
-            return "/".join(folder)
+        if held[folder] <= LONGEST_RUN and _may_be_exam(folder):
+            return "/".join(name for name in folder if _may_be_exam((name,)))
     return None
+
+
+def _may_be_exam(folder: Folder) -> bool:
+    return not _NO_EXAM.fullmatch(folder[-1].casefold())
+
+
+def crowded_folders(paths: Sequence[PurePath]) -> dict[str, int]:
+    """Folders within a class that hold more files than an exam may, and how many, where they could
+    be a patient's all the same: beside such as are taken for one's, or with none within them."""
+    held = {folder: count for folder, count in _held(paths).items() if _may_be_exam(folder)}
+    beside = {folder[:-1] for folder, count in held.items() if count <= LONGEST_RUN}
+    above = {folder[:depth] for folder in held for depth in range(1, len(folder))}
+    return {
+        "/".join(folder): count
+        for folder, count in held.items()
+        if count > LONGEST_RUN and (folder[:-1] in beside or folder not in above)
+    }
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ classes say whether there is a fracture, patients may also lie on top: `ROOT/p7/
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kirik.dataset.index import NEGATIVE_NAMES, POSITIVE_NAMES, Defect, Index, Record, bare
-from kirik.dataset.sources.bonds import PARTS, exam_folders
+from kirik.dataset.sources.bonds import PARTS, crowded_folders, exam_folders
 from kirik.dataset.sources.files import (
     arrange_classes,
     entries,
@@ -88,7 +88,9 @@ def load_folders(root: Path, negative: str | None, *, of_patients: bool = False)
         files, left_out = usable(files_within(folder), root, id_of)
         defects += left_out
         within = root if of_patients else folder
-        exams = exam_folders([path.relative_to(within) for path in files])
+        places = [path.relative_to(within) for path in files]
+        exams = exam_folders(places)
+        defects += crowds(places, id_of(within))
         name = plain_name(folder.name)
         labelled += [(path, name, exam) for path, exam in zip(files, exams, strict=True)]
         if not files:
@@ -102,6 +104,15 @@ def load_folders(root: Path, negative: str | None, *, of_patients: bool = False)
     defects += _not_read(root)
     ordered = tuple(sorted(records, key=lambda record: record.id))
     return Index(root, "folders", classes, chosen, ordered, tuple(defects))
+
+
+def crowds(places: Sequence[PurePath], where: str) -> list[Defect]:
+    """A defect for each folder of a class that is not taken for a patient's only because of how
+    much it holds. places: of the class's files, within it. where: the class's folder."""
+    return [
+        Defect("crowded_folder", (f"{where}/{folder}",), f"{count} radiographs")
+        for folder, count in crowded_folders(places).items()
+    ]
 
 
 def _refuse_odd_class(folder: Path) -> None:

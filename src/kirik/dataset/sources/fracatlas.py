@@ -6,20 +6,24 @@ where the table or the masks say otherwise, that is a defect, and the folder win
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kirik.dataset.index import NEGATIVE_NAMES, Defect, Index, Record, bare
+from kirik.dataset.sources.bonds import bound, exam_folders
 from kirik.dataset.sources.coco import MASKS, Annotations, Shapes, read_annotations
 from kirik.dataset.sources.files import (
     arrange_classes,
     files_within,
+    image_files,
     subfolders,
     tables,
     usable,
     yes_or_no,
 )
-from kirik.dataset.sources.table import lists_radiographs
+from kirik.dataset.sources.folders import crowds
+from kirik.dataset.sources.table import ALIASES, IDS, lists_radiographs
 from kirik.dataset.tables import Row, Table, read_table
 from kirik.errors import DataSetError
 
@@ -36,31 +40,55 @@ class _Listed:
 
     flags: dict[str, bool | None]
     fracture_count: int | None
+    group: str | None
     facts: dict[str, str]
 
     def names(self, flags: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(name for name in flags if self.flags.get(name)))
 
 
-UNLISTED = _Listed({}, None, {})
+UNLISTED = _Listed({}, None, None, {})
 
 
 def is_fracatlas(root: Path) -> bool:
-    """Whether a folder has FracAtlas's layout: `images/` with `dataset.csv`, or its two classes
-    and no table of radiographs, which would say more than the classes. Raises DataSetError."""
-    images = root / "images"
-    if not images.is_dir():
+    """Whether a folder has FracAtlas's layout: `images/` with its `dataset.csv`; or with its two
+    classes, where no table of radiographs says more than these, and its masks, or files that are
+    known by their names alone, right in the folders of the classes. Raises DataSetError."""
+    table = root / "dataset.csv"
+    if table.is_file():
+        return (root / "images").is_dir() and not _is_of_another(table)
+    if not in_images(root):
         return False
-    if (root / "dataset.csv").is_file():
+    if (root / MASKS).is_file():
         return True
-    own = set(_class_folders(images).values()) == {FRACTURED, NOT_FRACTURED}
-    return own and not any(map(lists_radiographs, tables(root)))
+    folders, files = _class_folders(root / "images"), list(image_files(root / "images"))
+    names = {path.name for path in files if path.parent in folders}
+    return len(names) == len(files)
+
+
+def in_images(root: Path) -> bool:
+    """Whether `images/` holds FracAtlas's two classes, and no table of radiographs lies beside it.
+    Raises DataSetError."""
+    images = root / "images"
+    both = images.is_dir() and {*_class_folders(images).values()} == {FRACTURED, NOT_FRACTURED}
+    return both and not any(map(lists_radiographs, tables(root)))
+
+
+def _is_of_another(table: Path) -> bool:
+    """Whether a `dataset.csv` is another data set's: with a column of a path or a label, as
+    FracAtlas has none, and without those of its regions."""
+    columns = {*read_table(table).columns}
+    others = {*ALIASES["path"], *ALIASES["label"]} - {*COLUMNS}
+    return (
+        lists_radiographs(table) and not columns.isdisjoint(others) and columns.isdisjoint(REGIONS)
+    )
 
 
 def load_fracatlas(root: Path, negative: str | None) -> Index:
     """Index of a FracAtlas folder; ids are file names. Raises DataSetError.
 
     Without the table, or without the masks, what they would say is unknown, and a defect tells.
+    Copies to which patients were added, as columns of the table or as folders, are bound by them.
     """
     defects: list[Defect] = []
     labelled = _labelled_files(root, defects)
@@ -71,10 +99,12 @@ def load_fracatlas(root: Path, negative: str | None) -> Index:
         {name for _, name in labelled.values()}, negative, root, defects
     )
     shapes = annotations.shapes if annotations else {}
+    exams = _exams(root, [path for path, _ in labelled.values()], defects)
     records = []
     for image_id, (path, name) in sorted(labelled.items()):
         said = UNLISTED if listed is None else listed.get(image_id, UNLISTED)
-        records.append(_record(image_id, path, classes.index(name), said, shapes.get(image_id)))
+        label, group = classes.index(name), said.group or exams[path]
+        records.append(_record(image_id, path, label, group, said, shapes.get(image_id)))
         defects += _disagreement(image_id, name == FRACTURED, said, annotations)
     defects += _missing_and_unlisted(there, there if listed is None else set(listed), annotations)
     return Index(root, "fracatlas", classes, chosen, tuple(records), tuple(defects))
@@ -110,6 +140,17 @@ def _labelled_files(root: Path, defects: list[Defect]) -> dict[str, tuple[Path, 
     return {image_id: places[0] for image_id, places in found.items() if len(places) == 1}
 
 
+def _exams(root: Path, paths: Sequence[Path], defects: list[Defect]) -> dict[Path, str | None]:
+    """The exam's, or patient's, folder of each file within its class."""
+    exams: dict[Path, str | None] = {}
+    for folder in _class_folders(root / "images"):
+        own = [path for path in paths if folder in path.parents]
+        places = [path.relative_to(folder) for path in own]
+        exams |= dict(zip(own, exam_folders(places), strict=True))
+        defects += crowds(places, folder.relative_to(root).as_posix())
+    return exams
+
+
 def _listed(root: Path, defects: list[Defect]) -> dict[str, _Listed] | None:
     path = root / "dataset.csv"
     if not path.is_file():
@@ -122,17 +163,18 @@ def _listed(root: Path, defects: list[Defect]) -> dict[str, _Listed] | None:
         if name not in table.columns:
             defects.append(Defect("missing_column", ("dataset.csv",), name))
     for name in table.columns:
-        if name not in COLUMNS:
+        if name not in (*COLUMNS, *IDS):
             defects.append(Defect("unknown_column", ("dataset.csv",), f"{name}: kept as a fact"))
     counts = Counter(row.cells["image_id"] for row in table.rows)
     for image_id, count in counts.items():
         if count > 1:
             detail = f"{count} rows in dataset.csv; the first one counts"
             defects.append(Defect("duplicate_row", (image_id,), detail))
-    return {row.cells["image_id"]: _row(row, table) for row in reversed(table.rows)}
+    rows = list(zip(table.rows, bound(table, IDS), strict=True))
+    return {row.cells["image_id"]: _row(row, table, group) for row, group in reversed(rows)}
 
 
-def _row(row: Row, table: Table) -> _Listed:
+def _row(row: Row, table: Table, group: str | None) -> _Listed:
     names = [name for name in (*REGIONS, *VIEWS, *FLAGS) if row.cells.get(name)]
     flags = {name: _flag(row, name, table.path) for name in names}
     count = row.cells.get("fracture_count", "")
@@ -141,7 +183,7 @@ def _row(row: Row, table: Table) -> _Listed:
             f"{table.path}, line {row.line}: fracture_count is {count!r}; expected a number"
         )
     facts = {name: row.cells[name] for name in table.columns if name not in COLUMNS}
-    return _Listed(flags, int(count) if count else None, facts)
+    return _Listed(flags, int(count) if count else None, group, facts)
 
 
 def _flag(row: Row, name: str, path: Path) -> bool:
@@ -153,11 +195,14 @@ def _flag(row: Row, name: str, path: Path) -> bool:
     return said
 
 
-def _record(image_id: str, path: Path, label: int, said: _Listed, shapes: Shapes | None) -> Record:
+def _record(
+    image_id: str, path: Path, label: int, group: str | None, said: _Listed, shapes: Shapes | None
+) -> Record:
     return Record(
         image_id,
         path,
         label,
+        group=group,
         region=said.names(REGIONS),
         view=said.names(VIEWS),
         hardware=said.flags.get("hardware"),

@@ -4,8 +4,9 @@ Columns: `path` and `label`; optional are `image_id` (else the path as written i
 `patient`, `study` and `exam` (all that are there bind, see `kirik.dataset.sources.bonds`; but for
 the first they are kept as facts, too), `region` and `view` (several joined by `;`), `hardware`,
 `multiscan`, `boxes` as `x y w h; x y w h` or one box a row as `x`, `y`, `width`, `height`, and
-`polygons` as `x0 y0 x1 y1 …; …`, whose boxes are those around them where none are given. In place
-of `label`, `class_name` holds names that stay as they are, also where all say yes or no. Columns of
+`polygons` as `x0 y0 x1 y1 …; …`, whose boxes are those around them where none are given; a box in
+a row without polygons is its own outline where another row of its radiograph has some. In place of
+`label`, `class_name` holds names that stay as they are, also where all say yes or no. Columns of
 one's own begin with `x_` and are kept as facts.
 Paths are relative to the CSV's folder; absolute ones and ones outside that folder are allowed,
 since the table is the user's and archives lie elsewhere.
@@ -20,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kirik.dataset.groups import says_nothing
-from kirik.dataset.index import Defect, Index, Record, box_around
+from kirik.dataset.index import Defect, Index, Record, box_around, box_corners
 from kirik.dataset.sources.bonds import bound
 from kirik.dataset.sources.files import (
     NO_IMAGE,
@@ -230,8 +231,8 @@ def _exists(record: Record, row: Row, defects: list[Defect]) -> bool:
 def _merged(
     rows: list[tuple[Row, Record, str]], defects: list[Defect]
 ) -> dict[str, tuple[Record, str]]:
-    """Rows by id: those that differ in what they outline alone are one radiograph with several
-    fractures."""
+    """Rows by id: those that differ in what they outline alone, or in facts of one's own that each
+    outline may have, are one radiograph with several fractures, and the first row's facts."""
     found: dict[str, tuple[Record, str]] = {}
     ambiguous = set()
     for row, record, name in rows:
@@ -239,28 +240,47 @@ def _merged(
             found[record.id] = (record, name)
             continue
         first, label = found[record.id]
+        both = _with_more(first, record)
         if name != label:
             ambiguous.add(record.id)
             detail = f"line {row.line} says {name}, an earlier one {label}; left out"
             defects.append(Defect("label_disagreement", (record.id,), detail))
-        elif (
-            first == replace(record, boxes=first.boxes, polygons=first.polygons)
-            and (both := _with_more(first, record)) != first
-        ):
-            found[record.id] = (both, name)
-        else:
+        elif both == first:
             detail = f"line {row.line} names it again; the first row counts"
             defects.append(Defect("duplicate_row", (record.id,), detail))
+        elif others := _differing(first, record):
+            detail = (
+                f"line {row.line} names it again, with another {' and '.join(others)}; the first "
+                "row counts, and what this one outlines is left out"
+            )
+            defects.append(Defect("duplicate_row", (record.id,), detail))
+        else:
+            found[record.id] = (both, name)
     return {image_id: item for image_id, item in found.items() if image_id not in ambiguous}
 
 
+def _differing(first: Record, other: Record) -> list[str]:
+    """What two rows say differently of the radiograph itself."""
+    names = ("path", "group", "region", "view", "hardware", "multiscan")
+    return [name for name in names if getattr(first, name) != getattr(other, name)]
+
+
 def _with_more(first: Record, other: Record) -> Record:
-    """The first with the boxes and polygons that the other one has besides."""
-    outlined = {
-        name: tuple(dict.fromkeys((*getattr(first, name), *getattr(other, name))))
-        for name in ("boxes", "polygons")
-    }
-    return replace(first, **outlined)
+    """The first with the boxes and polygons that the other one has besides. Where either has
+    polygons, a box of a row without them is one: what has none would be on no mask."""
+    outlined = first.polygons or other.polygons
+    outlines = (*_outlines(first, other), *_outlines(other, first)) if outlined else ()
+    return replace(
+        first,
+        boxes=tuple(dict.fromkeys((*first.boxes, *other.boxes))),
+        polygons=tuple(dict.fromkeys(outlines)),
+    )
+
+
+def _outlines(record: Record, beside: Record) -> tuple[tuple[float, ...], ...]:
+    """A record's polygons, or its boxes as such, but for those that are the other one's, too."""
+    own = (box for box in record.boxes if box not in beside.boxes)
+    return record.polygons or tuple(map(box_corners, own))
 
 
 def write_index(index: Index, path: Path | str) -> None:
