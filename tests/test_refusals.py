@@ -330,6 +330,20 @@ def test_nor_from_copies_of_what_it_is_measured_on_under_other_names(
     assert told in refused("train", tiny_set, *words, between)
 
 
+def test_of_a_folder_without_the_fold_only_another_split_s_run_may_be_built_on(
+    refused, tiny_set, tiny_split, tmp_path, finished
+):
+    elsewhere = tiny_split.read_text().replace("/", "/other-")
+    finished("theirs/fold2", 2, elsewhere, validation=0)
+    there = finished("theirs/all", None, elsewhere, validation=0)
+    own = finished("own/all", None)
+    words = ["--split", tiny_split, "--network", "test_efficientnet", "--size", 64, "--fold", 1]
+    words += ["--device", "cpu", "--out", tmp_path / "run", "--weights"]
+    assert f"{there}: {LACKING}" in refused("train", tiny_set, *words, there.parent)
+    told = f"{own}: was trained on fold 1, which is to be left out"
+    assert told in refused("train", tiny_set, *words, own.parent)
+
+
 def test_a_leaking_split_is_refused_before_its_run_takes_a_name(
     refused, tiny_set, tiny_split, tmp_path, monkeypatch
 ):

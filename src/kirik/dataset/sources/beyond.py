@@ -62,7 +62,8 @@ def _as_stored(record: Record, rows: int, columns: int) -> Record:
     show it, and so said its sides the other way round."""
     drawn_on = record.drawn_on or (columns, rows)
     off = [sum(np.abs(np.subtract(drawn_on, size))) for size in ((columns, rows), (rows, columns))]
-    if off[0] <= off[1] or (orientation := _orientation(record.path)) < 5:
+    turned_size = off[1] < off[0] and off[1] <= 2  # sides may be rounded
+    if not turned_size or (orientation := _orientation(record.path)) < 5:
         return record
     turned = orientation, (rows, columns)
     polygons = (to_stored(np.reshape(one, (-1, 2)), *turned) for one in record.polygons)
