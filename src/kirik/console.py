@@ -109,34 +109,35 @@ class Console:
     def decoding(self, label: str, total: int | None = None) -> Iterator:
         """A bar for `progress(done, total)` callbacks, or `progress(done, total, failed)`."""
         with self._bar(label, total) as (progress, task):
-            yield self._shown(progress, task)
+            yield _shown(self, progress, task)
 
     @contextmanager
     def reading(self, total: int | None) -> Iterator:
         """A bar over `total` radiographs being read, see `decoding`. Its callback takes `before`,
         too: how many of those done an earlier run had read."""
         with self._bar("reading", total, before=0) as (progress, task):
-            yield self._shown(progress, task)
-
-    def _shown(self, progress: Progress, task) -> Callable[..., None]:
-        said = self.rich.get_time()
-
-        def show(done: int, total: int | None, failed: int = 0, **fields: int) -> None:
-            nonlocal said
-            note = f"{failed:,} failed" if failed else ""
-            progress.update(task, completed=done, total=total, note=note, **fields)
-            now = self.rich.get_time()
-            if progress.disable and not self.before and now - said >= _EACH:
-                said = now
-                self.say(_line(progress.tasks[task]))
-
-        return show
+            yield _shown(self, progress, task)
 
     @contextmanager
     def training(self, settings: "TrainingSettings") -> Iterator["TrainingProgress"]:
         """A bar over the steps of an epoch, and a line after each epoch."""
         with self._bar("training", None, each=settings.batch_size) as (progress, task):
             yield TrainingProgress(self, progress, task, settings)
+
+
+def _shown(console: Console, progress: Progress, task) -> Callable[..., None]:
+    said = console.rich.get_time()
+
+    def show(done: int, total: int | None, failed: int = 0, **fields: int) -> None:
+        nonlocal said
+        note = f"{failed:,} failed" if failed else ""
+        progress.update(task, completed=done, total=total, note=note, **fields)
+        now = console.rich.get_time()
+        if progress.disable and not console.before and now - said >= _EACH:
+            said = now
+            console.say(_line(progress.tasks[task]))
+
+    return show
 
 
 def _line(task) -> str:
