@@ -75,3 +75,17 @@ def test_who_wants_a_data_sets_audit_is_told_where_it_is(tmp_path, capsys):
     assert f"a data set: kirik data audit {tmp_path}" in capsys.readouterr().err
     assert run(["audit"]) == 0
     assert "verify" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["predict"], "predict needs PATHS; kirik predict --help tells"),
+        (["predict", "--json", "out.json"], "predict needs PATHS; kirik predict --help tells"),
+        (["data", "split", "films"], "data split needs --out; kirik data split --help tells"),
+        (["predict", "--json"], "--json requires an argument"),
+    ],
+)
+def test_what_a_command_lacks_is_told_as_its_help_calls_it(words, told, capsys):
+    assert run(words) == 2
+    assert told in capsys.readouterr().err

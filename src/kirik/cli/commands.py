@@ -1,6 +1,6 @@
 """All commands of `kirik`."""
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from pydantic import ValidationError
 
 from kirik import __version__
@@ -48,4 +48,9 @@ def _one_line(error: CycloptsError) -> str:
         flaw = error.__cause__.errors()[0]
         option = "--" + ".".join(map(str, flaw["loc"])).replace("_", "-")
         return f"{option}: {flaw_words(flaw)}"
+    if isinstance(error, MissingArgumentError) and error.keyword is None:
+        asked, name = " ".join(error.command_chain), error.argument.name
+        if error.argument.field_info.is_positional:
+            name = name.removeprefix("--").upper()
+        return f"{asked} needs {name}; kirik {asked} --help tells what it takes"
     return " ".join(str(error).split())
