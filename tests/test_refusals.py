@@ -801,6 +801,13 @@ def test_what_nobody_foresaw_has_the_code_of_nothing_done(monkeypatch, capsys):
     assert "ZeroDivisionError: of nobody's doing" in capsys.readouterr().err
 
 
-def test_a_system_without_threads_is_told_of_in_one_line(refused, tiny_set, few_threads):
+def test_a_system_without_threads_is_told_of_in_one_line(
+    tiny_set, few_threads, monkeypatch, capsys
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal, whose bar has a thread
     few_threads(lambda thread: type(thread).__module__ == "rich.live")
-    assert "no thread can be started here" in refused("predict", tiny_set)
+    assert run(["predict", str(tiny_set)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("no thread can be started here") == 1
+    assert "Traceback" not in said
+    assert said.rfind("\x1b[?25h") > said.rfind("\x1b[?25l") > -1  # the cursor is back

@@ -101,7 +101,13 @@ class Console:
         )
         # rich would end a bar that it never drew with an empty line.
         none = bool(self.before) or not self.rich.is_terminal
-        with Progress(*columns, console=self.rich, transient=True, disable=none) as progress:
+        progress = Progress(*columns, console=self.rich, transient=True, disable=none)
+        try:
+            progress.start()
+        except RuntimeError:  # the system gives no thread for it
+            self.rich.show_cursor()
+            raise
+        with progress:
             fields = {"each": each, "before": before, "note": ""}
             yield progress, progress.add_task(label, total=total, **fields)
 

@@ -15,7 +15,7 @@ ORDER = ("no_fracture", "fracture", "uncertain")
 def series(tmp_path):
     """A DICOM file of three frames, of which the second is the most urgent."""
     rng = np.random.default_rng(abs(hash(str(tmp_path))) % 2**32)
-    frames = np.stack([LEVELS[name] * 255 + rng.integers(-12, 13, (200, 200)) for name in ORDER])
+    frames = np.stack([LEVELS[name] * 255 + rng.integers(-40, 41, (200, 200)) for name in ORDER])
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

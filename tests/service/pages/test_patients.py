@@ -28,7 +28,7 @@ def film(tmp_path):
     data.Rows, data.Columns = 200, 200
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
     data.WindowCenter, data.WindowWidth = 128, 256
-    data.PixelData = np.linspace(190, 218, 40_000).astype(np.uint8).tobytes()
+    data.PixelData = np.linspace(160, 228, 40_000).astype(np.uint8).tobytes()
     data["PixelData"].VR = "OB"
     path = tmp_path / "wrist.dcm"
     data.save_as(path, enforce_file_format=True)

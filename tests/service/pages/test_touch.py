@@ -5,7 +5,7 @@ import re
 import pytest
 
 from .conftest import ON_PHONE
-from .test_viewer import opened  # noqa: F401
+from .test_viewer import opened, study  # noqa: F401
 
 pytestmark = ON_PHONE  # a desktop has no touch screen
 
