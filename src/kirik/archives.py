@@ -100,14 +100,12 @@ def _member_bytes(source: Member, most: int) -> bytes:
             packed = f"{info.file_size / 2**20:,.0f} MiB packed into {info.compress_size:,} bytes"
             message = f"{name}: {packed}, as no radiograph can be; unpack it"
             raise RadiographError(message, reason="too_large")
-        content = _beginning(archive, info, most + 1)
+        content = _beginning(archive, info, info.file_size)
     except KeyError as error:
         message = f"{name}: no such file in the archive; check the path"
         raise RadiographError(message, reason="missing") from error
     except (OSError, MemoryError, *_DAMAGE) as error:
         raise _refusal(source.archive, name, error) from error
-    if len(content) > most:
-        raise _too_large(name, len(content), most)
     if not content:
         raise RadiographError(f"{name}: empty (0 bytes); copy it again", reason="empty")
     return content
@@ -254,8 +252,11 @@ def _listed_by_dicomdir(path: Path, most: int) -> Iterator[Path | RadiographErro
     except Exception:
         damaged = True
     listings: dict[Path, dict[str, str]] = {}
-    inside = [parts for parts in named if parts and all(map(_is_name, parts))]
-    inside = [parts for parts in inside if sum(map(len, parts)) <= LONGEST_NAME]
+    inside = [
+        parts
+        for parts in named
+        if parts and all(map(_is_name, parts)) and sum(map(len, parts)) <= LONGEST_NAME
+    ]
     for parts in inside:
         yield _as_it_lies(path.parent, parts, listings)
     # One of both: rows of one path are one file's frames.

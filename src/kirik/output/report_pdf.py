@@ -295,9 +295,8 @@ def _scale(probability: float, points: OperatingPoints, language: str) -> Drawin
 def _pictures(reading: Reading, radiograph: Radiograph, language: str) -> Flowable:
     """The radiograph, and the same as marked, unless nothing could be seen on it."""
     words = TEXTS[language]
-    levels = np.round(np.clip(radiograph.reduced(1400, square=True).pixels, 0, 1) * 255).astype(
-        np.uint8
-    )
+    film = radiograph.reduced(1400, square=True)
+    levels = np.round(np.clip(film.pixels, 0, 1) * 255).astype(np.uint8)
     pictures, names = [_picture(Pictures.fromarray(levels))], [words["plain"]]
     if shows_places(reading):
         marked = draw_marked(radiograph, reading, language, numbered=True)
